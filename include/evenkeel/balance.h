@@ -1,0 +1,87 @@
+/* Layer-wise learning rates from the heavy-tailed spectra of weights (TempBalance). Knows no model: it receives named layers made of
+   matrices and returns one ratio (rate over base rate) per layer, so it serves a training run and a checkpoint on disk alike.
+   Source: "Model Balancing Helps Low-data Training and Fine-tuning", EMNLP 2024, eq. 2-3, and the published estimator's exact form. */
+#pragma once
+#include "evenkeel/mesh.h"
+
+/* count matrices of rows x cols inside an array of floats: element (k, i, j) is at data[k*step + i*row_step + j*col_step];
+   complex: that float is the real part and the next one the imaginary part. Borrowed, never copied for longer than a call. */
+typedef struct {
+  const float *data;
+  PetscInt     count, rows, cols;
+  size_t       step, row_step, col_step;
+  PetscBool    is_complex;
+} EkMatrixBatch;
+
+#define EK_MAX_BATCHES 2
+typedef struct {
+  char          name[EK_NAME];          /* PyTorch's module name: "fc0" */
+  int           nbatches;
+  EkMatrixBatch batch[EK_MAX_BATCHES];  /* the eigenvalues of all matrices of all batches are pooled */
+  double        scale;                  /* eigenvalues are multiplied by this (0.5 for the published Conv2d) */
+  PetscBool     relative_filter;        /* keep lambda > eig_filter * largest instead of lambda > eig_filter */
+} EkLayer;
+
+typedef struct {
+  int       rule;                    /* row of EkRuleFamily */
+  PetscReal s1, s2, tau;             /* sigmoid: amplitudes below/at and above the mean, slope */
+  PetscReal lr_min_ratio, lr_slope;  /* linear map, rank */
+  PetscReal exp_power;               /* exp */
+  int       fit;                     /* row of EkFitFamily */
+  PetscReal xmin_pos, eig_filter;
+  PetscInt  min_eigs, interval;      /* epochs between refreshes */
+  int       layers;                  /* EkLayerSet */
+  PetscBool fixed;                   /* alphas of epoch 0 for ever (TB_Fix) */
+  int       solver;                  /* row of EkSolverFamily */
+  PetscInt  scalapack_min;           /* columns (smaller side) from which a matrix is distributed */
+} EkBalanceOptions;
+extern const EkKeyTable EkBalanceKeys;
+extern const EkFamily   EkRuleFamily;   /* none tb_linear_map tb_sigmoid tb_sqrt tb_log2 tb_exp tb_rank */
+extern const EkFamily   EkFitFamily;    /* xmin_mid xmin_peak dks */
+extern const EkFamily   EkSolverFamily; /* auto svd gram */
+typedef enum { EK_LAYERS_PUBLISHED, EK_LAYERS_ALL } EkLayerSet;
+extern const EkFamily EkLayerSetFamily;
+
+/* ---- pure functions: no communication ------------------------------------------------------------------ */
+
+/* Power-law fit of the n ascending, filtered eigenvalues. alpha = 1 + n_tail / sum ln(lambda_j / xmin), D the Kolmogorov-Smirnov
+   distance; balancing.md 1.4, 1.5 give both to the letter. xmin index in *start. alpha is +inf where the published code has it (a tail of
+   one value or of equal ones); the caller decides. Error: n = 0, a value that is not finite or not positive. */
+PetscErrorCode EkFit(int fit, PetscReal xmin_pos, PetscInt n, const double lambda[], double *alpha, double *D, PetscInt *start);
+/* ratio[l] for L finite alphas; if all alphas are equal, every ratio is 1. Error: a ratio that is not finite or not positive
+   (tb_log2 with alpha <= 1), naming the rule and the value. */
+PetscErrorCode EkRatios(const EkBalanceOptions *options, int L, const double alpha[], double ratio[]);
+
+/* ---- the balancer -------------------------------------------------------------------------------------- */
+
+/* What is known of a layer after a refresh; the row of layers.csv. */
+typedef struct {
+  const char *name;
+  double      alpha, D;         /* NaN when not fitted */
+  PetscInt    num_evals;        /* that passed the filter */
+  double      norm;             /* sum of all eigenvalues */
+  double      spectral_norm;    /* the largest */
+  double      stable_rank;      /* norm / spectral_norm */
+  double      ratio;            /* rate over base rate; 1 for a layer that is not balanced */
+  PetscBool   balanced;         /* enough eigenvalues (min_eigs), a finite alpha, and a rule */
+  PetscInt    neigs, tail;      /* all eigenvalues; index among the kept ones of the tail's first */
+  const double *eigenvalues;    /* ascending, unfiltered, scaled, on every rank; valid until the next refresh */
+} EkLayerState;
+
+typedef struct EkBalance_ *EkBalance;
+
+/* Layers are copied, the weights they point at are borrowed. Collective on mesh->world. A cost model (flops of LAPACK per matrix batch)
+   decides once who computes what: small layers whole to ranks, longest first; matrices of at least scalapack_min columns to ScaLAPACK on a
+   2-D grid of ranks. */
+PetscErrorCode EkBalanceCreate(EkMesh mesh, const EkBalanceOptions *options, int nlayers, const EkLayer layers[], EkBalance *balance);
+/* Eigenvalues, fits and ratios of the weights as they are now; with `fixed`, ratios keep following the first alphas. The weights must be
+   the same on every rank. Collective on mesh->world. Error, on every rank: NaN or Inf in a layer's weights (names it). A layer whose
+   spectrum is zero or cannot be fitted trains at ratio 1 and is said so once on rank 0. */
+PetscErrorCode EkBalanceRefresh(EkBalance balance);
+PetscErrorCode EkBalanceGetLayers(EkBalance balance, int *nlayers, const EkLayerState **layers);
+/* What a restart needs, as doubles (same on every rank): ratios, the alphas of `fixed`, ... Put restores it without a refresh. */
+PetscErrorCode EkBalanceGetState(EkBalance balance, size_t *count, const double **state);
+PetscErrorCode EkBalancePutState(EkBalance balance, size_t count, const double *state);
+/* Cost model's prediction and who does what, one line a layer, rank 0. Collective. */
+PetscErrorCode EkBalanceView(EkBalance balance, FILE *file);
+PetscErrorCode EkBalanceDestroy(EkBalance *balance);

@@ -1,0 +1,160 @@
+/* Run context, error bridges, families of members, counter-based random numbers, phases, stop requests.
+   The layer everything else stands on. PETSc's system layer (errors, options, logging) is used as it is. */
+#pragma once
+#include <petscsys.h>
+#include <stdint.h>
+
+#define EK_PATH 1024
+#define EK_NAME 64
+
+/* ---- run context -------------------------------------------------------------------------------------- */
+
+/* What the end-of-run table times. One PetscLogEvent each, so that -log_view shows them too. */
+#define EK_PHASES(X)                                                                                              \
+  X(IO, "io")                                                                                                     \
+  X(FORWARD, "forward")                                                                                           \
+  X(BACKWARD, "backward")                                                                                         \
+  X(ALLREDUCE, "allreduce")                                                                                       \
+  X(OPTIMIZER, "optimizer")                                                                                       \
+  X(SPECTRA, "spectra")                                                                                           \
+  X(CHECKPOINT, "checkpoint")                                                                                     \
+  X(EVALUATE, "evaluate")                                                                                         \
+  X(SOLVE, "solve")                                                                                               \
+  X(WRITE, "write")
+
+typedef enum {
+#define EK_PHASE_ENUM(id, name) EK_PHASE_##id,
+  EK_PHASES(EK_PHASE_ENUM)
+#undef EK_PHASE_ENUM
+    EK_PHASE_COUNT
+} EkPhase;
+
+/* Created once in main, passed down, never global. Fields may be read by anyone, written only by base/run.c. */
+typedef struct EkRun_ *EkRun;
+struct EkRun_ {
+  MPI_Comm      comm;    /* the world */
+  PetscMPIInt   rank, size;
+  PetscOptions  options; /* deck keys, command line on top; PETSc's own options live in the global database */
+  int           argc;    /* positional arguments: the subcommand and what follows it, without -key value */
+  char        **argv;
+  int           raw_argc; /* the whole command line, for provenance */
+  char        **raw_argv;
+  char          deck[EK_PATH]; /* path of the deck that was loaded, or "" */
+  PetscLogEvent phase[EK_PHASE_COUNT];
+  PetscLogDouble start; /* wall clock at creation (s) */
+  PetscBool     failure_agreed; /* the error on its way up is known to every rank: main may finalise */
+};
+
+/* Collective on PETSC_COMM_WORLD, after PetscInitialize. Splits argv into positional arguments and keys, installs the
+   one-line error handler. The run is owned by the caller. */
+PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *run);
+/* Loads a YAML deck under the command line's keys. Collective. Error: unreadable file, bad YAML, a list of maps. */
+PetscErrorCode EkRunLoadDeck(EkRun run, const char *path);
+/* Collective. Accepts NULL, nulls. */
+PetscErrorCode EkRunDestroy(EkRun *run);
+
+/* ---- errors ------------------------------------------------------------------------------------------- */
+
+/* Agreement before the next collective: every rank passes what its own part returned, every rank gets the largest.
+   The failing rank has printed its line. Collective on comm, which must hold every rank that would otherwise hang.
+     PetscCall(EkAgree(run, comm, ReadMyPart(...)));                                                          */
+PetscErrorCode EkAgree(EkRun run, MPI_Comm comm, PetscErrorCode mine);
+
+/* Bridges: a foreign failure becomes one PETSc error on this rank whose text names file, key or layer. */
+#define EkCallHDF5(expr, ...)   PetscCheck((expr) >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED, __VA_ARGS__)
+#define EkCheckAlloc(ptr, what) PetscCheck((ptr), PETSC_COMM_SELF, PETSC_ERR_MEM, "out of memory for %s", (what))
+
+/* Several mistakes collected, then printed together (a deck is checked whole before the program stops). */
+typedef struct EkProblems_ *EkProblems;
+PetscErrorCode EkProblemsCreate(EkProblems *problems);
+PetscErrorCode EkProblemsAdd(EkProblems problems, const char *format, ...) PETSC_ATTRIBUTE_FORMAT(2, 3);
+/* Prints every problem on a line of its own (rank 0) and returns an error if there is any; destroys. Collective:
+   every rank must hold the same list. */
+PetscErrorCode EkProblemsRaise(EkRun run, EkProblems *problems);
+
+/* ---- families of members: models, rules, fits, optimizers, PDEs, subcommands ---------------------------- */
+
+/* First field of every row of every table. */
+typedef struct {
+  const char *name, *help;
+} EkMember;
+
+typedef struct {
+  const char *name;   /* "model_type": the key that chooses a member */
+  const void *rows;   /* array of structs whose first field is an EkMember */
+  size_t      stride; /* bytes a row */
+  int         count;
+} EkFamily;
+#define EK_FAMILY(key, table) {(key), (table), sizeof((table)[0]), (int)(sizeof(table) / sizeof((table)[0]))}
+
+const EkMember *EkFamilyMember(const EkFamily *family, int i);
+/* Index of the member, or -1. */
+int EkFamilyFind(const EkFamily *family, const char *name);
+/* "a b c" for messages. */
+PetscErrorCode EkFamilyNames(const EkFamily *family, char *text, size_t length);
+
+/* ---- counter-based random numbers (Philox4x32-10, Salmon et al., SC11) ---------------------------------- */
+
+/* The stream depends on (seed, purpose, index) only: the same numbers on any rank of any mesh. */
+typedef enum {
+  EK_RANDOM_INIT,       /* initial weights; index = tensor number */
+  EK_RANDOM_SHUFFLE,    /* order of an epoch; index = epoch */
+  EK_RANDOM_TRAJECTORY, /* initial condition; index = trajectory */
+  EK_RANDOM_NOISE,
+  EK_RANDOM_TEST
+} EkPurpose;
+typedef struct {
+  uint32_t key[2], counter[4], block[4];
+  int      used;
+} EkRandom;
+EkRandom EkRandomStream(uint64_t seed, EkPurpose purpose, uint64_t index);
+/* Jump so that the next EkUniform is the n-th of the stream: lets a rank draw only its part. */
+void   EkRandomSeek(EkRandom *stream, uint64_t n);
+double EkUniform(EkRandom *stream);                          /* [0, 1), 32 bits */
+double EkUniformIn(EkRandom *stream, double lo, double hi);  /* [lo, hi) */
+double EkNormal(EkRandom *stream);                           /* N(0,1), two uniforms a draw */
+uint32_t EkInteger(EkRandom *stream, uint32_t n);            /* 0..n-1 */
+
+/* ---- phases ------------------------------------------------------------------------------------------- */
+
+#define EkPhaseBegin(run, id) PetscLogEventBegin((run)->phase[EK_PHASE_##id], 0, 0, 0, 0)
+#define EkPhaseEnd(run, id)   PetscLogEventEnd((run)->phase[EK_PHASE_##id], 0, 0, 0, 0)
+const char    *EkPhaseName(EkPhase phase);
+/* Seconds and calls of this rank so far. Not collective. */
+PetscErrorCode EkPhaseGet(EkRun run, EkPhase phase, double *seconds, PetscInt *calls);
+/* Calls, seconds (mean over ranks), share of total_seconds, min and max over ranks; phases never entered are left out.
+   Collective on run->comm; rank 0 prints. */
+PetscErrorCode EkPhaseTable(EkRun run, double total_seconds);
+
+/* Wall clock (s). */
+double EkTime(void);
+/* High-water mark of this process's resident memory (bytes). */
+PetscInt64 EkPeakMemory(void);
+/* "1h02m", "3m20s", "12.3s" for progress lines. */
+const char *EkDuration(double seconds, char text[32]);
+
+/* ---- stop requests ------------------------------------------------------------------------------------ */
+
+#define EK_EXIT_STOPPED 75 /* stopped on request after a checkpoint: job scripts requeue on it */
+
+/* SIGUSR1 and SIGTERM set a flag and do nothing else; a second one ends the process at once. */
+PetscErrorCode EkStopInstall(void);
+/* True on every rank if any rank was asked to stop. Collective on run->comm. */
+PetscErrorCode EkStopAgreed(EkRun run, PetscBool mine, PetscBool *stop);
+PetscBool      EkStopRequested(void); /* this rank, not collective */
+
+/* ---- files and provenance ------------------------------------------------------------------------------ */
+
+/* Named view of an arena of floats: one row a tensor. A complex tensor has a trailing axis of 2 (re, im). */
+#define EK_MAX_RANK 6
+typedef struct {
+  char      name[EK_NAME];      /* PyTorch's state_dict key */
+  int       rank;
+  PetscInt  shape[EK_MAX_RANK]; /* as stored, the trailing 2 included */
+  PetscBool is_complex;
+  size_t    offset, count;      /* floats from the arena's start; floats */
+} EkTensorInfo;
+
+/* rank 0 writes DIR/run.json: version, flags, library versions, hosts, mesh, SLURM variables, command line. Collective. */
+PetscErrorCode EkProvenanceWrite(EkRun run, const char *dir, PetscInt mesh_data, PetscInt mesh_space);
+const char    *EkVersion(void);

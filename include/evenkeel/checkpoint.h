@@ -1,0 +1,41 @@
+/* Restart files: HDF5, independent of the mesh. A checkpoint is (a) arenas of floats with a table of named tensors: /weights/NAME,
+   /adam_m/NAME ...; (b) named arrays of doubles: /state/NAME; (c) one JSON text of scalars: attribute `meta` of the root.
+   Written so that a full disk is noticed: rank 0 creates DIR/checkpoint.h5.tmp with early allocation, posix_fallocates it; ranks reopen it with
+   MPI-IO and write their slices in place; fsync; checkpoint.h5 becomes checkpoint_prev.h5, the temporary file becomes checkpoint.h5. */
+#pragma once
+#include "evenkeel/base.h"
+
+/* One arena: every rank holds the same table and any part [lo, hi) of its floats; together the ranks cover all of it, overlaps hold equal
+   values (a replicated arena may be passed whole by every rank: the writer then divides the work). `data` points at the arena's start;
+   only [lo, hi) is read. */
+typedef struct {
+  const char         *group; /* "weights" */
+  int                 ntensors;
+  const EkTensorInfo *table;
+  float              *data;
+  size_t              lo, hi;
+} EkArenaPart;
+typedef struct {
+  const char *name;  /* "alpha_initial" */
+  size_t      count;
+  double     *values; /* the same on every rank; rank 0 writes */
+} EkStateArray;
+
+/* Collective on run->comm. Error on every rank if any part fails; the files that were there stay as they were. */
+PetscErrorCode EkCheckpointWrite(EkRun run, const char *dir, int narenas, const EkArenaPart arenas[], int nstates,
+                                 const EkStateArray states[], const char *meta_json);
+
+typedef struct EkCheckpoint_ *EkCheckpoint;
+/* Opens PATH for reading on every rank. Collective. Error: missing, truncated, not a checkpoint (no `complete` mark). */
+PetscErrorCode EkCheckpointOpen(EkRun run, const char *path, EkCheckpoint *checkpoint);
+/* Opens DIR/checkpoint.h5, or, when that one is cut short or damaged, DIR/checkpoint_prev.h5 with a notice that names both. *checkpoint is NULL when
+   there is neither file. */
+PetscErrorCode EkCheckpointOpenNewest(EkRun run, const char *dir, EkCheckpoint *checkpoint);
+const char    *EkCheckpointPath(EkCheckpoint checkpoint);
+/* JSON text, owned by the checkpoint. */
+const char    *EkCheckpointMeta(EkCheckpoint checkpoint);
+/* Fills data[lo..hi) of the arena, whatever parts it was written from. Independent reads. Error: tensor missing or of another shape. */
+PetscErrorCode EkCheckpointReadArena(EkCheckpoint checkpoint, const EkArenaPart *arena);
+/* Error: missing or of another length. */
+PetscErrorCode EkCheckpointReadState(EkCheckpoint checkpoint, const EkStateArray *state);
+PetscErrorCode EkCheckpointDestroy(EkCheckpoint *checkpoint);

@@ -1,0 +1,54 @@
+/* Deck keys: one table a module says name, type, default, range, unit and meaning; reading, checking, `list`, `-help` and
+   resolved.yaml all follow from it. */
+#pragma once
+#include "evenkeel/base.h"
+#include <stdio.h>
+
+typedef enum {
+  EK_KEY_BOOL,   /* PetscBool */
+  EK_KEY_INT,    /* PetscInt */
+  EK_KEY_INTS,   /* EkInts: 1 to EK_INTS_MAX values, comma-separated */
+  EK_KEY_REAL,   /* PetscReal */
+  EK_KEY_STRING, /* char[EK_PATH] */
+  EK_KEY_CHOICE, /* int: row of the family */
+  EK_KEY_WALL,   /* double: seconds, written hh:mm:ss */
+  EK_KEY_BYTES   /* PetscInt64: bytes, written with an optional k, M or G (powers of 1024) */
+} EkKeyType;
+
+#define EK_INTS_MAX 4
+typedef struct {
+  int      n;
+  PetscInt v[EK_INTS_MAX];
+} EkInts;
+
+typedef struct {
+  const char     *name;   /* "train_lr": block, underscore, key */
+  EkKeyType       type;
+  size_t          offset; /* of the field in the module's options struct */
+  const char     *value;  /* default, as a deck would write it; NULL: required; "": unset */
+  double          min, max; /* numbers: allowed range, both ends included */
+  const EkFamily *family; /* EK_KEY_CHOICE */
+  const char     *unit, *help;
+} EkKey;
+
+typedef struct {
+  const char *block; /* "train" */
+  const EkKey *keys;
+  int          count;
+} EkKeyTable;
+#define EK_KEYS(block, table) {(block), (table), (int)(sizeof(table) / sizeof((table)[0]))}
+/* Smallest positive number: a range that excludes 0. */
+#define EK_POSITIVE 1e-300
+#define EK_ANY      1e300
+
+/* Fills `options` from the run's keys over the defaults; each mistake (missing, not a number, out of range, unknown member with
+   the known ones) is one problem. Not collective, same result on every rank. */
+PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkProblems problems);
+/* Every key of the run must be in one of the `used` tables. A key of another known table is "not used by this command", any other is
+   unknown, with the nearest known key. PETSc's own options (-log_view, -malloc_*, -options_*, ...) are left to PETSc. */
+PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[],
+                              EkProblems problems);
+/* Writes the block as YAML that loads again to the same values. */
+PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options);
+/* Name, default, unit, meaning, members: for `list` and -help. */
+PetscErrorCode EkKeysPrint(FILE *file, const EkKeyTable *table);
