@@ -16,7 +16,7 @@ OPT_debug   := -O0 -g3
 OPT_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror=implicit-function-declaration
 CFLAGS  ?=
-ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno $(WARN) -Iinclude \
+ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno $(WARN) -Iinclude -D_GNU_SOURCE \
             $(shell pkg-config --cflags-only-I $(PKG) | sed 's/-I/-isystem /g') $(CFLAGS)
 LDLIBS  = $(shell pkg-config --libs $(PKG)) -lm
 
@@ -53,4 +53,5 @@ tests: $(TESTBIN) ## build the unit tests
 print-%: ; @echo '$* = $($*)'
 .PHONY: all tests
 .SECONDARY:
+$(BUILD)obj/src/base/provenance.o: CFLAGS += -DEK_GIT_VERSION='"$(shell git describe --always --dirty 2>/dev/null)"' -DEK_BUILD_FLAGS='"$(MODE) $(OPT_$(MODE))"'
 -include $(OBJ:.o=.d) $(TESTBIN:=.d) $(BUILD)obj/src/main.d

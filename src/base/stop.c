@@ -1,0 +1,35 @@
+#include "evenkeel/base.h"
+#include <signal.h>
+#include <unistd.h>
+
+/* The one exception to "no state outside the run context": a signal handler has no argument to carry one. */
+static volatile sig_atomic_t stop_requests;
+
+static void OnSignal(int number)
+{
+  if (++stop_requests > 1) _exit(128 + number);
+}
+
+PetscErrorCode EkStopInstall(void)
+{
+  struct sigaction action = {0};
+
+  PetscFunctionBegin;
+  action.sa_handler = OnSignal;
+  action.sa_flags   = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS, "cannot install signal handlers");
+  PetscFunctionReturn(0);
+}
+
+PetscBool EkStopRequested(void) { return (PetscBool)(stop_requests > 0); }
+
+PetscErrorCode EkStopAgreed(EkRun run, PetscBool mine, PetscBool *stop)
+{
+  int flag = mine || EkStopRequested();
+
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MAX, run->comm));
+  *stop = (PetscBool)flag;
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,127 @@
+#include "evenkeel/mesh.h"
+#include <stddef.h>
+
+static const EkMember shard_row[] = {
+    [EK_SHARD_NONE]      = {"none", "every rank updates all parameters"},
+    [EK_SHARD_OPTIMIZER] = {"optimizer", "optimizer state is divided over the data axis"},
+};
+const EkFamily EkShardFamily = EK_FAMILY("mesh_shard", shard_row);
+
+#define FIELD(name) offsetof(EkMeshOptions, name)
+static const EkKey mesh_key[] = {
+    {"mesh_data", EK_KEY_INT, FIELD(data), "0", 0, 1 << 20, NULL, "ranks", "ranks along the data axis; 0: all there are"},
+    {"mesh_space", EK_KEY_INT, FIELD(space), "1", 1, 1 << 20, NULL, "ranks", "ranks that share a sample"},
+    {"mesh_shard", EK_KEY_CHOICE, FIELD(shard), "none", 0, 0, &EkShardFamily, NULL, "what is divided over the data axis"},
+};
+#undef FIELD
+const EkKeyTable EkMeshKeys = EK_KEYS("mesh", mesh_key);
+
+PetscErrorCode EkMeshCreate(EkRun run, const EkMeshOptions *options, EkMesh *out)
+{
+  EkMesh         mesh;
+  const PetscInt data = options->data ? options->data : run->size / options->space;
+
+  PetscFunctionBegin;
+  PetscCheck(options->space == 1, run->comm, PETSC_ERR_SUP, "mesh_space: %d ranks a sample are not supported yet, only 1", (int)options->space);
+  PetscCheck(data * options->space == run->size, run->comm, PETSC_ERR_USER_INPUT, "mesh_data %d x mesh_space %d does not match the %d ranks of this run", (int)data, (int)options->space, run->size);
+  PetscCall(PetscNew(&mesh));
+  mesh->run    = run;
+  mesh->world  = run->comm;
+  mesh->ndata  = (PetscMPIInt)data;
+  mesh->nspace = (PetscMPIInt)options->space;
+  mesh->idata  = run->rank / mesh->nspace;
+  mesh->ispace = run->rank % mesh->nspace;
+  mesh->shard  = (EkShard)options->shard;
+  PetscCallMPI(MPI_Comm_split(run->comm, mesh->ispace, run->rank, &mesh->data));
+  PetscCallMPI(MPI_Comm_split(run->comm, mesh->idata, run->rank, &mesh->space));
+  *out = mesh;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMeshDestroy(EkMesh *mesh)
+{
+  PetscFunctionBegin;
+  if (!*mesh) PetscFunctionReturn(0);
+  PetscCallMPI(MPI_Comm_free(&(*mesh)->data));
+  PetscCallMPI(MPI_Comm_free(&(*mesh)->space));
+  PetscCall(PetscFree(*mesh));
+  PetscFunctionReturn(0);
+}
+
+void EkSlice(PetscInt64 n, PetscInt64 parts, PetscInt64 i, PetscInt64 *lo, PetscInt64 *hi)
+{
+  const PetscInt64 each = n / parts, extra = n % parts;
+
+  *lo = i * each + (i < extra ? i : extra);
+  *hi = *lo + each + (i < extra);
+}
+
+/* Messages of at most this many values: counts of MPI are int. */
+#define CHUNK ((size_t)1 << 28)
+
+PetscErrorCode EkMeshSum(EkMesh mesh, size_t n, float *values)
+{
+  PetscFunctionBegin;
+  if (mesh->ndata == 1) PetscFunctionReturn(0);
+  for (size_t i = 0; i < n; i += CHUNK) {
+    PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, values + i, (PetscMPIInt)(n - i < CHUNK ? n - i : CHUNK), MPI_FLOAT, MPI_SUM, mesh->data));
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMeshSumDouble(EkMesh mesh, int n, double *values)
+{
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, mesh->data));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMeshMaxDouble(EkMesh mesh, int n, double *values)
+{
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_MAX, mesh->data));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode SliceCounts(EkMesh mesh, size_t n, PetscMPIInt **count, PetscMPIInt **start)
+{
+  PetscInt64 lo, hi;
+
+  PetscFunctionBegin;
+  PetscCheck(n <= PETSC_MPI_INT_MAX, mesh->world, PETSC_ERR_SUP, "mesh_shard optimizer: %zu parameters exceed one message", n);
+  PetscCall(PetscMalloc2(mesh->ndata, count, mesh->ndata, start));
+  for (int i = 0; i < mesh->ndata; i++) {
+    EkSlice((PetscInt64)n, mesh->ndata, i, &lo, &hi);
+    PetscCall(PetscMPIIntCast((PetscInt)(hi - lo), &(*count)[i]));
+    PetscCall(PetscMPIIntCast((PetscInt)lo, &(*start)[i]));
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMeshReduceScatter(EkMesh mesh, size_t n, float *values)
+{
+  PetscMPIInt *count, *start;
+  float       *slice;
+
+  PetscFunctionBegin;
+  if (mesh->ndata == 1) PetscFunctionReturn(0);
+  PetscCall(SliceCounts(mesh, n, &count, &start));
+  PetscCall(PetscMalloc1(count[mesh->idata] + 1, &slice));
+  PetscCallMPI(MPI_Reduce_scatter(values, slice, count, MPI_FLOAT, MPI_SUM, mesh->data));
+  PetscCall(PetscArraycpy(values + start[mesh->idata], slice, count[mesh->idata]));
+  PetscCall(PetscFree(slice));
+  PetscCall(PetscFree2(count, start));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMeshAllgather(EkMesh mesh, size_t n, float *values)
+{
+  PetscMPIInt *count, *start;
+
+  PetscFunctionBegin;
+  if (mesh->ndata == 1) PetscFunctionReturn(0);
+  PetscCall(SliceCounts(mesh, n, &count, &start));
+  PetscCallMPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, count, start, MPI_FLOAT, mesh->data));
+  PetscCall(PetscFree2(count, start));
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,183 @@
+/* ranks: 1 2 3 */
+#include "support.h"
+#include "evenkeel/mesh.h"
+
+static void random_is_philox_and_seekable(void **state)
+{
+  EkRandom a = EkRandomStream(7, EK_RANDOM_TEST, 3), b = EkRandomStream(7, EK_RANDOM_TEST, 3);
+  double   draw[1000], mean = 0;
+
+  (void)state;
+  for (int i = 0; i < 1000; i++) mean += (draw[i] = EkUniform(&a)) / 1000;
+  assert_true(fabs(mean - 0.5) < 0.05);
+  for (int i = 0; i < 1000; i += 37) {
+    EkRandomSeek(&b, (uint64_t)i);
+    assert_true(EkUniform(&b) == draw[i]);
+  }
+  b = EkRandomStream(7, EK_RANDOM_INIT, 3);
+  assert_true(EkUniform(&b) != draw[0]);
+}
+
+static void normal_has_unit_variance(void **state)
+{
+  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 0);
+  double   sum = 0, square = 0;
+
+  (void)state;
+  for (int i = 0; i < 20000; i++) {
+    const double x = EkNormal(&stream);
+
+    sum += x;
+    square += x * x;
+  }
+  assert_true(fabs(sum / 20000) < 0.03);
+  assert_true(fabs(square / 20000 - 1) < 0.05);
+}
+
+static void slices_cover_everything_once(void **state)
+{
+  (void)state;
+  for (int n = 0; n < 20; n++) {
+    for (int parts = 1; parts < 6; parts++) {
+      PetscInt64 at = 0, lo, hi;
+
+      for (int i = 0; i < parts; i++, at = hi) {
+        EkSlice(n, parts, i, &lo, &hi);
+        assert_true(lo == at && hi - lo >= n / parts && hi - lo <= n / parts + 1);
+      }
+      assert_true(at == n);
+    }
+  }
+}
+
+static void reduce_scatter_and_allgather_sum(void **state)
+{
+  EkRun         run     = EkTestRun();
+  EkMeshOptions options = {0, 1, EK_SHARD_OPTIMIZER};
+  EkMesh        mesh;
+  float         value[17], other[17];
+
+  (void)state;
+  EK_OK(EkMeshCreate(run, &options, &mesh));
+  for (int i = 0; i < 17; i++) value[i] = other[i] = (float)(i * (run->rank + 1));
+  EK_OK(EkMeshReduceScatter(mesh, 17, value));
+  EK_OK(EkMeshAllgather(mesh, 17, value));
+  EK_OK(EkMeshSum(mesh, 17, other));
+  for (int i = 0; i < 17; i++) {
+    assert_true(value[i] == (float)(i * run->size * (run->size + 1) / 2));
+    assert_true(value[i] == other[i]);
+  }
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+static void wrong_mesh_is_refused(void **state)
+{
+  EkMesh        mesh;
+  EkMeshOptions wrong = {EkTestRun()->size + 1, 1, 0}, space = {0, 2, 0};
+
+  (void)state;
+  EK_FAILS(EkMeshCreate(EkTestRun(), &wrong, &mesh), "does not match");
+  EK_FAILS(EkMeshCreate(EkTestRun(), &space, &mesh), "mesh_space");
+}
+
+static const EkMember kind_row[] = {{"plain", ""}, {"fancy", ""}};
+static const EkFamily kind = EK_FAMILY("demo_kind", kind_row);
+typedef struct {
+  PetscInt   count;
+  PetscReal  rate;
+  EkInts     modes;
+  int        kind;
+  PetscBool  on;
+  double     wall;
+  PetscInt64 bytes;
+  char       path[EK_PATH];
+} Demo;
+static const EkKey demo_key[] = {
+    {"demo_count", EK_KEY_INT, offsetof(Demo, count), "3", 1, 10, NULL, "", ""},
+    {"demo_rate", EK_KEY_REAL, offsetof(Demo, rate), "1e-3", EK_POSITIVE, EK_ANY, NULL, "", ""},
+    {"demo_modes", EK_KEY_INTS, offsetof(Demo, modes), "12,12", 1, 99, NULL, "", ""},
+    {"demo_kind", EK_KEY_CHOICE, offsetof(Demo, kind), "plain", 0, 0, &kind, "", ""},
+    {"demo_on", EK_KEY_BOOL, offsetof(Demo, on), "no", 0, 0, NULL, "", ""},
+    {"demo_wall", EK_KEY_WALL, offsetof(Demo, wall), "", 0, EK_ANY, NULL, "", ""},
+    {"demo_bytes", EK_KEY_BYTES, offsetof(Demo, bytes), "1G", 0, EK_ANY, NULL, "", ""},
+    {"demo_path", EK_KEY_STRING, offsetof(Demo, path), NULL, 0, 0, NULL, "", "a path"},
+};
+static const EkKeyTable demo = EK_KEYS("demo", demo_key);
+
+/* Sets the run's keys from words, reads the table, returns what Raise says. */
+static PetscErrorCode read_demo(const char *words, Demo *values)
+{
+  EkRun                   run      = EkTestRun();
+  const EkKeyTable *const tables[] = {&demo};
+  EkProblems              problems;
+
+  memset(values, 0, sizeof(*values));
+  PetscCall(PetscOptionsDestroy(&run->options));
+  PetscCall(PetscOptionsCreate(&run->options));
+  PetscCall(PetscOptionsInsertString(run->options, words));
+  PetscCall(EkProblemsCreate(&problems));
+  PetscCall(EkKeysRead(run, &demo, values, problems));
+  PetscCall(EkKeysCheckAll(run, 1, tables, 1, tables, problems));
+  return EkProblemsRaise(run, &problems);
+}
+
+static void keys_are_read_with_defaults(void **state)
+{
+  Demo demo_value;
+
+  (void)state;
+  EK_OK(read_demo("-demo_path x.h5 -demo_rate 2.5e-3 -demo_kind fancy -demo_on -demo_wall 01:02:03 -demo_bytes 3k -log_view", &demo_value));
+  assert_int_equal(demo_value.count, 3);
+  assert_true(demo_value.rate == 2.5e-3 && demo_value.kind == 1 && demo_value.on && demo_value.wall == 3723 && demo_value.bytes == 3072);
+  assert_true(demo_value.modes.n == 2 && demo_value.modes.v[1] == 12);
+  assert_string_equal(demo_value.path, "x.h5");
+}
+
+static void every_mistake_in_keys_is_an_error(void **state)
+{
+  static const char *const wrong[] = {"", "-demo_path x -demo_count 0", "-demo_path x -demo_count two", "-demo_path x -demo_rate 0", "-demo_path x -demo_kind odd",
+                                      "-demo_path x -demo_modes 1,b", "-demo_path x -demo_wall abc", "-demo_path x -demo_rat 1", "-demo_path x -demo_rate nan", "-demo_path x -demo_on maybe"};
+  Demo demo_value;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) assert_int_not_equal(read_demo(wrong[i], &demo_value), 0);
+}
+
+static void yaml_reads_back(void **state)
+{
+  Demo  one, two;
+  char  dir[EK_PATH], path[2 * EK_PATH];
+  EkRun run = EkTestRun();
+
+  (void)state;
+  EkTestScratch(dir);
+  EK_OK(read_demo("-demo_path x.h5 -demo_rate 0.1 -demo_modes 5,6,7 -demo_wall 00:10:00 -demo_on yes", &one));
+  snprintf(path, sizeof(path), "%s/resolved.yaml", dir);
+  if (run->rank == 0) {
+    FILE *file = fopen(path, "w");
+
+    EK_OK(EkKeysWriteYaml(file, &demo, &one));
+    fclose(file);
+  }
+  MPI_Barrier(run->comm);
+  EK_OK(PetscOptionsDestroy(&run->options));
+  EK_OK(PetscOptionsCreate(&run->options));
+  EK_OK(EkRunLoadDeck(run, path));
+  memset(&two, 0, sizeof(two));
+  {
+    EkProblems problems;
+
+    EK_OK(EkProblemsCreate(&problems));
+    EK_OK(EkKeysRead(run, &demo, &two, problems));
+    EK_OK(EkProblemsRaise(run, &problems));
+  }
+  assert_memory_equal(&one, &two, sizeof(one));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(random_is_philox_and_seekable), cmocka_unit_test(normal_has_unit_variance),
+    cmocka_unit_test(slices_cover_everything_once), cmocka_unit_test(reduce_scatter_and_allgather_sum),
+    cmocka_unit_test(wrong_mesh_is_refused),        cmocka_unit_test(keys_are_read_with_defaults),
+    cmocka_unit_test(every_mistake_in_keys_is_an_error), cmocka_unit_test(yaml_reads_back),
+};
+EK_TEST_MAIN(tests)
