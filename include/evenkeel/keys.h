@@ -48,7 +48,7 @@ PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkP
    unknown, with the nearest known key. PETSc's own options (-log_view, -malloc_*, -options_*, ...) are left to PETSc. */
 PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[],
                               EkProblems problems);
-/* Writes the block as YAML that loads again to the same values. */
-PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options);
+/* Writes the block as YAML that loads again to the same values; continued: the table before it belongs to the same block. */
+PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, PetscBool continued);
 /* Name, default, unit, meaning, members: for `list` and -help. */
 PetscErrorCode EkKeysPrint(FILE *file, const EkKeyTable *table);

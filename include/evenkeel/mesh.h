@@ -31,7 +31,9 @@ void EkSlice(PetscInt64 n, PetscInt64 parts, PetscInt64 i, PetscInt64 *lo, Petsc
 PetscErrorCode EkMeshSum(EkMesh mesh, size_t n, float *values);
 PetscErrorCode EkMeshSumDouble(EkMesh mesh, int n, double *values);
 PetscErrorCode EkMeshMaxDouble(EkMesh mesh, int n, double *values);
-/* values: n floats on every rank; after it, this rank's EkSlice(n, ndata, idata) holds the sum, the rest is undefined. */
+/* Rank i's part [lo, hi) of an arena of n floats that is divided over the data axis; cut between pairs of floats. */
+void EkMeshSlice(EkMesh mesh, size_t n, int i, size_t *lo, size_t *hi);
+/* values: n floats on every rank; after it, this rank's EkMeshSlice holds the sum, the rest is undefined. */
 PetscErrorCode EkMeshReduceScatter(EkMesh mesh, size_t n, float *values);
 /* The inverse: every rank's slice is gathered into all n values everywhere. */
 PetscErrorCode EkMeshAllgather(EkMesh mesh, size_t n, float *values);

@@ -28,19 +28,25 @@ PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options);
 
 /* ---- the tables ---------------------------------------------------------------------------------------- */
 
+/* What a PDE's file in src/pde provides. */
 typedef struct {
-  EkMember member;
-  EkPdeSet released;
   /* Adds datasets, coordinates and attributes of a file of this PDE to the spec (path, samples and identity are the driver's). */
   PetscErrorCode (*describe)(const EkPdeSet *set, EkFileSpec *spec);
   /* Solver for a group of ranks. Collective on comm. */
   PetscErrorCode (*create)(MPI_Comm comm, const EkPdeSet *set, void **solver);
   /* One trajectory drawn from the stream (the same on every rank of the group). slab[s] for every trajectory dataset s of the file, on the
-     group's first rank; others pass NULL. *sound: every value is finite and physical. *cell_steps grows by cells times steps. */
+     group's first rank; others pass NULL. *sound: every value is finite and physical. *cell_steps grows by cells times steps. Collective. */
   PetscErrorCode (*solve)(void *solver, EkRandom *stream, float *const slab[], PetscInt64 *cell_steps, PetscBool *sound);
   PetscErrorCode (*destroy)(void **solver);
+} EkPdeMethods;
+
+typedef struct {
+  EkMember            member;
+  EkPdeSet            released;
+  const EkPdeMethods *methods;
 } EkPde;
-extern const EkFamily EkPdeFamily; /* cfd2d */
+extern const EkFamily     EkPdeFamily; /* cfd2d */
+extern const EkPdeMethods EkCfd2dMethods;
 
 typedef struct {
   EkMember    member;
@@ -50,13 +56,12 @@ typedef struct {
 } EkInitial;
 extern const EkFamily EkInitialFamily; /* 2D_rand */
 
-extern const EkPde EkPdeCfd2d;
-
 /* ---- the driver ---------------------------------------------------------------------------------------- */
 
 typedef struct {
   PetscBool  complete; /* the file is finished; else it can be continued */
   PetscInt   solved;   /* trajectories finished by this call */
+  PetscInt   finished; /* in the file, those of earlier calls included */
   PetscInt   redrawn;  /* draws given up because they went non-finite, over the whole file */
   PetscInt64 cell_steps;
   double     seconds;

@@ -295,10 +295,10 @@ static PetscBool IsUnset(const EkKey *key, const void *field)
   return (PetscBool)(key->type == EK_KEY_WALL && *(const double *)field == 0);
 }
 
-PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options)
+PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, PetscBool continued)
 {
   PetscFunctionBegin;
-  fprintf(file, "%s:\n", table->block);
+  if (!continued) fprintf(file, "%s:\n", table->block);
   for (int i = 0; i < table->count; i++) {
     const EkKey *key   = &table->keys[i];
     const void  *field = (const char *)options + key->offset;

@@ -56,6 +56,16 @@ void EkSlice(PetscInt64 n, PetscInt64 parts, PetscInt64 i, PetscInt64 *lo, Petsc
   *hi = *lo + each + (i < extra);
 }
 
+/* In pairs of floats, so that a complex number is never cut. */
+void EkMeshSlice(EkMesh mesh, size_t n, int i, size_t *lo, size_t *hi)
+{
+  PetscInt64 first, end;
+
+  EkSlice((PetscInt64)(n / 2), mesh->ndata, i, &first, &end);
+  *lo = 2 * (size_t)first;
+  *hi = i == mesh->ndata - 1 ? n : 2 * (size_t)end;
+}
+
 /* Messages of at most this many values: counts of MPI are int. */
 #define CHUNK ((size_t)1 << 28)
 
@@ -85,13 +95,13 @@ PetscErrorCode EkMeshMaxDouble(EkMesh mesh, int n, double *values)
 
 static PetscErrorCode SliceCounts(EkMesh mesh, size_t n, PetscMPIInt **count, PetscMPIInt **start)
 {
-  PetscInt64 lo, hi;
+  size_t lo, hi;
 
   PetscFunctionBegin;
   PetscCheck(n <= PETSC_MPI_INT_MAX, mesh->world, PETSC_ERR_SUP, "mesh_shard optimizer: %zu parameters exceed one message", n);
   PetscCall(PetscMalloc2(mesh->ndata, count, mesh->ndata, start));
   for (int i = 0; i < mesh->ndata; i++) {
-    EkSlice((PetscInt64)n, mesh->ndata, i, &lo, &hi);
+    EkMeshSlice(mesh, n, i, &lo, &hi);
     PetscCall(PetscMPIIntCast((PetscInt)(hi - lo), &(*count)[i]));
     PetscCall(PetscMPIIntCast((PetscInt)lo, &(*start)[i]));
   }

@@ -1,0 +1,40 @@
+/* Models: one row of the table a model, one file each in src/model. A model declares its parameters with PyTorch's state_dict keys and applies
+   operators to a window of fields; it never sees data files, an optimizer or a mesh. */
+#pragma once
+#include "evenkeel/graph.h"
+
+typedef struct {
+  int      type;             /* row of EkModelFamily */
+  PetscInt width;            /* channels of the hidden fields */
+  EkInts   modes;            /* kept Fourier modes along x, y; one value serves all axes */
+  char     weights[EK_PATH]; /* start from this file, "" to draw */
+  int      transform;        /* row of EkTransformFamily: auto, fft, gemm */
+} EkModelOptions;
+extern const EkKeyTable EkModelKeys;
+extern const EkFamily   EkModelFamily, EkTransformFamily;
+typedef enum { EK_CHOOSE_AUTO, EK_CHOOSE_FFT, EK_CHOOSE_GEMM } EkTransformChoice;
+
+/* What the data decide. */
+typedef struct {
+  EkGrid   grid;
+  PetscInt fields, initial_step; /* C, and frames given */
+} EkModelShape;
+
+typedef struct {
+  EkMember       member;
+  int            dim;
+  PetscErrorCode (*declare)(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
+  /* window: fields whose channels are the given frames, t slow, field fast; coordinates: dim channels. */
+  PetscErrorCode (*apply)(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates,
+                          EkTensor *prediction);
+} EkModelRow;
+
+/* Errors on the world: a model for another dimension than the data's, modes that do not fit the grid. */
+PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
+/* Resolves `auto` by timing both forms on this process. Call on one rank and broadcast the result. */
+PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkModelShape *shape, int *choice);
+
+/* `steps` applications of the model, each prediction joining the window; gradients flow through all of them. frames: a field of (t slow, field fast) channels with
+   at least initial_step frames. Step s adds a mean squared error against frame target[s] where target[s] >= 0. predictions[s] gets the fields. */
+PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
+                              const PetscInt target[], EkTensor predictions[]);

@@ -1,0 +1,98 @@
+/* What operators see of a graph. */
+#pragma once
+#include "evenkeel/graph.h"
+
+typedef enum { EK_TENSOR_INPUT, EK_TENSOR_PARAM, EK_TENSOR_FIELD, EK_TENSOR_SLICE } EkTensorKind;
+
+#define EK_NO_BUFFER (-1)
+typedef struct {
+  EkTensorKind kind;
+  EkGrid       grid;
+  PetscInt     channels;
+  EkTensor     root;         /* of a slice; itself otherwise */
+  PetscInt     first;        /* of a slice: channel of the root */
+  int          producer;     /* node, or -1 */
+  int          param;        /* index in the params' table, or -1 */
+  PetscBool    wants_gradient, has_gradient; /* depends on something trainable; and a loss depends on it */
+  PetscBool    keep, sliced_gradient;        /* sliced: several nodes write parts of the gradient */
+  int          value, gradient;              /* buffers */
+  const float *bound;
+  size_t       bound_step;
+} EkTensorState;
+
+typedef struct EkNode_ EkNode;
+typedef struct EkOperator_ {
+  EkMember member;
+  void   (*forward)(EkGraph graph, EkNode *node);
+  void   (*backward)(EkGraph graph, EkNode *node);
+  double (*flops)(EkGraph graph, EkNode *node, PetscBool backward); /* of one sample */
+} EkOperator;
+
+struct EkNode_ {
+  const EkOperator *op;
+  int               ninputs;
+  EkTensor         *input;
+  PetscBool        *kept;       /* backward reads this input's value */
+  PetscBool        *accumulate; /* backward adds to this input's gradient: an earlier one has written it */
+  EkTensor          output;     /* EK_NONE for a loss */
+  PetscBool         active;     /* takes part in backward */
+  size_t            saved, scratch; /* floats a sample, from forward to backward; during either run */
+  size_t            tile;       /* floats of scratch that do not grow with the batch */
+  int               saved_buffer, scratch_buffer;
+  int               nfields;    /* linear, concat: how many inputs are concatenated */
+  PetscBool         has_addend, gelu;
+  PetscInt          margin[3];  /* pad, crop */
+  EkTransform       transform;
+  double            loss, seconds[2];
+  PetscInt          calls[2];
+};
+
+typedef struct {
+  size_t floats;      /* a sample; `fixed` ones whatever the batch */
+  size_t fixed;
+  int    birth, death; /* steps of a whole run: forward 0..n-1, backward n..2n-1 */
+  size_t offset;
+} EkBuffer;
+
+struct EkGraph_ {
+  EkParams       params;
+  int            capacity, batch;
+  PetscBool      gradients, planned;
+  double         loss_scale;
+  int            ntensors, tensor_capacity;
+  EkTensorState *tensor;
+  int            nnodes, node_capacity;
+  EkNode       **node; /* the nodes, not a view: a node's address is kept */
+  int            nbuffers, buffer_capacity;
+  EkBuffer      *buffer;
+  float         *arena;
+  size_t         arena_floats, unshared_floats;
+};
+
+/* A field as an operator works on it. value and gradient point at sample 0. */
+typedef struct {
+  float   *value, *gradient;
+  size_t   step, gradient_step; /* floats between samples */
+  PetscInt channels;
+  size_t   points, stride;
+} EkField;
+
+EkField EkGraphField(EkGraph graph, EkTensor t);
+float  *EkGraphWeight(EkGraph graph, const EkNode *node, int input);
+float  *EkGraphWeightGradient(EkGraph graph, const EkNode *node, int input); /* NULL where none is wanted */
+float  *EkGraphSaved(EkGraph graph, const EkNode *node);
+float  *EkGraphScratch(EkGraph graph, const EkNode *node);
+
+/* Building: a node with room for its inputs; the output field. */
+PetscErrorCode EkGraphAddNode(EkGraph graph, const EkOperator *op, int ninputs, const EkTensor inputs[], EkNode **node);
+PetscErrorCode EkGraphAddField(EkGraph graph, EkNode *node, PetscInt channels, EkGrid grid, EkTensor *out);
+PetscErrorCode EkGraphCheckField(EkGraph graph, EkTensor t, const char *op);
+PetscErrorCode EkGraphCheckShape(EkGraph graph, EkTensor param, int rank, const PetscInt shape[], const char *op);
+
+/* Row pointers of a sample's planes from column `at` on. */
+static inline void EkPlanes(const float **row, const float *start, size_t stride, PetscInt channels)
+{
+  for (PetscInt c = 0; c < channels; c++) row[c] = start + (size_t)c * stride;
+}
+
+extern const EkOperator EkOpLinear, EkOpLinearGeluLinear, EkOpSpectralConv, EkOpGelu, EkOpAdd, EkOpPad, EkOpCrop, EkOpConcat, EkOpMse;
