@@ -49,6 +49,10 @@ $(BUILD)tests/%: tests/%.c $(BUILD)libevenkeel.a
 	@echo "  TEST $<"; mkdir -p $(@D)
 	$(Q)$(CC) $(ALLCFLAGS) -Itests $(shell pkg-config --cflags $(PKGTEST)) -MMD -MP -o $@ $< $(BUILD)libevenkeel.a $(LDLIBS) $(shell pkg-config --libs $(PKGTEST))
 
+$(BUILD)bench/%: tests/bench/%.c $(BUILD)libevenkeel.a
+	@echo "  BENCH $<"; mkdir -p $(@D)
+	$(Q)$(CC) $(ALLCFLAGS) -MMD -MP -o $@ $< $(BUILD)libevenkeel.a $(LDLIBS)
+
 tests: $(TESTBIN) ## build the unit tests
 print-%: ; @echo '$* = $($*)'
 .PHONY: all tests

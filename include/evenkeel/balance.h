@@ -33,7 +33,7 @@ typedef struct {
   int       layers;                  /* EkLayerSet */
   PetscBool fixed;                   /* alphas of epoch 0 for ever (TB_Fix) */
   int       solver;                  /* row of EkSolverFamily */
-  PetscInt  scalapack_min;           /* columns (smaller side) from which a matrix is distributed */
+  PetscInt  scalapack_min;           /* columns (smaller side) from which a matrix may be distributed */
 } EkBalanceOptions;
 extern const EkKeyTable EkBalanceKeys;
 extern const EkFamily   EkRuleFamily;   /* none tb_linear_map tb_sigmoid tb_sqrt tb_log2 tb_exp tb_rank */
@@ -71,15 +71,18 @@ typedef struct {
 typedef struct EkBalance_ *EkBalance;
 
 /* Layers are copied, the weights they point at are borrowed. Collective on mesh->world. A cost model (flops of LAPACK per matrix batch)
-   decides once who computes what: small layers whole to ranks, longest first; matrices of at least scalapack_min columns to ScaLAPACK on a
-   2-D grid of ranks. */
+   decides once who computes what: layers go to ranks, longest first (LAPACK), a long pooled one in runs of its matrices; a matrix of at least
+   scalapack_min columns that would keep the other ranks waiting (it takes longer than an even share of the rest) goes to ScaLAPACK on a
+   near-square grid of ranks. All memory is allocated here. Error, on every rank: a layer without matrices or values, scale <= 0. */
 PetscErrorCode EkBalanceCreate(EkMesh mesh, const EkBalanceOptions *options, int nlayers, const EkLayer layers[], EkBalance *balance);
 /* Eigenvalues, fits and ratios of the weights as they are now; with `fixed`, ratios keep following the first alphas. The weights must be
-   the same on every rank. Collective on mesh->world. Error, on every rank: NaN or Inf in a layer's weights (names it). A layer whose
-   spectrum is zero or cannot be fitted trains at ratio 1 and is said so once on rank 0. */
+   the same on every rank; the results are, bitwise. Collective on mesh->world, timed as the phase `spectra`. Error, on every rank: NaN or Inf in a
+   layer's weights (names it), a rate that cannot be used (names rule and layer). A layer whose spectrum is zero or cannot be fitted trains at
+   ratio 1 and is said so once on rank 0. */
 PetscErrorCode EkBalanceRefresh(EkBalance balance);
 PetscErrorCode EkBalanceGetLayers(EkBalance balance, int *nlayers, const EkLayerState **layers);
-/* What a restart needs, as doubles (same on every rank): ratios, the alphas of `fixed`, ... Put restores it without a refresh. */
+/* What a restart needs, as doubles (same on every rank): ratios, the alphas of `fixed`, ... Put restores it without a refresh; the eigenvalues
+   themselves are not part of it and read 0 until the next one. Error of Put: another number of doubles than Get gives. */
 PetscErrorCode EkBalanceGetState(EkBalance balance, size_t *count, const double **state);
 PetscErrorCode EkBalancePutState(EkBalance balance, size_t count, const double *state);
 /* Cost model's prediction and who does what, one line a layer, rank 0. Collective. */

@@ -8,6 +8,9 @@
 #define EK_LANES 8
 #define EK_ROUND_UP(n, unit) (((n) + (unit) - 1) / (unit) * (unit))
 
+/* BLAS threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise. Call once, in main. */
+void EkThreadsSet(void);
+
 /* ---- small dense products: the tile engine of the fused chains -------------------------------------------- */
 
 /* C[m][p] = S[m][p] + bias[m] + sum_k a(m, k) * B[k][p] for p in 0..n-1, a(m, k) = A[m*row + k*column]. B, S, C: arrays of row pointers; S (may be C itself, to

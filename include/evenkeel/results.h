@@ -1,0 +1,17 @@
+/* HDF5 files a run leaves for postproc: spectra over epochs, a few predictions. Written by rank 0; nothing here is collective. */
+#pragma once
+#include "evenkeel/dataset.h"
+
+typedef struct {
+  const char   *layer;
+  PetscInt      n;
+  const double *eigenvalues; /* ascending */
+  double        alpha, D, xmin; /* fit; NaN where there is none */
+} EkSpectrumRecord;
+/* Group epoch_00010 of PATH (made when missing): a float64 dataset a layer, attributes alpha, D, xmin. A group of that epoch is replaced. */
+PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[]);
+/* Drops the groups after `epoch`; a missing file is no error. */
+PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch);
+
+/* prediction and target (n, fields, frames, x[, y]) float32, attributes initial_step and fields. Both arrays are (n, frames, fields, stride), planar. */
+PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target);

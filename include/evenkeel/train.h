@@ -1,0 +1,94 @@
+/* Training and evaluation: data, model, balancing and optimizer put together. */
+#pragma once
+#include "evenkeel/balance.h"
+#include "evenkeel/dataset.h"
+#include "evenkeel/metrics.h"
+#include "evenkeel/model.h"
+#include "evenkeel/optim.h"
+
+typedef struct {
+  PetscInt  epochs, batch;      /* trajectories over all ranks */
+  int       mode;               /* EkTrainMode */
+  int       loss;               /* row of EkLossFamily */
+  PetscReal clip;               /* largest norm of the gradient; 0: no limit */
+  PetscInt  seed;
+  PetscBool shuffle;
+  PetscInt  eval_interval, checkpoint_interval; /* epochs; 0: only at the end */
+  char      resume[EK_PATH];    /* "no", "auto" or a checkpoint */
+  double    max_wall;           /* s from the start of the program; 0: no limit */
+} EkTrainOptions;
+extern const EkKeyTable EkTrainKeys;
+typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE } EkTrainMode;
+extern const EkFamily EkTrainModeFamily, EkLossFamily;
+
+typedef struct {
+  char dir[EK_PATH];
+} EkOutOptions;
+extern const EkKeyTable EkOutKeys;
+
+/* The blocks of a training deck. */
+typedef struct {
+  EkDataOptions    data;
+  EkModelOptions   model;
+  EkTrainOptions   train;
+  EkOptimOptions   optim;
+  EkBalanceOptions balance;
+  EkMeshOptions    mesh;
+  EkOutOptions     out;
+} EkDeck;
+/* Reads DECK (run->argv[1]) under the command line, checks everything, raises all mistakes together. Collective. */
+PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck);
+/* rank 0 writes DIR/resolved.yaml: the deck with every default and choice filled in; loads again. Collective. */
+PetscErrorCode EkDeckWrite(EkRun run, const EkDeck *deck);
+
+/* ---- a session: everything between the deck and the loop --------------------------------------------------- */
+
+typedef struct EkSession_ *EkSession;
+struct EkSession_ {
+  EkRun             run;
+  EkDeck            deck; /* transform resolved */
+  EkMesh            mesh;
+  EkDataset         dataset;
+  const EkDataInfo *info;
+  EkModelShape      shape;
+  EkParams          params;
+  float            *coordinates; /* (dim, stride) planes of the grid */
+  int               chunk;       /* samples a graph runs at a time: they meet no other sample, so results do not depend on it */
+};
+/* Mesh, dataset, model, initial or given weights. Collective. `transform`: EK_CHOOSE_* that a restart must repeat, or EK_CHOOSE_AUTO. */
+PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkSession *session);
+PetscErrorCode EkSessionDestroy(EkSession *session);
+
+/* A graph bound to the session's model: `steps` rollout steps with losses (training) or kept predictions (evaluation). */
+typedef struct {
+  EkGraph   graph;
+  EkTensor  frames, coordinates, *prediction;
+  int       steps;
+  PetscInt *target;     /* [steps] frame each step predicts */
+  size_t    sample;     /* floats of a trajectory in a batch buffer: frames * fields * stride */
+} EkRollout;
+PetscErrorCode EkRolloutCreate(EkSession session, PetscBool training, EkRollout *rollout);
+PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
+
+/* ---- evaluation ------------------------------------------------------------------------------------------- */
+
+typedef struct EkEvaluator_ *EkEvaluator;
+PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
+/* Rolls the whole test set out with the session's weights. predictions: path of an HDF5 file for the first few trajectories, or NULL. Collective. */
+PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published);
+PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
+/* The table `train` and `evaluate` end with. Rank 0. */
+PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published);
+
+/* Rank 0's file of both sets of figures (null where undefined), after what `more` holds already; takes `more` over. Not collective. */
+struct cJSON;
+PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, struct cJSON *more);
+
+/* ---- layers ------------------------------------------------------------------------------------------------ */
+
+/* The named layers balancing analyses, from the parameter table: `published` what the paper's code scans (Linear, Conv2d, Conv1d with its quirk), `all` also what it
+   leaves out. tensor_layer[t]: index of the layer tensor t belongs to, or -1. Both arrays are PetscMalloc'ed for the caller. Not collective. */
+PetscErrorCode EkLayersCreate(EkParams params, EkLayerSet set, int *n, EkLayer **layers, int **tensor_layer);
+
+/* Trains as the deck says, from the start or from a checkpoint; *exit_status 0 or EK_EXIT_STOPPED. Collective. */
+PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status);

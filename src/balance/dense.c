@@ -1,0 +1,203 @@
+#include "balance_impl.h"
+#include "lapack.h"
+#include <math.h>
+
+/* Rows of the long side that enter the Gram matrix at once: bounds the copy in double. */
+#define PANEL 512
+
+struct EkDense_ {
+  double *a, *gram, *w, *work, *rwork;
+  float  *single, *wsingle, *worksingle;
+  int    *iwork, lwork, lworksingle;
+};
+
+EkTall EkTallView(const EkMatrixBatch *batch, PetscInt k)
+{
+  const PetscBool wide = (PetscBool)(batch->rows < batch->cols);
+
+  return (EkTall){.data = batch->data + (size_t)k * batch->step,
+                  .m = wide ? batch->cols : batch->rows,
+                  .n = wide ? batch->rows : batch->cols,
+                  .row_step = wide ? batch->col_step : batch->row_step,
+                  .col_step = wide ? batch->row_step : batch->col_step,
+                  .is_complex = batch->is_complex};
+}
+
+PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a)
+{
+  return (PetscBool)(options->threshold >= 0 && a->n >= 256 && 4 * a->m >= 5 * a->n);
+}
+
+PetscBool EkSingleSuffices(const EkSpectrumOptions *options, PetscInt n, const float lambda[])
+{
+  const double largest = lambda[n - 1], margin = 1.5e-8 * (double)n * largest;
+  PetscInt     dropped = 0;
+
+  if (!(largest > 1e-30 && largest < 1e30)) return PETSC_FALSE;
+  for (PetscInt k = 0; k < n; k++) {
+    if (fabs(lambda[k] - options->threshold) <= margin) return PETSC_FALSE;
+    dropped += lambda[k] < options->threshold;
+  }
+  if (dropped == n) return PETSC_FALSE;
+  return (PetscBool)(lambda[dropped + (PetscInt)((double)(n - dropped) / options->xmin_pos)] >= 1e4 * margin);
+}
+
+/* Rows lo..hi in double, column-major (pairs when complex). False if a value is not finite. */
+static PetscBool Pack(const EkTall *a, PetscInt lo, PetscInt hi, double *out)
+{
+  double check = 0; /* 0 * x is NaN for what is not finite */
+
+  for (PetscInt j = 0; j < a->n; j++) {
+    const float *x = a->data + (size_t)lo * a->row_step + (size_t)j * a->col_step;
+
+    for (PetscInt i = lo; i < hi; i++, x += a->row_step) {
+      check += 0.0 * (*out++ = x[0]);
+      if (a->is_complex) check += 0.0 * (*out++ = x[1]);
+    }
+  }
+  return (PetscBool)(check == 0);
+}
+
+static PetscBool FormGram(EkDense d, const EkTall *a)
+{
+  const int    n = (int)a->n;
+  const double one = 1;
+
+  for (PetscInt lo = 0; lo < a->m; lo += PANEL) {
+    const int    rows = (int)PetscMin(PANEL, a->m - lo);
+    const double beta = lo ? 1 : 0;
+
+    if (!Pack(a, lo, lo + rows, d->a)) return PETSC_FALSE;
+    if (a->is_complex)
+      zherk_("L", "C", &n, &rows, &one, d->a, &rows, &beta, d->gram, &n);
+    else
+      dsyrk_("L", "T", &n, &rows, &one, d->a, &rows, &beta, d->gram, &n);
+  }
+  return PETSC_TRUE;
+}
+
+/* Single-precision eigenvalues of the real Gram matrix, taken if they are good enough; the double one is left as it is. */
+static PetscBool SingleEigenvalues(EkDense d, int n, const EkSpectrumOptions *options, double lambda[])
+{
+  int info;
+
+  for (int j = 0; j < n; j++) {
+    for (size_t i = (size_t)j * n + j; i < (size_t)(j + 1) * n; i++) d->single[i] = (float)d->gram[i];
+  }
+  ssyev_("N", "L", &n, d->single, &n, d->wsingle, d->worksingle, &d->lworksingle, &info);
+  if (info || !EkSingleSuffices(options, n, d->wsingle)) return PETSC_FALSE;
+  for (int i = 0; i < n; i++) lambda[i] = PetscMax(0, d->wsingle[i]);
+  return PETSC_TRUE;
+}
+
+static void GramSpectrum(EkDense d, const EkTall *a, const EkSpectrumOptions *options, double lambda[])
+{
+  const int n = (int)a->n;
+  int       info = 0;
+
+  if (!FormGram(d, a)) {
+    lambda[0] = EK_SPECTRUM_NOT_FINITE;
+    return;
+  }
+  if (!a->is_complex && EkSinglePromises(options, a) && SingleEigenvalues(d, n, options, lambda)) return;
+  if (a->is_complex)
+    zheev_("N", "L", &n, d->gram, &n, d->w, d->work, &d->lwork, d->rwork, &info);
+  else
+    dsyev_("N", "L", &n, d->gram, &n, d->w, d->work, &d->lwork, &info);
+  for (int i = 0; i < n; i++) lambda[i] = PetscMax(0, d->w[i]); /* rounding may leave a zero slightly negative */
+  if (info) lambda[0] = EK_SPECTRUM_FAILED;
+}
+
+static void SingularSpectrum(EkDense d, const EkTall *a, double lambda[])
+{
+  const int m = (int)a->m, n = (int)a->n, one = 1;
+  int       info = 0;
+
+  if (!Pack(a, 0, m, d->a)) {
+    lambda[0] = EK_SPECTRUM_NOT_FINITE;
+    return;
+  }
+  if (a->is_complex)
+    zgesdd_("N", &m, &n, d->a, &m, d->w, NULL, &one, NULL, &one, d->work, &d->lwork, d->rwork, d->iwork, &info);
+  else
+    dgesdd_("N", &m, &n, d->a, &m, d->w, NULL, &one, NULL, &one, d->work, &d->lwork, d->iwork, &info);
+  for (int i = 0; i < n; i++) lambda[i] = d->w[n - 1 - i] * d->w[n - 1 - i];
+  if (info) lambda[0] = EK_SPECTRUM_FAILED;
+}
+
+void EkDenseSpectrum(EkDense d, const EkTall *a, const EkSpectrumOptions *options, double lambda[])
+{
+  if (options->solver == EK_SOLVER_SVD)
+    SingularSpectrum(d, a, lambda);
+  else
+    GramSpectrum(d, a, options, lambda);
+}
+
+/* Doubles of work the double-precision routine for this matrix asks for. */
+static int WorkLength(const EkTall *a, EkSolver solver)
+{
+  const int m = (int)a->m, n = (int)a->n, one = 1, query = -1;
+  double    x[2] = {0};
+  int       i[1], info;
+
+  if (solver == EK_SOLVER_SVD) {
+    if (a->is_complex)
+      zgesdd_("N", &m, &n, x, &m, x, NULL, &one, NULL, &one, x, &query, x, i, &info);
+    else
+      dgesdd_("N", &m, &n, x, &m, x, NULL, &one, NULL, &one, x, &query, i, &info);
+  } else if (a->is_complex)
+    zheev_("N", "L", &n, x, &n, x, x, &query, x, &info);
+  else
+    dsyev_("N", "L", &n, x, &n, x, x, &query, &info);
+  return (int)x[0];
+}
+
+static int WorkLengthSingle(int n)
+{
+  const int query = -1;
+  float     x[1];
+  int       info;
+
+  ssyev_("N", "L", &n, x, &n, x, x, &query, &info);
+  return (int)x[0];
+}
+
+PetscErrorCode EkDenseCreate(int nbatches, const EkMatrixBatch *const batches[], const EkSolver solver[], EkDense *out)
+{
+  EkDense d;
+  size_t  a_size = 0, gram_size = 0, single_size = 0;
+  int     n = 0;
+
+  PetscFunctionBegin;
+  PetscCall(PetscNew(&d));
+  for (int b = 0; b < nbatches; b++) {
+    const EkTall    tall = EkTallView(batches[b], 0);
+    const size_t    parts = tall.is_complex ? 2 : 1, cols = (size_t)tall.n;
+    const PetscBool svd = (PetscBool)(solver[b] == EK_SOLVER_SVD);
+
+    n = PetscMax(n, (int)tall.n);
+    a_size = PetscMax(a_size, parts * cols * (size_t)(svd ? tall.m : PetscMin(tall.m, PANEL)));
+    d->lwork = PetscMax(d->lwork, WorkLength(&tall, solver[b]));
+    if (!svd) gram_size = PetscMax(gram_size, parts * cols * cols);
+    if (!svd && !tall.is_complex && EkSinglePromises(&(EkSpectrumOptions){.threshold = 0}, &tall)) {
+      single_size = PetscMax(single_size, cols * cols);
+      d->lworksingle = PetscMax(d->lworksingle, WorkLengthSingle((int)tall.n));
+    }
+  }
+  PetscCall(PetscMalloc4(a_size, &d->a, gram_size, &d->gram, n, &d->w, 8 * n, &d->iwork));
+  PetscCall(PetscMalloc2(2 * (size_t)d->lwork, &d->work, 7 * n, &d->rwork)); /* pairs where the work is complex */
+  PetscCall(PetscMalloc3(single_size, &d->single, single_size ? n : 0, &d->wsingle, d->lworksingle, &d->worksingle));
+  *out = d;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDenseDestroy(EkDense *dense)
+{
+  PetscFunctionBegin;
+  if (!*dense) PetscFunctionReturn(0);
+  PetscCall(PetscFree4((*dense)->a, (*dense)->gram, (*dense)->w, (*dense)->iwork));
+  PetscCall(PetscFree2((*dense)->work, (*dense)->rwork));
+  PetscCall(PetscFree3((*dense)->single, (*dense)->wsingle, (*dense)->worksingle));
+  PetscCall(PetscFree(*dense));
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,54 @@
+#include "evenkeel/command.h"
+#include "evenkeel/pde.h"
+#include <stdio.h>
+
+static PetscErrorCode ReadOptions(EkRun run, EkGenerateOptions *options)
+{
+  const EkKeyTable *const  used[] = {&EkGenerateKeys};
+  const EkKeyTable *const *known;
+  EkProblems               problems;
+  int                      nknown;
+
+  PetscFunctionBegin;
+  PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT, "generate wants one deck: evenkeel generate DECK [-key value ...]");
+  PetscCall(EkRunLoadDeck(run, run->argv[1]));
+  known = EkAllKeyTables(&nknown);
+  PetscCall(EkProblemsCreate(&problems));
+  PetscCall(EkKeysRead(run, &EkGenerateKeys, options, problems));
+  PetscCall(EkKeysCheckAll(run, 1, used, nknown, known, problems));
+  PetscCall(EkProblemsRaise(run, &problems));
+  PetscCall(EkGenerateSettle(run, options));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode PrintReport(EkRun run, const EkGenerateOptions *options, const EkGenerateReport *report)
+{
+  char time[32];
+
+  PetscFunctionBegin;
+  if (run->rank == 0) {
+    printf("%lld trajectories in %s (%.1f a minute), %lld draws given up, %.3g cell-steps/s\n", (long long)report->solved,
+           EkDuration(report->seconds, time), 60 * (double)report->solved / report->seconds, (long long)report->redrawn,
+           (double)report->cell_steps / report->seconds);
+    if (report->complete)
+      printf("%s is complete\n", options->file);
+    else
+      printf("%s: %lld of %lld trajectories, the same command continues it\n", options->file, (long long)report->finished,
+             (long long)options->set.samples);
+  }
+  PetscCall(EkPhaseTable(run, report->seconds));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkCommandGenerate(EkRun run, int *exit_status)
+{
+  EkGenerateOptions options = {.progress = PETSC_TRUE};
+  EkGenerateReport  report;
+
+  PetscFunctionBegin;
+  PetscCall(ReadOptions(run, &options));
+  PetscCall(EkGenerate(run, &options, &report));
+  PetscCall(PrintReport(run, &options, &report));
+  *exit_status = report.complete ? 0 : EK_EXIT_STOPPED;
+  PetscFunctionReturn(0);
+}

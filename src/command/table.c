@@ -1,0 +1,30 @@
+/* What there is: subcommands, key tables, families. `list`, -help and every message about an unknown name go through these tables. */
+#include "evenkeel/command.h"
+#include "evenkeel/pde.h"
+#include "evenkeel/train.h"
+
+static const EkCommand command_row[] = {
+    {{"generate", "solve a PDE many times and write the trajectories as PDEBench does"}, "DECK [-key value ...]", EkCommandGenerate},
+    {{"train", "train a model, balanced or not"}, "DECK [-key value ...]", EkCommandTrain},
+    {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"}, "DECK [-model_weights FILE] [-key value ...]", EkCommandEvaluate},
+    {{"export", "weights of a checkpoint as safetensors"}, "CHECKPOINT OUT.safetensors", EkCommandExport},
+    {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
+};
+const EkFamily EkCommandFamily = EK_FAMILY("command", command_row);
+
+static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkOutKeys, &EkGenerateKeys};
+
+const EkKeyTable *const *EkAllKeyTables(int *count)
+{
+  *count = (int)(sizeof(key_table) / sizeof(key_table[0]));
+  return key_table;
+}
+
+static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
+                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily};
+
+const EkFamily *const *EkAllFamilies(int *count)
+{
+  *count = (int)(sizeof(family) / sizeof(family[0]));
+  return family;
+}

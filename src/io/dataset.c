@@ -1,0 +1,183 @@
+#include "dataset.h"
+#include <stddef.h>
+#include <string.h>
+
+#define FIELD(name) offsetof(EkDataOptions, name)
+static const EkKey data_key[] = {
+    {"data_file", EK_KEY_STRING, FIELD(file), NULL, 0, 0, NULL, NULL,
+     "trajectories in HDF5, laid out as PDEBench's CFD, scalar 1D and Darcy files"},
+    {"data_test", EK_KEY_INT, FIELD(test), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
+     "the first of the file are the test set; -1: a tenth of them"},
+    {"data_train", EK_KEY_INT, FIELD(train), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
+     "the next are trained on; -1: all the rest"},
+    {"data_reduced_batch", EK_KEY_INT, FIELD(reduced_batch), "1", 1, PETSC_MAX_INT, NULL, NULL, "train on every k-th of them"},
+    {"data_reduced_resolution", EK_KEY_INT, FIELD(reduced_resolution), "1", 1, PETSC_MAX_INT, NULL, NULL,
+     "every k-th point of each axis"},
+    {"data_reduced_resolution_t", EK_KEY_INT, FIELD(reduced_resolution_t), "1", 1, PETSC_MAX_INT, NULL, NULL,
+     "every k-th frame (Darcy: no effect)"},
+    {"data_initial_step", EK_KEY_INT, FIELD(initial_step), "10", 1, PETSC_MAX_INT, NULL, "frames", "given frames"},
+    {"data_t_train", EK_KEY_INT, FIELD(t_train), "-1", -1, PETSC_MAX_INT, NULL, "frames",
+     "frames used in training, the given ones included; -1: all"},
+    {"data_cache", EK_KEY_BYTES, FIELD(cache), "1G", 0, 1e18, NULL, "bytes per rank", "decoded samples kept in memory"},
+};
+#undef FIELD
+const EkKeyTable EkDataKeys = EK_KEYS("data", data_key);
+
+static PetscInt Kept(PetscInt n, PetscInt every)
+{
+  return n / every + (n % every != 0);
+}
+
+/* Test set first, then training: the split of "Model Balancing". */
+static PetscErrorCode Split(EkDataset d)
+{
+  const EkDataOptions *o = &d->options;
+  const PetscInt       n = d->layout.samples, test = o->test < 0 ? PetscMax(1, n / 10) : o->test,
+                 train = o->train < 0 ? PetscMax(0, n - test) : o->train;
+
+  PetscFunctionBegin;
+  PetscCheck(test <= n, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_test: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT, test, o->file, n);
+  PetscCheck((PetscInt64)test + train <= n, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_test + data_train: %lld trajectories asked for, %s has %" PetscInt_FMT, (long long)test + train, o->file, n);
+  d->info.samples = n;
+  d->info.count[EK_TEST] = test;
+  d->info.count[EK_TRAIN] = Kept(train, o->reduced_batch);
+  d->first[EK_TEST] = 0;
+  d->first[EK_TRAIN] = test;
+  d->stride[EK_TEST] = 1;
+  d->stride[EK_TRAIN] = o->reduced_batch;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode SetFrames(EkDataset d)
+{
+  const EkDataOptions *o = &d->options;
+  EkDataInfo          *info = &d->info;
+
+  PetscFunctionBegin;
+  PetscCheck(d->step_t <= d->layout.frames, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_reduced_resolution_t: every %" PetscInt_FMT "th of the %" PetscInt_FMT " frames of %s leaves nothing",
+             d->step_t, d->layout.frames, o->file);
+  info->frames = Kept(d->layout.frames, d->step_t);
+  info->initial_step = o->initial_step;
+  info->t_train = o->t_train < 0 ? info->frames : PetscMin(o->t_train, info->frames);
+  PetscCheck(info->t_train > info->initial_step, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_initial_step: after %" PetscInt_FMT " given frames nothing is left to predict of the %" PetscInt_FMT
+             " used (data_t_train, %s)",
+             info->initial_step, info->t_train, o->file);
+  if (o->t_train > info->frames) {
+    PetscCall(PetscPrintf(d->run->comm, "data_t_train: %" PetscInt_FMT " cut to the %" PetscInt_FMT " frames of %s\n", o->t_train,
+                          info->frames, o->file));
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode SetGrid(EkDataset d, float *raw[2])
+{
+  const PetscInt k = d->options.reduced_resolution;
+
+  PetscFunctionBegin;
+  for (int axis = 0; axis < 3; axis++) d->info.n[axis] = 1;
+  for (int axis = 0; axis < d->layout.dim; axis++) {
+    const PetscInt n = d->layout.n[axis];
+
+    PetscCheck(k <= n, d->run->comm, PETSC_ERR_USER_INPUT,
+               "data_reduced_resolution: every %" PetscInt_FMT "th of the %" PetscInt_FMT
+               " points of axis %c of %s leaves nothing",
+               k, n, "xy"[axis], d -> options.file);
+    d->info.n[axis] = Kept(n, k);
+    if (!raw[axis]) PetscCall(PetscMalloc1(n, &raw[axis]));
+    PetscCall(EkBcastBytes(d->run, raw[axis], (size_t)n * sizeof(float)));
+    PetscCall(PetscMalloc1(d->info.n[axis], &d->info.coordinate[axis]));
+    for (PetscInt i = 0; i < d->info.n[axis]; i++) d->info.coordinate[axis][i] = raw[axis][(size_t)i * k];
+  }
+  PetscFunctionReturn(0);
+}
+
+/* What follows from options and layout, the same on every rank. */
+static PetscErrorCode Describe(EkDataset d, float *raw[2])
+{
+  EkDataInfo *info = &d->info;
+
+  PetscFunctionBegin;
+  info->family = EkDatasetFamilyName(d->layout.family);
+  info->dim = d->layout.dim;
+  info->fields = d->layout.fields;
+  d->step_t = d->layout.pair ? 1 : d->options.reduced_resolution_t;
+  PetscCall(PetscMemcpy(info->field, d->layout.field, sizeof(info->field)));
+  PetscCall(Split(d));
+  PetscCall(SetGrid(d, raw));
+  PetscCall(SetFrames(d));
+  d->sample_floats = (size_t)info->frames * (size_t)info->fields * (size_t)info->n[0] * (size_t)info->n[1];
+  PetscCall(PetscCalloc1((size_t)info->count[EK_TEST] + (size_t)info->count[EK_TRAIN] + 1, &d->kept));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Open(EkDataset d, float *raw[2])
+{
+  EkRun          run = d->run;
+  EkCatch        caught;
+  PetscErrorCode code;
+
+  PetscFunctionBegin;
+  /* one rank touches the metadata: thousands of them opening one file at once is what file servers bear least */
+  PetscCall(EkCatchBegin(&caught));
+  code = run->rank == 0 ? EkDatasetProbe(d->options.file, &d->layout, raw) : 0;
+  PetscCall(EkCatchEnd(run, &caught, code));
+  EkCatchRaise(run, &caught);
+  PetscCallMPI(MPI_Bcast(&d->layout, (PetscMPIInt)sizeof(d->layout), MPI_BYTE, 0, run->comm));
+  PetscCall(Describe(d, raw));
+  PetscCall(EkCatchBegin(&caught));
+  code = EkDatasetOpenSources(d);
+  PetscCall(EkCatchEnd(run, &caught, code));
+  EkCatchRaise(run, &caught);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset)
+{
+  EkDataset      d;
+  PetscErrorCode code;
+  float         *raw[2] = {NULL, NULL};
+
+  PetscFunctionBegin;
+  *dataset = NULL;
+  PetscCall(PetscNew(&d));
+  d->run = run;
+  d->options = *options;
+  d->fd = -1;
+  d->file = -1;
+  for (int i = 0; i < EK_MAX_FIELDS; i++) d->set[i] = -1;
+  code = Open(d, raw);
+  for (int axis = 0; axis < 2; axis++) PetscCall(PetscFree(raw[axis]));
+  if (code) PetscCall(EkDatasetDestroy(&d));
+  *dataset = d;
+  PetscFunctionReturn(code);
+}
+
+PetscErrorCode EkDatasetGetInfo(EkDataset d, const EkDataInfo **info)
+{
+  PetscFunctionBegin;
+  *info = &d->info;
+  PetscFunctionReturn(0);
+}
+
+PetscInt64 EkDatasetBytesRead(EkDataset d)
+{
+  return d->bytes_read;
+}
+
+PetscErrorCode EkDatasetDestroy(EkDataset *dataset)
+{
+  EkDataset d = *dataset;
+
+  PetscFunctionBegin;
+  if (!d) PetscFunctionReturn(0);
+  for (PetscInt i = 0; d->kept && i < d->info.count[EK_TEST] + d->info.count[EK_TRAIN]; i++) PetscCall(PetscFree(d->kept[i]));
+  PetscCall(PetscFree(d->kept));
+  for (int axis = 0; axis < 3; axis++) PetscCall(PetscFree(d->info.coordinate[axis]));
+  PetscCall(EkDatasetCloseSources(d));
+  PetscCall(PetscFree(*dataset));
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,145 @@
+#include "evenkeel/results.h"
+#include <hdf5.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static PetscErrorCode RealAttribute(hid_t object, const char *name, double value, const char *path)
+{
+  hid_t  space = H5Screate(H5S_SCALAR), attribute = H5Acreate2(object, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+  herr_t status = H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value);
+
+  PetscFunctionBegin;
+  H5Aclose(attribute);
+  H5Sclose(space);
+  EkCallHDF5(status, "cannot write attribute '%s' of '%s'", name, path);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode TextAttribute(hid_t object, const char *name, const char *text, const char *path)
+{
+  hid_t  space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_C_S1), attribute;
+  herr_t status;
+
+  PetscFunctionBegin;
+  H5Tset_size(type, strlen(text) + 1);
+  attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  status    = H5Awrite(attribute, type, text);
+  H5Aclose(attribute);
+  H5Tclose(type);
+  H5Sclose(space);
+  EkCallHDF5(status, "cannot write attribute '%s' of '%s'", name, path);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteRecord(hid_t group, const EkSpectrumRecord *record, const char *path)
+{
+  const hsize_t n      = (hsize_t)record->n;
+  hid_t         space  = H5Screate_simple(1, &n, NULL), set = H5Dcreate2(group, record->layer, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  herr_t        status = H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, record->eigenvalues);
+
+  PetscFunctionBegin;
+  H5Sclose(space);
+  EkCallHDF5(status, "out_dir: cannot write '%s'", path);
+  PetscCall(RealAttribute(set, "alpha", record->alpha, path));
+  PetscCall(RealAttribute(set, "D", record->D, path));
+  PetscCall(RealAttribute(set, "xmin", record->xmin, path));
+  H5Dclose(set);
+  PetscFunctionReturn(0);
+}
+
+static void GroupName(PetscInt epoch, char name[EK_NAME]) { snprintf(name, EK_NAME, "epoch_%05d", (int)epoch); }
+
+PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[])
+{
+  char  name[EK_NAME];
+  hid_t file, group;
+
+  PetscFunctionBegin;
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+  file = access(path, F_OK) ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT) : H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+  EkCallHDF5(file, "out_dir: cannot write '%s'", path);
+  GroupName(epoch, name);
+  if (H5Lexists(file, name, H5P_DEFAULT) > 0) H5Ldelete(file, name, H5P_DEFAULT);
+  group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  EkCallHDF5(group, "out_dir: cannot write '%s'", path);
+  for (int i = 0; i < n; i++) PetscCall(WriteRecord(group, &record[i], path));
+  H5Gclose(group);
+  EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch)
+{
+  hid_t      file;
+  H5G_info_t info;
+  char       name[EK_NAME], last[EK_NAME];
+
+  PetscFunctionBegin;
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+  if (access(path, F_OK)) PetscFunctionReturn(0);
+  file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+  if (file < 0) { /* cut short when the run was killed: spectra can be made again, the run goes on */
+    unlink(path);
+    PetscFunctionReturn(0);
+  }
+  GroupName(epoch, last);
+  H5Gget_info(file, &info);
+  for (hsize_t i = info.nlinks; i-- > 0;) {
+    H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof(name), H5P_DEFAULT);
+    if (strcmp(name, last) > 0) H5Ldelete(file, name, H5P_DEFAULT);
+  }
+  EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+/* (n, frames, fields, stride) -> (n, fields, frames, points) */
+static void Reorder(const EkDataInfo *info, PetscInt n, size_t stride, const float *from, float *to)
+{
+  const size_t points = (size_t)(info->n[0] * info->n[1]);
+
+  for (PetscInt s = 0; s < n; s++) {
+    for (PetscInt c = 0; c < info->fields; c++) {
+      for (PetscInt t = 0; t < info->frames; t++, to += points) memcpy(to, from + (size_t)((s * info->frames + t) * info->fields + c) * stride, points * sizeof(float));
+    }
+  }
+}
+
+static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo *info, PetscInt n, size_t stride, const float *values, const char *path)
+{
+  const hsize_t dims[5] = {(hsize_t)n, (hsize_t)info->fields, (hsize_t)info->frames, (hsize_t)info->n[0], (hsize_t)info->n[1]};
+  hid_t         space   = H5Screate_simple(3 + info->dim, dims, NULL), set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  float        *ordered;
+  herr_t        status;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc1((size_t)(n * info->fields * info->frames * info->n[0] * info->n[1]) + 1, &ordered));
+  Reorder(info, n, stride, values, ordered);
+  status = H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, ordered);
+  PetscCall(PetscFree(ordered));
+  H5Dclose(set);
+  H5Sclose(space);
+  EkCallHDF5(status, "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target)
+{
+  char  names[EK_MAX_FIELDS * EK_NAME] = "";
+  hid_t file;
+
+  PetscFunctionBegin;
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+  file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  EkCallHDF5(file, "out_dir: cannot write '%s'", path);
+  PetscCall(WriteFields(file, "prediction", info, n, stride, prediction, path));
+  PetscCall(WriteFields(file, "target", info, n, stride, target, path));
+  for (PetscInt c = 0; c < info->fields; c++) {
+    if (c) PetscCall(PetscStrlcat(names, ",", sizeof(names)));
+    PetscCall(PetscStrlcat(names, info->field[c], sizeof(names)));
+  }
+  PetscCall(RealAttribute(file, "initial_step", (double)info->initial_step, path));
+  PetscCall(TextAttribute(file, "fields", names, path));
+  EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}

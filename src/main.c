@@ -1,0 +1,48 @@
+/* Evenkeel: trains neural PDE solvers on CPU supercomputers and keeps their layers balanced. */
+#include "evenkeel/command.h"
+#include "evenkeel/kernel.h"
+
+/* The subcommand's row; -help or nothing at all is `list`. */
+static PetscErrorCode FindCommand(EkRun run, const EkCommand **command)
+{
+  char      names[1024];
+  PetscBool help = PETSC_FALSE;
+  int       row;
+
+  PetscFunctionBegin;
+  PetscCall(PetscOptionsHasName(run->options, NULL, "-help", &help));
+  PetscCall(EkFamilyNames(&EkCommandFamily, names, sizeof(names)));
+  PetscCheck(help || run->argc > 0, run->comm, PETSC_ERR_USER_INPUT, "what shall be done? evenkeel COMMAND ..., one of: %s", names);
+  row = EkFamilyFind(&EkCommandFamily, help ? "list" : run->argv[0]);
+  PetscCheck(row >= 0, run->comm, PETSC_ERR_USER_INPUT, "command '%s' is not known; there is: %s", run->argv[0], names);
+  *command = (const EkCommand *)EkFamilyMember(&EkCommandFamily, row);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Run(EkRun run, int *exit_status)
+{
+  const EkCommand *command;
+
+  PetscFunctionBegin;
+  PetscCall(FindCommand(run, &command));
+  PetscCall(command->run(run, exit_status));
+  PetscFunctionReturn(0);
+}
+
+int main(int argc, char **argv)
+{
+  char  name[] = "evenkeel", *petsc_argument[] = {name, NULL}, **petsc_argv = petsc_argument;
+  int   status = 0, petsc_argc = 1;
+  EkRun run;
+
+  if (PetscInitialize(&petsc_argc, &petsc_argv, NULL, NULL)) return 1;
+  if (EkRunCreate(argc, argv, &run)) return 1;
+  EkThreadsSet();
+  if (Run(run, &status)) {
+    status = 1;
+    /* the others may be waiting for this rank in a collective */
+    if (!run->failure_agreed && run->size > 1) MPI_Abort(run->comm, 1);
+  }
+  if (EkRunDestroy(&run) || PetscFinalize()) return 1;
+  return status;
+}

@@ -1,0 +1,61 @@
+#include "evenkeel/pde.h"
+#include <stddef.h>
+#include <string.h>
+
+static const EkPde pdes[] = {
+    {{"cfd2d", "compressible Navier-Stokes in the unit square: density, pressure, Vx, Vy"},
+     {.samples = 10000,
+      .nx = 128,
+      .frames = 21,
+      .dt_save = 0.05,
+      .initial = 0,
+      .boundary = 0,
+      .eta = 0.01,
+      .zeta = 0.01,
+      .M = 0.1},
+     &EkCfd2dMethods},
+};
+const EkFamily EkPdeFamily = EK_FAMILY("generate_type", pdes);
+
+#define OPTION(field) offsetof(EkGenerateOptions, field)
+static const EkKey keys[] = {
+    {"generate_type", EK_KEY_CHOICE, OPTION(type), "cfd2d", 0, 0, &EkPdeFamily, "", "equations to solve"},
+    {"generate_file", EK_KEY_STRING, OPTION(file), NULL, 0, 0, NULL, "", "HDF5 file to write"},
+    {"generate_samples", EK_KEY_INT, OPTION(set.samples), "10000", 1, 1e9, NULL, "", "trajectories"},
+    {"generate_nx", EK_KEY_INT, OPTION(set.nx), "128", 4, 32768, NULL, "cells", "grid along each axis"},
+    {"generate_frames", EK_KEY_INT, OPTION(set.frames), "21", 1, 1e6, NULL, "", "states stored, the initial one included"},
+    {"generate_dt_save", EK_KEY_REAL, OPTION(set.dt_save), "0.05", 1e-6, EK_ANY, NULL, "time", "between frames"},
+    {"generate_initial", EK_KEY_CHOICE, OPTION(set.initial), "2D_rand", 0, 0, &EkInitialFamily, "", "initial condition"},
+    {"generate_boundary", EK_KEY_CHOICE, OPTION(set.boundary), "periodic", 0, 0, &EkBoundaryFamily, "", "edges of the box"},
+    {"generate_eta", EK_KEY_REAL, OPTION(set.eta), "0.01", 0, EK_ANY, NULL, "length^2/time", "shear viscosity"},
+    {"generate_zeta", EK_KEY_REAL, OPTION(set.zeta), "0.01", 0, EK_ANY, NULL, "length^2/time", "bulk viscosity"},
+    {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "", "mean speed over sound speed at the start"},
+    {"generate_seed", EK_KEY_INT, OPTION(seed), "0", 0, 2147483647, NULL, "", "of the random initial conditions"},
+    {"generate_ranks_per_sample", EK_KEY_INT, OPTION(ranks_per_sample), "1", 1, 1e6, NULL, "ranks",
+     "that share one trajectory's grid"},
+};
+const EkKeyTable EkGenerateKeys = EK_KEYS("generate", keys);
+
+static size_t KeySize(const EkKey *key)
+{
+  if (key->type == EK_KEY_CHOICE) return sizeof(int);
+  return key->type == EK_KEY_INT ? sizeof(PetscInt) : sizeof(PetscReal);
+}
+
+PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
+{
+  const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, options->type);
+
+  PetscFunctionBegin;
+  for (int i = 0; i < EkGenerateKeys.count; i++) {
+    const EkKey *key = &EkGenerateKeys.keys[i];
+    char         name[EK_NAME + 1];
+    PetscBool    given;
+
+    if (key->offset < OPTION(set) || key->offset >= OPTION(set) + sizeof(EkPdeSet)) continue;
+    PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key->name));
+    PetscCall(PetscOptionsHasName(run->options, NULL, name, &given));
+    if (!given) memcpy((char *)options + key->offset, (const char *)&pde->released + (key->offset - OPTION(set)), KeySize(key));
+  }
+  PetscFunctionReturn(0);
+}

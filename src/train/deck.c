@@ -1,0 +1,95 @@
+#include "evenkeel/train.h"
+#include "evenkeel/command.h"
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const EkMember mode_row[] = {
+    [EK_AUTOREGRESSIVE] = {"autoregressive", "rolled out frame by frame, gradients through all steps"},
+    [EK_SINGLE]         = {"single", "the given frames to frame t_train - 1 in one step"},
+};
+const EkFamily        EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
+static const EkMember loss_row[]        = {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}};
+const EkFamily        EkLossFamily      = EK_FAMILY("train_loss", loss_row);
+
+#define FIELD(name) offsetof(EkTrainOptions, name)
+static const EkKey train_key[] = {
+    {"train_epochs", EK_KEY_INT, FIELD(epochs), "500", 1, 1 << 30, NULL, "epochs", "length of the training"},
+    {"train_batch", EK_KEY_INT, FIELD(batch), "20", 1, 1 << 30, NULL, "trajectories", "global batch, over all ranks"},
+    {"train_mode", EK_KEY_CHOICE, FIELD(mode), "autoregressive", 0, 0, &EkTrainModeFamily, NULL, "what a step predicts"},
+    {"train_loss", EK_KEY_CHOICE, FIELD(loss), "mse", 0, 0, &EkLossFamily, NULL, "what is minimised"},
+    {"train_clip", EK_KEY_REAL, FIELD(clip), "0", 0, EK_ANY, NULL, NULL, "largest norm of the gradient, 0: no limit"},
+    {"train_seed", EK_KEY_INT, FIELD(seed), "2024", 0, 1 << 30, NULL, NULL, "of initial weights and of the order"},
+    {"train_shuffle", EK_KEY_BOOL, FIELD(shuffle), "yes", 0, 0, NULL, NULL, "a new order every epoch"},
+    {"train_eval_interval", EK_KEY_INT, FIELD(eval_interval), "10", 0, 1 << 30, NULL, "epochs", "between evaluations of the test set, 0: at the end only"},
+    {"train_checkpoint_interval", EK_KEY_INT, FIELD(checkpoint_interval), "10", 0, 1 << 30, NULL, "epochs", "between checkpoints, 0: at the end only"},
+    {"train_resume", EK_KEY_STRING, FIELD(resume), "no", 0, 0, NULL, NULL, "no, auto (if there is a checkpoint) or a checkpoint's path"},
+    {"train_max_wall", EK_KEY_WALL, FIELD(max_wall), "", 0, EK_ANY, NULL, "hh:mm:ss", "stop with a checkpoint before this much wall time"},
+};
+#undef FIELD
+const EkKeyTable EkTrainKeys = EK_KEYS("train", train_key);
+
+static const EkKey out_key[] = {{"out_dir", EK_KEY_STRING, offsetof(EkOutOptions, dir), NULL, 0, 0, NULL, NULL, "directory the run writes into"}};
+const EkKeyTable   EkOutKeys = EK_KEYS("out", out_key);
+
+/* The blocks of a training deck and where each lives in EkDeck; the order of resolved.yaml. */
+typedef struct {
+  const EkKeyTable *table;
+  size_t            offset;
+} Block;
+static const Block block[] = {
+    {&EkDataKeys, offsetof(EkDeck, data)},   {&EkModelKeys, offsetof(EkDeck, model)},     {&EkTrainKeys, offsetof(EkDeck, train)}, {&EkOptimKeys, offsetof(EkDeck, optim)},
+    {&EkBalanceKeys, offsetof(EkDeck, balance)}, {&EkMeshKeys, offsetof(EkDeck, mesh)}, {&EkOutKeys, offsetof(EkDeck, out)},
+};
+#define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
+
+PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
+{
+  const EkKeyTable *const *known, *used[BLOCKS];
+  EkProblems               problems;
+  int                      nknown;
+
+  PetscFunctionBegin;
+  PetscCheck(run->argc >= 2, run->comm, PETSC_ERR_USER_INPUT, "%s needs a deck: evenkeel %s DECK [-key value ...]", run->argv[0], run->argv[0]);
+  PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT, "'%s' is one argument too many: keys are written -key value", run->argv[2]);
+  PetscCall(EkRunLoadDeck(run, run->argv[1]));
+  PetscCall(PetscMemzero(deck, sizeof(*deck)));
+  PetscCall(EkProblemsCreate(&problems));
+  for (int b = 0; b < BLOCKS; b++) {
+    used[b] = block[b].table;
+    PetscCall(EkKeysRead(run, block[b].table, (char *)deck + block[b].offset, problems));
+  }
+  known = EkAllKeyTables(&nknown);
+  PetscCall(EkKeysCheckAll(run, BLOCKS, used, nknown, known, problems));
+  PetscCall(EkProblemsRaise(run, &problems));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteBlocks(const EkDeck *deck)
+{
+  char  path[2 * EK_PATH];
+  FILE *file;
+  int   failed;
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(path, sizeof(path), "%s/resolved.yaml", deck->out.dir));
+  file = fopen(path, "w");
+  PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  for (int b = 0; b < BLOCKS; b++) {
+    const PetscBool continued = (PetscBool)(b > 0 && !strcmp(block[b].table->block, block[b - 1].table->block));
+
+    PetscCall(EkKeysWriteYaml(file, block[b].table, (const char *)deck + block[b].offset, continued));
+  }
+  failed = ferror(file);
+  failed |= fclose(file);
+  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDeckWrite(EkRun run, const EkDeck *deck)
+{
+  PetscFunctionBegin;
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteBlocks(deck) : 0));
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,361 @@
+#include "trainer.h"
+#include "evenkeel/weights.h"
+#include <math.h>
+#include <string.h>
+
+/* Durations kept for the median step. */
+#define STEPS_KEPT 4096
+
+static PetscInt NumBatches(EkTrainer t)
+{
+  const PetscInt n = t->session->info->count[EK_TRAIN], batch = t->session->deck.train.batch;
+
+  return (n + batch - 1) / batch;
+}
+
+static PetscErrorCode CreateBalance(EkTrainer t)
+{
+  EkSession s = t->session;
+  EkLayer  *layers;
+
+  PetscFunctionBegin;
+  PetscCall(EkLayersCreate(s->params, (EkLayerSet)s->deck.balance.layers, &t->nlayers, &layers, &t->tensor_layer));
+  PetscCall(EkBalanceCreate(s->mesh, &s->deck.balance, t->nlayers, layers, &t->balance));
+  PetscCall(PetscFree(layers));
+  PetscCall(PetscMalloc1(s->params->n, &t->ratio));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode CreateOptimizer(EkTrainer t)
+{
+  EkSession s  = t->session;
+  size_t    lo = 0, hi = s->params->total;
+
+  PetscFunctionBegin;
+  if (s->mesh->shard == EK_SHARD_OPTIMIZER) EkMeshSlice(s->mesh, s->params->total, s->mesh->idata, &lo, &hi);
+  PetscCall(EkOptimizerCreate(&s->deck.optim, s->params, lo, hi, &t->optimizer));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out)
+{
+  EkTrainer t;
+
+  PetscFunctionBegin;
+  PetscCheck(session->info->count[EK_TRAIN] > 0, run->comm, PETSC_ERR_USER_INPUT, "data_train: no trajectories are left to train on");
+  PetscCall(PetscNew(&t));
+  t->run        = run;
+  t->session    = session;
+  t->nbatches   = NumBatches(t);
+  t->steps_kept = STEPS_KEPT;
+  t->last_line  = EkTime();
+  PetscCall(EkRolloutCreate(session, PETSC_TRUE, &t->rollout));
+  PetscCall(EkEvaluatorCreate(session, &t->evaluator));
+  PetscCall(CreateOptimizer(t));
+  PetscCall(CreateBalance(t));
+  t->most = (session->deck.train.batch + session->mesh->ndata - 1) / session->mesh->ndata;
+  if (t->most > session->info->count[EK_TRAIN]) t->most = session->info->count[EK_TRAIN];
+  PetscCall(PetscMalloc1((size_t)t->most * t->rollout.sample, &t->batch));
+  PetscCall(PetscMalloc2(session->info->count[EK_TRAIN], &t->order, STEPS_KEPT, &t->step_seconds));
+  *out = t;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode TrainerDestroy(EkTrainer *trainer)
+{
+  EkTrainer t = *trainer;
+
+  PetscFunctionBegin;
+  PetscCall(EkRolloutDestroy(&t->rollout));
+  PetscCall(EkEvaluatorDestroy(&t->evaluator));
+  PetscCall(EkOptimizerDestroy(&t->optimizer));
+  PetscCall(EkBalanceDestroy(&t->balance));
+  PetscCall(PetscFree(t->ratio));
+  PetscCall(PetscFree(t->tensor_layer));
+  PetscCall(PetscFree(t->batch));
+  PetscCall(PetscFree2(t->order, t->step_seconds));
+  PetscCall(PetscFree(*trainer));
+  PetscFunctionReturn(0);
+}
+
+/* The epoch's order of training trajectories: Fisher-Yates on a stream of (seed, epoch), the same on every rank of any mesh. */
+static void Shuffle(EkTrainer t)
+{
+  const PetscInt n      = t->session->info->count[EK_TRAIN];
+  EkRandom       stream = EkRandomStream((uint64_t)t->session->deck.train.seed, EK_RANDOM_SHUFFLE, (uint64_t)t->at.epoch);
+
+  for (PetscInt i = 0; i < n; i++) t->order[i] = i;
+  for (PetscInt i = n - 1; t->session->deck.train.shuffle && i > 0; i--) {
+    const PetscInt j = (PetscInt)EkInteger(&stream, (uint32_t)i + 1), keep = t->order[i];
+
+    t->order[i] = t->order[j];
+    t->order[j] = keep;
+  }
+}
+
+/* This rank's trajectories of global batch b: a contiguous part of the order. */
+static const PetscInt *MyPart(EkTrainer t, PetscInt b, PetscInt *n, PetscInt *global)
+{
+  const PetscInt first = b * t->session->deck.train.batch, left = t->session->info->count[EK_TRAIN] - first;
+  PetscInt64     lo, hi;
+
+  *global = left < t->session->deck.train.batch ? left : t->session->deck.train.batch;
+  EkSlice(*global, t->session->mesh->ndata, t->session->mesh->idata, &lo, &hi);
+  *n = (PetscInt)(hi - lo);
+  return t->order + first + lo;
+}
+
+static PetscErrorCode ReadBatch(EkTrainer t, const PetscInt *index, PetscInt n)
+{
+  PetscFunctionBegin;
+  PetscCall(EkPhaseBegin(t->run, IO));
+  PetscCall(EkDatasetRead(t->session->dataset, EK_TRAIN, n, index, t->session->shape.grid.stride, t->batch));
+  if (t->at.batch + 1 < t->nbatches) {
+    PetscInt        next, global;
+    const PetscInt *ahead = MyPart(t, t->at.batch + 1, &next, &global);
+
+    PetscCall(EkDatasetPrefetch(t->session->dataset, EK_TRAIN, next, ahead));
+  }
+  PetscCall(EkPhaseEnd(t->run, IO));
+  PetscFunctionReturn(0);
+}
+
+/* Gradients of this rank's n trajectories, a chunk at a time; its part of the loss. */
+static PetscErrorCode Compute(EkTrainer t, PetscInt n, PetscInt global, double *loss)
+{
+  EkSession s = t->session;
+
+  PetscFunctionBegin;
+  memset(s->params->gradients, 0, s->params->total * sizeof(float));
+  *loss = 0;
+  for (PetscInt at = 0; at < n; at += s->chunk) {
+    PetscCall(EkPhaseBegin(t->run, FORWARD));
+    PetscCall(EkGraphBind(t->rollout.graph, t->rollout.frames, t->batch + (size_t)at * t->rollout.sample, t->rollout.sample));
+    PetscCall(EkGraphForward(t->rollout.graph, (int)(n - at < s->chunk ? n - at : s->chunk), 1.0 / (double)global));
+    *loss += EkGraphLoss(t->rollout.graph);
+    PetscCall(EkPhaseEnd(t->run, FORWARD));
+    PetscCall(EkPhaseBegin(t->run, BACKWARD));
+    PetscCall(EkGraphBackward(t->rollout.graph));
+    PetscCall(EkPhaseEnd(t->run, BACKWARD));
+  }
+  t->flops += (double)n * EkGraphFlops(t->rollout.graph);
+  PetscFunctionReturn(0);
+}
+
+/* [0] loss over all ranks, [1] whether any rank was asked to stop or has failed, in one small message a step. */
+static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, double *loss, PetscBool *stop)
+{
+  const double limit = t->session->deck.train.max_wall, spent = EkTime() - t->run->start;
+  /* what a stop still costs: a checkpoint and the step that may come before it */
+  const double reserve = 2 * t->checkpoint_seconds + 2 * EkMedianStep(t) + 1;
+  double       both[3] = {*loss, EkStopRequested() || (limit > 0 && spent + fmin(reserve, 0.5 * limit) > limit), failed ? 1 : 0};
+
+  PetscFunctionBegin;
+  PetscCall(EkMeshSumDouble(t->session->mesh, 3, both));
+  if (both[2] > 0) t->run->failure_agreed = PETSC_TRUE;
+  if (both[2] > 0) PetscFunctionReturn(failed ? failed : PETSC_ERR_FILE_READ);
+  *loss = both[0];
+  *stop = (PetscBool)(both[1] > 0);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode ClipGradient(EkTrainer t)
+{
+  EkParams p = t->session->params;
+  double   square = 0, factor;
+
+  PetscFunctionBegin;
+  if (t->session->deck.train.clip <= 0) PetscFunctionReturn(0);
+  for (size_t i = 0; i < p->total; i++) square += (double)p->gradients[i] * p->gradients[i];
+  factor = t->session->deck.train.clip / (sqrt(square) + 1e-6);
+  for (size_t i = 0; factor < 1 && i < p->total; i++) p->gradients[i] *= (float)factor;
+  PetscFunctionReturn(0);
+}
+
+/* Gradients meet, weights are updated: everywhere, or each rank its slice of the sharded state. */
+static PetscErrorCode Update(EkTrainer t)
+{
+  EkSession       s       = t->session;
+  const PetscBool sharded = (PetscBool)(s->mesh->shard == EK_SHARD_OPTIMIZER);
+  const PetscBool scatter = (PetscBool)(sharded && s->deck.train.clip <= 0); /* the norm needs the whole gradient */
+
+  PetscFunctionBegin;
+  PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
+  if (scatter) PetscCall(EkMeshReduceScatter(s->mesh, s->params->total, s->params->gradients));
+  else PetscCall(EkMeshSum(s->mesh, s->params->total, s->params->gradients));
+  PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
+  PetscCall(EkPhaseBegin(t->run, OPTIMIZER));
+  PetscCall(ClipGradient(t));
+  PetscCall(EkOptimizerStep(t->optimizer, EkScheduleRate(&s->deck.optim, t->at.epoch), t->ratio));
+  PetscCall(EkPhaseEnd(t->run, OPTIMIZER));
+  if (!sharded) PetscFunctionReturn(0);
+  PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
+  PetscCall(EkMeshAllgather(s->mesh, s->params->total, s->params->weights));
+  PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode LocalPart(EkTrainer t, double *loss)
+{
+  PetscInt        n, global;
+  const PetscInt *index = MyPart(t, t->at.batch, &n, &global);
+
+  PetscFunctionBegin;
+  PetscCall(ReadBatch(t, index, n));
+  PetscCall(Compute(t, n, global, loss));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Step(EkTrainer t, PetscBool *stop)
+{
+  const double   start = EkTime();
+  double         loss  = 0, seconds;
+  PetscErrorCode failed;
+
+  PetscFunctionBegin;
+  failed = LocalPart(t, &loss);
+  PetscCall(AgreeOnStep(t, failed, &loss, stop));
+  PetscCheck(isfinite(loss), t->run->comm, PETSC_ERR_FP, "the loss is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last checkpoint is kept",
+             (int)t->at.epoch + 1, (int)t->at.batch + 1);
+  PetscCall(Update(t));
+  t->at.batch++;
+  t->at.loss_sum += loss;
+  t->evaluated = PETSC_FALSE;
+  seconds      = EkTime() - start;
+  t->step_seconds[t->nsteps++ % t->steps_kept] = seconds;
+  t->at.epoch_seconds += seconds;
+  t->at.train_seconds += seconds;
+  PetscCall(EkReportProgress(t, t->at.loss_sum / (double)t->at.batch, PETSC_FALSE));
+  PetscFunctionReturn(0);
+}
+
+/* From layers to their tensors. */
+static PetscErrorCode SpreadRatios(EkTrainer t)
+{
+  const EkLayerState *layer;
+  int                 n;
+
+  PetscFunctionBegin;
+  PetscCall(EkBalanceGetLayers(t->balance, &n, &layer));
+  for (int i = 0; i < t->session->params->n; i++) t->ratio[i] = t->tensor_layer[i] >= 0 ? layer[t->tensor_layer[i]].ratio : 1;
+  PetscFunctionReturn(0);
+}
+
+/* Spectra of the weights as they are; ratios of every tensor for the epoch that follows. */
+static PetscErrorCode Rebalance(EkTrainer t)
+{
+  double start = EkTime();
+
+  PetscFunctionBegin;
+  if (t->at.epoch % t->session->deck.balance.interval == 0) {
+    PetscCall(EkBalanceRefresh(t->balance));
+    start = EkTime() - start;
+    t->at.balance_seconds += start;
+    t->at.balance_total += start;
+    t->at.train_seconds += start;
+    PetscCall(EkRunDirLayers(t, EkScheduleRate(&t->session->deck.optim, t->at.epoch)));
+  }
+  PetscCall(SpreadRatios(t));
+  PetscFunctionReturn(0);
+}
+
+static PetscBool Due(PetscInt interval, PetscInt epoch) { return (PetscBool)(interval > 0 && epoch % interval == 0); }
+
+/* After the last batch of an epoch: evaluation, tables, ratios of the next, checkpoint. */
+static PetscErrorCode EndEpoch(EkTrainer t)
+{
+  const EkTrainOptions *o    = &t->session->deck.train;
+  const double          loss = t->at.loss_sum / (double)t->nbatches, rate = EkScheduleRate(&t->session->deck.optim, t->at.epoch);
+  const PetscBool       last = (PetscBool)(t->at.epoch + 1 == o->epochs);
+
+  PetscFunctionBegin;
+  t->at.epoch++;
+  if (last || Due(o->eval_interval, t->at.epoch)) {
+    char path[2 * EK_PATH];
+
+    PetscCall(PetscSNPrintf(path, sizeof(path), "%s/predictions.h5", t->session->deck.out.dir));
+    PetscCall(EkEvaluate(t->evaluator, last ? path : NULL, &t->predicted, &t->published));
+    t->evaluated = PETSC_TRUE;
+  }
+  PetscCall(EkRunDirEpoch(t, loss, rate));
+  t->at.batch         = 0;
+  t->at.loss_sum      = 0;
+  t->at.epoch_seconds = t->at.balance_seconds = 0;
+  PetscCall(Rebalance(t));
+  PetscCall(EkReportProgress(t, loss, t->evaluated));
+  if (last || Due(o->checkpoint_interval, t->at.epoch)) PetscCall(EkRestartWrite(t));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
+{
+  PetscFunctionBegin;
+  *stopped = PETSC_FALSE;
+  while (t->at.epoch < t->session->deck.train.epochs && !*stopped) {
+    Shuffle(t);
+    while (t->at.batch < t->nbatches && !*stopped) PetscCall(Step(t, stopped));
+    if (t->at.batch == t->nbatches) PetscCall(EndEpoch(t));
+  }
+  *stopped = (PetscBool)(*stopped && t->at.epoch < t->session->deck.train.epochs);
+  if (*stopped) {
+    PetscCall(EkRestartWrite(t));
+    if (t->run->rank == 0) printf("stopped on request after epoch %d, batch %d; continue with -train_resume auto\n", (int)t->at.epoch, (int)t->at.batch);
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Finish(EkTrainer t)
+{
+  char path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(path, sizeof(path), "%s/final.safetensors", t->session->deck.out.dir));
+  PetscCall(EkWeightsWrite(t->run, path, t->session->params->n, t->session->params->table, t->session->params->weights));
+  if (!t->evaluated) { /* continued from a finished run */
+    PetscCall(EkEvaluate(t->evaluator, NULL, &t->predicted, &t->published));
+    t->evaluated = PETSC_TRUE;
+  }
+  PetscCall(EkRunDirSummary(t));
+  PetscCall(EkReportEnd(t));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Begin(EkTrainer t, EkCheckpoint *checkpoint)
+{
+  const PetscBool resumed = (PetscBool)(*checkpoint != NULL);
+
+  PetscFunctionBegin;
+  if (resumed) PetscCall(EkRestartRead(t, *checkpoint));
+  PetscCall(EkCheckpointDestroy(checkpoint));
+  PetscCall(EkDeckWrite(t->run, &t->session->deck));
+  PetscCall(EkProvenanceWrite(t->run, t->session->deck.out.dir, t->session->mesh->ndata, t->session->mesh->nspace));
+  PetscCall(EkRunDirTables(t, resumed));
+  PetscCall(EkReportStart(t, resumed));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
+{
+  EkCheckpoint checkpoint;
+  EkSession    session;
+  EkTrainer    t = NULL;
+  PetscBool    stopped, resumed;
+  int          transform;
+
+  PetscFunctionBegin;
+  PetscCall(EkStopInstall());
+  PetscCall(EkRunDirOpen(run, deck));
+  PetscCall(EkRestartFind(run, deck, &checkpoint, &transform));
+  resumed = (PetscBool)(checkpoint != NULL);
+  PetscCall(EkSessionCreate(run, deck, transform, &session));
+  PetscCall(TrainerCreate(run, session, &t));
+  PetscCall(Begin(t, &checkpoint));
+  if (resumed) PetscCall(SpreadRatios(t));
+  else PetscCall(Rebalance(t));
+  PetscCall(Loop(t, &stopped));
+  if (stopped) *exit_status = EK_EXIT_STOPPED;
+  else PetscCall(Finish(t));
+  PetscCall(TrainerDestroy(&t));
+  PetscCall(EkSessionDestroy(&session));
+  PetscFunctionReturn(0);
+}

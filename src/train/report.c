@@ -1,0 +1,90 @@
+#include "trainer.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int Ascending(const void *a, const void *b)
+{
+  const double x = *(const double *)a, y = *(const double *)b;
+
+  return x < y ? -1 : x > y;
+}
+
+double EkMedianStep(EkTrainer t)
+{
+  const PetscInt n = t->nsteps < t->steps_kept ? t->nsteps : t->steps_kept;
+  double        *sorted, median = 0;
+
+  if (!n || PetscMalloc1(n, &sorted)) return 0;
+  memcpy(sorted, t->step_seconds, (size_t)n * sizeof(double));
+  qsort(sorted, (size_t)n, sizeof(double), Ascending);
+  median = sorted[n / 2];
+  (void)PetscFree(sorted);
+  return median;
+}
+
+PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
+{
+  EkSession         s = t->session;
+  const EkDataInfo *d = s->info;
+  size_t            planned, unshared;
+
+  PetscFunctionBegin;
+  if (t->run->rank) PetscFunctionReturn(0);
+  EkGraphMemory(t->rollout.graph, &planned, &unshared);
+  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n", s->deck.data.file, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1],
+         (int)d->frames, (int)d->count[EK_TRAIN], (int)d->samples, (int)d->count[EK_TEST]);
+  printf("model   %s: %lld parameters, %s transform, %d rollout steps, activations %.1f MiB a rank\n", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name,
+         (long long)EkParamsCount(s->params, PETSC_FALSE), EkFamilyMember(&EkTransformFamily, s->deck.model.transform)->name, t->rollout.steps, (double)planned / 1048576);
+  printf("balance %s, %d layers; mesh %d x %d, %s\n", EkFamilyMember(&EkRuleFamily, s->deck.balance.rule)->name, t->nlayers, s->mesh->ndata, s->mesh->nspace,
+         s->mesh->shard == EK_SHARD_OPTIMIZER ? "optimizer sharded" : "nothing sharded");
+  if (resumed) printf("resumed after epoch %d, batch %d of %d\n", (int)t->at.epoch, (int)t->at.batch, (int)t->nbatches);
+  fflush(stdout);
+  PetscFunctionReturn(0);
+}
+
+/* At most one line in two seconds; on a terminal it overwrites itself until an epoch with figures ends. */
+PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
+{
+  const double   now    = EkTime();
+  const PetscInt epochs = t->session->deck.train.epochs;
+  const double   done = (double)t->at.epoch + (double)t->at.batch / (double)t->nbatches, spent = t->at.train_seconds, left = done > 0 ? spent / done * ((double)epochs - done) : NAN;
+  char           eta[32];
+
+  PetscFunctionBegin;
+  if (t->run->rank || (!force && now - t->last_line < 2)) PetscFunctionReturn(0);
+  t->last_line = now;
+  printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, t->at.epoch < epochs ? t->at.epoch : epochs - 1));
+  if (t->evaluated) printf("  nRMSE %.4e", t->predicted.nRMSE);
+  printf("  %.1f samples/s  %s left", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
+  fputs(isatty(STDOUT_FILENO) && !force ? "   \r" : "   \n", stdout);
+  fflush(stdout);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkReportEnd(EkTrainer t)
+{
+  double total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0;
+
+  PetscFunctionBegin;
+  for (int p = EK_PHASE_FORWARD; p <= EK_PHASE_BACKWARD; p++) {
+    double   seconds;
+    PetscInt calls;
+
+    PetscCall(EkPhaseGet(t->run, (EkPhase)p, &seconds, &calls));
+    compute += seconds;
+  }
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
+  PetscCall(EkPhaseTable(t->run, total));
+  if (t->run->rank == 0) {
+    const double step = EkMedianStep(t);
+
+    printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, peak memory %.1f MiB over all ranks\n", step,
+           step > 0 ? (double)(t->session->deck.train.batch < t->session->info->count[EK_TRAIN] ? t->session->deck.train.batch : t->session->info->count[EK_TRAIN]) / step : 0,
+           compute > 0 ? 1e-9 * t->flops / compute : 0, memory / 1048576);
+    if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
+  }
+  PetscCall(EkFiguresPrint(t->run, &t->predicted, &t->published));
+  PetscFunctionReturn(0);
+}

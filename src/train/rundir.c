@@ -1,0 +1,264 @@
+#include "trainer.h"
+#include "evenkeel/results.h"
+#include <cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static PetscErrorCode Path(const EkDeck *deck, const char *name, char path[2 * EK_PATH])
+{
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(path, 2 * EK_PATH, "%s/%s", deck->out.dir, name));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode MakeDirectories(const char *path)
+{
+  char part[EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(PetscStrncpy(part, path, sizeof(part)));
+  for (char *slash = part + 1; (slash = strchr(slash, '/')); slash++) {
+    *slash = 0;
+    mkdir(part, 0777); /* what matters is the last one, below */
+    *slash = '/';
+  }
+  PetscCheck(!mkdir(part, 0777) || errno == EEXIST, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot make '%s': %s", path, strerror(errno));
+  PetscCheck(!access(path, W_OK | X_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write into '%s': %s", path, strerror(errno));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode OpenHere(const EkDeck *deck)
+{
+  static const char *const sign[] = {"resolved.yaml", "metrics.csv", "checkpoint.h5", "checkpoint_prev.h5"};
+  char                     path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(MakeDirectories(deck->out.dir));
+  if (strcmp(deck->train.resume, "no")) PetscFunctionReturn(0);
+  for (size_t i = 0; i < sizeof(sign) / sizeof(sign[0]); i++) {
+    PetscCall(Path(deck, sign[i], path));
+    PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", deck->out.dir);
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck)
+{
+  PetscFunctionBegin;
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? OpenHere(deck) : 0));
+  PetscFunctionReturn(0);
+}
+
+static const char metrics_header[] = "epoch,train_loss,base_lr,seconds,balance_seconds"
+#define EK_COLUMN(field, name) "," name
+    EK_FIGURES(EK_COLUMN)
+#undef EK_COLUMN
+    ;
+static const char layers_header[] = "epoch,layer,alpha,D,num_evals,norm,spectral_norm,stable_rank,lr";
+
+/* A table is rewritten with the rows up to `epoch` (its first column) and renamed into place. epoch -1: the header alone. */
+static PetscErrorCode StartTable(const EkDeck *deck, const char *name, const char *header, PetscInt epoch)
+{
+  char  path[2 * EK_PATH], part[2 * EK_PATH + 8], line[4096];
+  FILE *old, *new;
+  int   failed;
+
+  PetscFunctionBegin;
+  PetscCall(Path(deck, name, path));
+  PetscCall(PetscSNPrintf(part, sizeof(part), "%s.tmp", path));
+  new = fopen(part, "w");
+  PetscCheck(new, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", part, strerror(errno));
+  fprintf(new, "%s\n", header);
+  old = epoch >= 0 ? fopen(path, "r") : NULL;
+  while (old && fgets(line, sizeof(line), old)) {
+    char *end;
+    long  row = strtol(line, &end, 10);
+
+    /* the header has no number; a line without an end was cut short */
+    if (end != line && row <= epoch && strchr(line, '\n')) fputs(line, new);
+  }
+  if (old) fclose(old);
+  failed = ferror(new);
+  failed |= fclose(new);
+  failed = failed || rename(part, path);
+  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
+{
+  const EkDeck  *deck  = &t->session->deck;
+  const PetscInt epoch = resumed ? t->at.epoch : -1;
+  char           path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(StartTable(deck, "metrics.csv", metrics_header, epoch));
+  PetscCall(StartTable(deck, "layers.csv", layers_header, epoch));
+  PetscCall(Path(deck, "spectra.h5", path));
+  if (resumed) PetscCall(EkSpectraTruncate(path, epoch));
+  else unlink(path);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirTables(EkTrainer t, PetscBool resumed)
+{
+  PetscFunctionBegin;
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? StartTables(t, resumed) : 0));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Append(EkTrainer t, const char *name, const char *text)
+{
+  char  path[2 * EK_PATH];
+  FILE *file;
+  int   failed;
+
+  PetscFunctionBegin;
+  PetscCall(Path(&t->session->deck, name, path));
+  file = fopen(path, "a");
+  PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  failed = fputs(text, file) < 0;
+  failed |= fclose(file);
+  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  PetscFunctionReturn(0);
+}
+
+/* ",value", empty where it is not defined */
+static void Cell(char *line, size_t size, double value)
+{
+  const size_t used = strlen(line);
+
+  if (isnan(value)) snprintf(line + used, size - used, ",");
+  else snprintf(line + used, size - used, ",%.9g", value);
+}
+
+PetscErrorCode EkRunDirEpoch(EkTrainer t, double loss, double rate)
+{
+  char line[1024];
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT, t->at.epoch));
+  Cell(line, sizeof(line), loss);
+  Cell(line, sizeof(line), rate);
+  Cell(line, sizeof(line), t->at.epoch_seconds);
+  Cell(line, sizeof(line), t->at.balance_seconds);
+#define EK_CELL(field, name) Cell(line, sizeof(line), t->evaluated ? t->predicted.field : NAN);
+  EK_FIGURES(EK_CELL)
+#undef EK_CELL
+  PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(t, "metrics.csv", line) : 0));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteLayers(EkTrainer t, double rate)
+{
+  const EkLayerState *layer;
+  EkSpectrumRecord   *record;
+  char               *text, path[2 * EK_PATH];
+  int                 n;
+
+  PetscFunctionBegin;
+  PetscCall(EkBalanceGetLayers(t->balance, &n, &layer));
+  PetscCall(PetscCalloc2(n, &record, (size_t)n * 512 + 1, &text));
+  for (int l = 0; l < n; l++) {
+    const EkLayerState *s = &layer[l];
+    char                line[512];
+    const PetscInt      dropped = s->neigs - s->num_evals;
+
+    PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT ",%s", t->at.epoch, s->name));
+    Cell(line, sizeof(line), s->alpha);
+    Cell(line, sizeof(line), s->D);
+    Cell(line, sizeof(line), (double)s->num_evals);
+    Cell(line, sizeof(line), s->norm);
+    Cell(line, sizeof(line), s->spectral_norm);
+    Cell(line, sizeof(line), s->stable_rank);
+    Cell(line, sizeof(line), s->ratio * rate);
+    PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
+    PetscCall(PetscStrlcat(text, line, (size_t)n * 512 + 1));
+    record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[dropped + s->tail]};
+  }
+  PetscCall(Append(t, "layers.csv", text));
+  PetscCall(Path(&t->session->deck, "spectra.h5", path));
+  PetscCall(EkSpectraAppend(path, t->at.epoch, n, record));
+  PetscCall(PetscFree2(record, text));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
+{
+  PetscFunctionBegin;
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(t, next_rate) : 0));
+  PetscFunctionReturn(0);
+}
+
+static void AddFigures(cJSON *json, const char *name, const EkFigures *figures)
+{
+  cJSON *object = cJSON_AddObjectToObject(json, name);
+
+  /* a figure that is not defined is null */
+#define EK_ADD(field, key)                                                                                             \
+  if (isnan(figures->field)) cJSON_AddNullToObject(object, key);                                                       \
+  else cJSON_AddNumberToObject(object, key, figures->field);
+  EK_FIGURES(EK_ADD)
+#undef EK_ADD
+}
+
+PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, cJSON *json)
+{
+  char *text;
+  FILE *file;
+  int   failed;
+
+  PetscFunctionBegin;
+  AddFigures(json, "metrics", predicted);
+  AddFigures(json, "metrics_published", published);
+  text   = cJSON_Print(json);
+  file   = fopen(path, "w");
+  failed = !file || fprintf(file, "%s\n", text) < 0;
+  if (file) failed |= fclose(file);
+  cJSON_free(text);
+  cJSON_Delete(json);
+  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const double phase[])
+{
+  cJSON *json = cJSON_CreateObject(), *timing, *phases;
+  char   path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  timing = cJSON_AddObjectToObject(json, "timing");
+  cJSON_AddNumberToObject(timing, "step_seconds_median", EkMedianStep(t));
+  cJSON_AddNumberToObject(timing, "train_seconds", t->at.train_seconds);
+  cJSON_AddNumberToObject(timing, "balance_seconds", t->at.balance_total);
+  cJSON_AddNumberToObject(timing, "balance_share", t->at.train_seconds > 0 ? t->at.balance_total / t->at.train_seconds : 0);
+  cJSON_AddNumberToObject(timing, "io_seconds", io);
+  phases = cJSON_AddObjectToObject(timing, "phase_seconds");
+  for (int p = 0; p < EK_PHASE_COUNT; p++) cJSON_AddNumberToObject(phases, EkPhaseName((EkPhase)p), phase[p]);
+  cJSON_AddNumberToObject(json, "peak_memory_bytes", memory);
+  cJSON_AddNumberToObject(json, "epochs", (double)t->at.epoch);
+  cJSON_AddNumberToObject(json, "parameters", (double)EkParamsCount(t->session->params, PETSC_FALSE));
+  PetscCall(Path(&t->session->deck, "summary.json", path));
+  PetscCall(EkFiguresWrite(path, &t->predicted, &t->published, json));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirSummary(EkTrainer t)
+{
+  double memory = (double)EkPeakMemory(), phase[EK_PHASE_COUNT];
+
+  PetscFunctionBegin;
+  for (int p = 0; p < EK_PHASE_COUNT; p++) {
+    PetscInt calls;
+
+    PetscCall(EkPhaseGet(t->run, (EkPhase)p, &phase[p], &calls));
+  }
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, phase, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, t->run->comm));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, memory, phase[EK_PHASE_IO], phase) : 0));
+  PetscFunctionReturn(0);
+}

@@ -1,0 +1,108 @@
+#include "evenkeel/train.h"
+#include "evenkeel/weights.h"
+
+/* Samples a graph runs at a time. Few keep activations in cache; two let spectral weights serve twice. */
+#define CHUNK 2
+
+static PetscErrorCode LoadWeights(EkSession s)
+{
+  PetscFunctionBegin;
+  if (*s->deck.model.weights) PetscCall(EkWeightsRead(s->run, s->deck.model.weights, s->params->n, s->params->table, s->params->weights));
+  else PetscCall(EkParamsInitialise(s->params, (uint64_t)s->deck.train.seed));
+  PetscFunctionReturn(0);
+}
+
+/* Coordinates as the network gets them: one plane an axis, raw values of the file (PDEBench's loader, "ij" order). */
+static PetscErrorCode MakeCoordinates(EkSession s)
+{
+  const EkGrid *grid = &s->shape.grid;
+
+  PetscFunctionBegin;
+  PetscCall(PetscCalloc1((size_t)grid->dim * grid->stride, &s->coordinates));
+  for (int d = 0; d < grid->dim; d++) {
+    for (PetscInt i = 0; i < grid->n[0]; i++) {
+      for (PetscInt j = 0; j < grid->n[1]; j++) s->coordinates[d * grid->stride + (size_t)(i * grid->n[1] + j)] = s->info->coordinate[d][d == 0 ? i : j];
+    }
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkSession *out)
+{
+  EkSession s;
+  int       choice;
+
+  PetscFunctionBegin;
+  PetscCall(PetscNew(&s));
+  s->run   = run;
+  s->deck  = *deck;
+  s->chunk = CHUNK;
+  if (transform != EK_CHOOSE_AUTO) s->deck.model.transform = transform;
+  PetscCall(EkMeshCreate(run, &deck->mesh, &s->mesh));
+  PetscCall(EkDatasetOpen(run, &deck->data, &s->dataset));
+  PetscCall(EkDatasetGetInfo(s->dataset, &s->info));
+  s->shape = (EkModelShape){EkGridMake(s->info->dim, s->info->n), s->info->fields, s->info->initial_step};
+  PetscCall(EkParamsCreate(&s->params));
+  PetscCall(EkModelDeclare(&s->deck.model, &s->shape, s->params));
+  PetscCall(EkParamsAllocate(s->params));
+  if (run->rank == 0) PetscCall(EkModelChooseTransform(&s->deck.model, &s->shape, &choice));
+  PetscCallMPI(MPI_Bcast(&choice, 1, MPI_INT, 0, run->comm));
+  s->deck.model.transform = choice;
+  PetscCall(LoadWeights(s));
+  PetscCall(MakeCoordinates(s));
+  *out = s;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkSessionDestroy(EkSession *session)
+{
+  PetscFunctionBegin;
+  if (!*session) PetscFunctionReturn(0);
+  PetscCall(EkParamsDestroy(&(*session)->params));
+  PetscCall(EkDatasetDestroy(&(*session)->dataset));
+  PetscCall(EkMeshDestroy(&(*session)->mesh));
+  PetscCall(PetscFree((*session)->coordinates));
+  PetscCall(PetscFree(*session));
+  PetscFunctionReturn(0);
+}
+
+/* Frames the steps predict: in training up to t_train, in evaluation to the file's end. */
+static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
+{
+  const PetscInt first = s->info->initial_step, end = training ? s->info->t_train : s->info->frames;
+
+  PetscFunctionBegin;
+  r->steps = s->deck.train.mode == EK_SINGLE ? 1 : (int)(end - first);
+  PetscCall(PetscMalloc2(r->steps, &r->target, r->steps, &r->prediction));
+  for (int i = 0; i < r->steps; i++) r->target[i] = s->deck.train.mode == EK_SINGLE ? s->info->t_train - 1 : first + i;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
+{
+  PetscInt *none;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMemzero(r, sizeof(*r)));
+  PetscCall(Targets(s, training, r));
+  r->sample = (size_t)(s->info->frames * s->info->fields) * s->shape.grid.stride;
+  PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
+  PetscCall(EkGraphInput(r->graph, s->info->frames * s->info->fields, s->shape.grid, PETSC_FALSE, &r->frames));
+  PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
+  PetscCall(PetscMalloc1(r->steps, &none));
+  for (int i = 0; i < r->steps; i++) none[i] = -1;
+  PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, training ? r->target : none, r->prediction));
+  PetscCall(PetscFree(none));
+  for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
+  PetscCall(EkGraphPlan(r->graph));
+  PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRolloutDestroy(EkRollout *r)
+{
+  PetscFunctionBegin;
+  PetscCall(EkGraphDestroy(&r->graph));
+  PetscCall(PetscFree2(r->target, r->prediction));
+  PetscFunctionReturn(0);
+}

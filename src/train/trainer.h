@@ -1,0 +1,58 @@
+/* What the files of a training run share. Private to src/train. */
+#pragma once
+#include "evenkeel/checkpoint.h"
+#include "evenkeel/train.h"
+
+/* Where a run is. All of it is in a checkpoint; all ranks hold the same. */
+typedef struct {
+  PetscInt epoch;      /* finished epochs */
+  PetscInt batch;      /* finished batches of the epoch under way */
+  double   loss_sum;   /* of those batches, over all ranks */
+  double   epoch_seconds, balance_seconds; /* spent in the epoch under way */
+  double   train_seconds, balance_total;   /* spent in all sittings */
+} EkProgress;
+
+typedef struct EkTrainer_ *EkTrainer;
+struct EkTrainer_ {
+  EkRun       run;
+  EkSession   session;
+  EkRollout   rollout;
+  EkEvaluator evaluator;
+  EkOptimizer optimizer;
+  EkBalance   balance;
+  int         nlayers, *tensor_layer;
+  double     *ratio;            /* [tensor] */
+  EkProgress  at;
+  PetscInt   *order, nbatches;  /* training trajectories of the epoch under way */
+  float      *batch;            /* this rank's part of a global batch */
+  PetscInt    most;             /* its largest size */
+  double     *step_seconds;     /* [steps kept], for the median */
+  PetscInt    nsteps, steps_kept;
+  double      checkpoint_seconds, last_line, flops; /* longest write; time of the last progress line; of one trajectory's step */
+  EkFigures   predicted, published;
+  PetscBool   evaluated;        /* the figures belong to the weights as they are */
+};
+
+/* ---- run directory (rundir.c): rank 0 writes, every call is collective ------------------------------------------ */
+
+/* Makes out_dir; refuses one that holds a run unless the deck resumes. */
+PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck);
+/* Starts metrics.csv and layers.csv, or drops the rows after the epoch of a restart. */
+PetscErrorCode EkRunDirTables(EkTrainer trainer, PetscBool resumed);
+PetscErrorCode EkRunDirEpoch(EkTrainer trainer, double loss, double rate);
+PetscErrorCode EkRunDirLayers(EkTrainer trainer, double next_rate);
+PetscErrorCode EkRunDirSummary(EkTrainer trainer);
+
+/* ---- restart (restart.c) ------------------------------------------------------------------------------------- */
+
+PetscErrorCode EkRestartWrite(EkTrainer trainer);
+/* The checkpoint the deck asks to continue from: *found says whether there is one, *transform what it used. Before the session exists. */
+PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkpoint, int *transform);
+PetscErrorCode EkRestartRead(EkTrainer trainer, EkCheckpoint checkpoint);
+
+/* ---- report (report.c) ------------------------------------------------------------------------------------------ */
+
+PetscErrorCode EkReportStart(EkTrainer trainer, PetscBool resumed);
+PetscErrorCode EkReportProgress(EkTrainer trainer, double loss, PetscBool force);
+PetscErrorCode EkReportEnd(EkTrainer trainer);
+double         EkMedianStep(EkTrainer trainer);

@@ -1,0 +1,147 @@
+/* One training step (forward, backward, allreduce, Adam) of the published models on random data, whole global batch over the ranks:
+     mpirun -n 2 bench_step [repetitions [chunk]]
+   One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, peak memory over ranks (MiB). */
+#include "evenkeel/mesh.h"
+#include "evenkeel/model.h"
+#include "evenkeel/optim.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+  const char *name, *type;
+  int         dim, n, fields, batch, steps;
+} Case;
+static const Case cases[] = {
+    {"fno1d_rollout11", "fno1d", 1, 128, 3, 25, 11},
+    {"fno2d_1", "fno2d", 2, 64, 4, 20, 1},
+    {"fno2d_rollout11", "fno2d", 2, 64, 4, 20, 11},
+};
+
+typedef struct {
+  EkModelShape shape;
+  EkParams     params;
+  EkGraph      graph;
+  EkOptimizer  optimizer;
+  float       *data, *coordinates;
+  double      *ratio;
+  EkTensor     frames, points;
+  PetscInt64   mine;
+  int          chunk;
+} Step;
+
+static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, Step *s)
+{
+  const PetscInt n[2]    = {c->n, c->n};
+  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, c->type), .width = 20, .modes = {1, {12}}};
+  EkOptimOptions adam    = {.lr = 1e-3, .weight_decay = 1e-4};
+  EkRandom       stream  = EkRandomStream(1, EK_RANDOM_TEST, (uint64_t)run->rank);
+  PetscInt       target[32];
+  EkTensor       predictions[32];
+  PetscInt64     lo, hi;
+  size_t         floats;
+
+  PetscFunctionBegin;
+  EkSlice(c->batch, mesh->ndata, mesh->idata, &lo, &hi);
+  s->mine  = hi - lo;
+  s->chunk = chunk;
+  s->shape = (EkModelShape){EkGridMake(c->dim, n), c->fields, 10};
+  PetscCall(EkModelChooseTransform(&options, &s->shape, &options.transform));
+  PetscCallMPI(MPI_Bcast(&options.transform, 1, MPI_INT, 0, run->comm));
+  PetscCall(EkParamsCreate(&s->params));
+  PetscCall(EkModelDeclare(&options, &s->shape, s->params));
+  PetscCall(EkParamsAllocate(s->params));
+  PetscCall(EkParamsInitialise(s->params, 1));
+  PetscCall(EkGraphCreate(s->params, s->chunk, PETSC_TRUE, &s->graph));
+  PetscCall(EkGraphInput(s->graph, (10 + c->steps) * c->fields, s->shape.grid, PETSC_FALSE, &s->frames));
+  PetscCall(EkGraphInput(s->graph, c->dim, s->shape.grid, PETSC_FALSE, &s->points));
+  for (int i = 0; i < c->steps; i++) target[i] = 10 + i;
+  PetscCall(EkModelRollout(&options, &s->shape, s->graph, s->frames, s->points, c->steps, target, predictions));
+  PetscCall(EkGraphPlan(s->graph));
+  PetscCall(EkOptimizerCreate(&adam, s->params, 0, s->params->total, &s->optimizer));
+  floats = (size_t)s->mine * (size_t)((10 + c->steps) * c->fields) * s->shape.grid.stride;
+  PetscCall(PetscMalloc1(floats, &s->data));
+  PetscCall(PetscCalloc1(2 * s->shape.grid.stride, &s->coordinates));
+  PetscCall(PetscMalloc1(s->params->n, &s->ratio));
+  for (size_t i = 0; i < floats; i++) s->data[i] = (float)EkUniform(&stream);
+  for (int p = 0; p < s->params->n; p++) s->ratio[p] = 1;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode OneStep(const Case *c, EkMesh mesh, Step *s)
+{
+  const size_t each = (size_t)((10 + c->steps) * c->fields) * s->shape.grid.stride;
+
+  PetscFunctionBegin;
+  memset(s->params->gradients, 0, s->params->total * sizeof(float));
+  PetscCall(EkGraphBind(s->graph, s->points, s->coordinates, 0));
+  for (PetscInt64 at = 0; at < s->mine; at += s->chunk) {
+    PetscCall(EkGraphBind(s->graph, s->frames, s->data + (size_t)at * each, each));
+    PetscCall(EkGraphForward(s->graph, (int)(s->mine - at < s->chunk ? s->mine - at : s->chunk), 1.0 / c->batch));
+    PetscCall(EkGraphBackward(s->graph));
+  }
+  PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
+  PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Free(Step *s)
+{
+  PetscFunctionBegin;
+  PetscCall(EkOptimizerDestroy(&s->optimizer));
+  PetscCall(EkGraphDestroy(&s->graph));
+  PetscCall(EkParamsDestroy(&s->params));
+  PetscCall(PetscFree(s->data));
+  PetscCall(PetscFree(s->coordinates));
+  PetscCall(PetscFree(s->ratio));
+  PetscFunctionReturn(0);
+}
+
+static int Ascending(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
+
+static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, int repetitions, int chunk)
+{
+  double seconds[100], memory = (double)EkPeakMemory(), flops;
+  size_t planned, unshared;
+  Step   s;
+
+  PetscFunctionBegin;
+  PetscCall(Build(run, c, mesh, chunk, &s));
+  PetscCall(OneStep(c, mesh, &s));
+  for (int r = 0; r < repetitions; r++) {
+    PetscCallMPI(MPI_Barrier(run->comm));
+    seconds[r] = EkTime();
+    PetscCall(OneStep(c, mesh, &s));
+    PetscCallMPI(MPI_Barrier(run->comm));
+    seconds[r] = EkTime() - seconds[r];
+  }
+  qsort(seconds, (size_t)repetitions, sizeof(double), Ascending);
+  memory = (double)EkPeakMemory();
+  flops  = EkGraphFlops(s.graph) * c->batch;
+  EkGraphMemory(s.graph, &planned, &unshared);
+  PetscCall(EkMeshSumDouble(mesh, 1, &memory));
+  if (run->rank == 0) {
+    printf("%-18s %9.4f s %7.1f GFLOP/s %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, seconds[repetitions / 2], 1e-9 * flops / seconds[repetitions / 2], memory / 1048576,
+           (double)planned / 1048576, (double)unshared / 1048576);
+    if (getenv("EK_PROFILE")) PetscCall(EkGraphProfile(s.graph, stdout));
+  }
+  PetscCall(Free(&s));
+  PetscFunctionReturn(0);
+}
+
+int main(int argc, char **argv)
+{
+  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 9, chunk = argc > 2 ? atoi(argv[2]) : 2;
+  EkMeshOptions options = {0, 1, 0};
+  EkMesh        mesh;
+  EkRun         run;
+
+  PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
+  PetscCall(EkRunCreate(argc, argv, &run));
+  PetscCall(EkMeshCreate(run, &options, &mesh));
+  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) PetscCall(Bench(run, &cases[i], mesh, repetitions < 100 ? repetitions : 100, chunk));
+  PetscCall(EkMeshDestroy(&mesh));
+  PetscCall(EkRunDestroy(&run));
+  PetscCall(PetscFinalize());
+  return 0;
+}

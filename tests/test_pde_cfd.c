@@ -1,0 +1,399 @@
+/* ranks: 1 2 3 */
+#include "evenkeel/cfd.h"
+#include "support.h"
+
+/* ---- states on the whole grid --------------------------------------------------------------------------- */
+
+typedef struct {
+  PetscInt n[2];
+  double  *field[EK_CFD_FIELDS];
+} State;
+
+static State NewState(PetscInt nx, PetscInt ny)
+{
+  State state = {.n = {nx, ny}};
+
+  for (int f = 0; f < EK_CFD_FIELDS; f++) state.field[f] = calloc((size_t)(nx * ny), sizeof(double));
+  return state;
+}
+
+static void FreeState(State *state)
+{
+  for (int f = 0; f < EK_CFD_FIELDS; f++) free(state->field[f]);
+}
+
+static void SetCell(State *state, PetscInt i, PetscInt j, double density, double pressure, double u, double v)
+{
+  const double value[] = {density, pressure, u, v};
+
+  for (int f = 0; f < EK_CFD_FIELDS; f++) state->field[f][i * state->n[1] + j] = value[f];
+}
+
+/* Smooth and random, the same on every rank */
+static void SetRandom(State *state)
+{
+  EkRandom     random = EkRandomStream(7, EK_RANDOM_TEST, 0);
+  double       phase[EK_CFD_FIELDS][2];
+  const double base[] = {1, 2, 0.3, -0.2}, amplitude[] = {0.4, 0.9, 0.8, 0.7};
+
+  for (int f = 0; f < EK_CFD_FIELDS; f++) {
+    for (int d = 0; d < 2; d++) phase[f][d] = EkUniformIn(&random, 0, 6);
+  }
+  for (PetscInt i = 0; i < state->n[0]; i++) {
+    for (PetscInt j = 0; j < state->n[1]; j++) {
+      for (int f = 0; f < EK_CFD_FIELDS; f++) {
+        const double x = 2 * M_PI * (double)i / (double)state->n[0], y = 2 * M_PI * (double)j / (double)state->n[1];
+
+        state->field[f][i * state->n[1] + j] = base[f] + amplitude[f] * sin(x + phase[f][0]) * cos(2 * y + phase[f][1]);
+      }
+    }
+  }
+}
+
+/* Solves on comm; the result is on every rank of it. */
+static PetscInt64 Solve(MPI_Comm comm, const EkCfdSpec *spec, State *state, double time)
+{
+  EkCfd      cfd;
+  PetscInt64 steps = 0;
+  PetscBool  sound;
+
+  EK_OK(EkCfdCreate(comm, spec, &cfd));
+  EK_OK(EkCfdSetState(cfd, (const double *const *)state->field));
+  EK_OK(EkCfdAdvance(cfd, time, &steps, &sound));
+  assert_true(sound);
+  EK_OK(EkCfdGetState(cfd, state->field));
+  for (int f = 0; f < EK_CFD_FIELDS; f++) MPI_Bcast(state->field[f], (int)(state->n[0] * state->n[1]), MPI_DOUBLE, 0, comm);
+  EK_OK(EkCfdDestroy(&cfd));
+  return steps;
+}
+
+static EkCfdSpec Box(PetscInt nx, PetscInt ny, const char *boundary, double eta, double zeta)
+{
+  const EkCfdSpec spec = {{nx, ny}, {1, 1}, EkFamilyFind(&EkBoundaryFamily, boundary), eta, zeta};
+
+  return spec;
+}
+
+/* ---- order, shocks --------------------------------------------------------------------------------------- */
+
+/* A density wave carried along the diagonal by a uniform flow: exact for the Euler equations */
+static double EntropyWaveError(PetscInt n)
+{
+  const EkCfdSpec spec = Box(n, n, "periodic", 0, 0);
+  const double    time = 0.3;
+  State           state = NewState(n, n);
+  double          error = 0;
+
+  for (PetscInt i = 0; i < n; i++) {
+    for (PetscInt j = 0; j < n; j++) SetCell(&state, i, j, 1 + 0.4 * sin(2 * M_PI * (double)(i + j + 1) / (double)n), 1, 1, 0.5);
+  }
+  Solve(EkTestRun()->comm, &spec, &state, time);
+  for (PetscInt i = 0; i < n; i++) {
+    for (PetscInt j = 0; j < n; j++) {
+      error += fabs(state.field[0][i * n + j] - 1 - 0.4 * sin(2 * M_PI * ((double)(i + j + 1) / (double)n - 1.5 * time))) /
+               (double)(n * n);
+    }
+  }
+  FreeState(&state);
+  return error;
+}
+
+static void SecondOrderWhereSmooth(void **unused)
+{
+  const double coarse = EntropyWaveError(32), middle = EntropyWaveError(64), fine = EntropyWaveError(128);
+
+  (void)unused;
+  assert_true(log2(coarse / middle) > 1.8);
+  assert_true(log2(middle / fine) > 1.8);
+  assert_true(fine < 5e-4);
+}
+
+/* Pressure function of the exact Riemann solver (Toro, ch. 4) and its derivative, one side with gas at rest */
+static double Branch(double p, double pressure, double density, double *slope)
+{
+  const double g = EK_CFD_GAMMA, c = sqrt(g * pressure / density);
+
+  if (p > pressure) {
+    const double a = 2 / ((g + 1) * density), b = (g - 1) / (g + 1) * pressure;
+
+    *slope = sqrt(a / (p + b)) * (1 - 0.5 * (p - pressure) / (p + b));
+    return (p - pressure) * sqrt(a / (p + b));
+  }
+  *slope = pow(p / pressure, -(g + 1) / (2 * g)) / (density * c);
+  return 2 * c / (g - 1) * (pow(p / pressure, (g - 1) / (2 * g)) - 1);
+}
+
+/* Density of Sod's tube at x/t = s: left rarefaction, contact, right shock */
+static double SodDensity(double s)
+{
+  const double g = EK_CFD_GAMMA, rl = 1, pl = 1, rr = 0.125, pr = 0.1, cl = sqrt(g * pl / rl), cr = sqrt(g * pr / rr);
+  double       p = 0.3, dl, dr, u;
+
+  for (int i = 0; i < 50; i++) {
+    const double f = Branch(p, pl, rl, &dl) + Branch(p, pr, rr, &dr);
+
+    p -= f / (dl + dr);
+  }
+  u = Branch(p, pr, rr, &dr);
+  if (s < -cl) return rl;
+  if (s < u - cl * pow(p / pl, (g - 1) / (2 * g))) return rl * pow(2 / (g + 1) - (g - 1) / ((g + 1) * cl) * s, 2 / (g - 1));
+  if (s < u) return rl * pow(p / pl, 1 / g);
+  if (s < cr * sqrt((g + 1) / (2 * g) * p / pr + (g - 1) / (2 * g))) {
+    return rr * (p / pr + (g - 1) / (g + 1)) / ((g - 1) / (g + 1) * p / pr + 1);
+  }
+  return rr;
+}
+
+/* The tube along an axis, `flip`: with left and right exchanged */
+static double SodError(PetscInt n, int axis, int flip)
+{
+  const PetscInt  across = 6, shape[2] = {axis ? across : n, axis ? n : across};
+  const double    dx = 1 / (double)n, time = 0.2;
+  const EkCfdSpec spec = {
+      {shape[0], shape[1]}, {(double)shape[0] * dx, (double)shape[1] * dx}, EkFamilyFind(&EkBoundaryFamily, "trans"), 0, 0};
+  State  state = NewState(shape[0], shape[1]);
+  double error = 0;
+
+  for (PetscInt i = 0; i < shape[0]; i++) {
+    for (PetscInt j = 0; j < shape[1]; j++) {
+      const int left = ((axis ? j : i) < n / 2) != flip;
+
+      SetCell(&state, i, j, left ? 1 : 0.125, left ? 1 : 0.1, 0, 0);
+    }
+  }
+  Solve(EkTestRun()->comm, &spec, &state, time);
+  for (PetscInt i = 0; i < shape[0]; i++) {
+    for (PetscInt j = 0; j < shape[1]; j++) {
+      const double s = (((double)(axis ? j : i) + 0.5) * dx - 0.5) / time;
+
+      error += fabs(state.field[0][i * shape[1] + j] - SodDensity(flip ? -s : s)) * dx / (double)across;
+    }
+  }
+  FreeState(&state);
+  return error;
+}
+
+static void SodAgainstTheExactSolution(void **unused)
+{
+  (void)unused;
+  for (int axis = 0; axis < 2; axis++) {
+    const double coarse = SodError(100, axis, 0), fine = SodError(200, axis, 0), other = SodError(200, axis, 1);
+
+    assert_true(fine < 4e-3);
+    assert_true(coarse / fine > 1.5);
+    assert_true(fabs(other - fine) < 1e-10);
+  }
+}
+
+/* ---- what must not change --------------------------------------------------------------------------------- */
+
+/* Mass, momentum, energy per volume, and their scales */
+static void Totals(const State *state, double total[4], double scale[4])
+{
+  const PetscInt count = state->n[0] * state->n[1];
+
+  for (int k = 0; k < 4; k++) total[k] = scale[k] = 0;
+  for (PetscInt c = 0; c < count; c++) {
+    const double r = state->field[0][c], u = state->field[2][c], v = state->field[3][c];
+    const double q[4] = {r, r * u, r * v, state->field[1][c] / (EK_CFD_GAMMA - 1) + 0.5 * r * (u * u + v * v)};
+
+    for (int k = 0; k < 4; k++) {
+      total[k] += q[k];
+      scale[k] += fabs(q[k]);
+    }
+  }
+}
+
+static void Conserved(void **unused)
+{
+  const double viscosity[] = {0, 0.02};
+
+  (void)unused;
+  for (int i = 0; i < 2; i++) {
+    const EkCfdSpec spec = Box(40, 28, "periodic", viscosity[i], 0.5 * viscosity[i]);
+    State           state = NewState(40, 28);
+    double          before[4], after[4], scale[4];
+
+    SetRandom(&state);
+    Totals(&state, before, scale);
+    assert_true(Solve(EkTestRun()->comm, &spec, &state, 0.3) > 50);
+    Totals(&state, after, scale);
+    for (int k = 0; k < 4; k++) assert_true(fabs(after[k] - before[k]) < 1e-13 * scale[k]);
+    FreeState(&state);
+  }
+}
+
+static void UniformFlowIsKeptBitForBit(void **unused)
+{
+  (void)unused;
+  for (int b = 0; b < EkBoundaryFamily.count; b++) {
+    EkCfdSpec spec = Box(20, 20, "periodic", 0.01, 0.02);
+    State     state = NewState(20, 20), before = NewState(20, 20);
+
+    spec.boundary = b;
+    for (PetscInt i = 0; i < 20; i++) {
+      for (PetscInt j = 0; j < 20; j++) SetCell(&state, i, j, 1.3, 2.1, 0.7, -0.4), SetCell(&before, i, j, 1.3, 2.1, 0.7, -0.4);
+    }
+    Solve(EkTestRun()->comm, &spec, &before, 0); /* what conversion to conserved variables and back makes of it */
+    assert_true(Solve(EkTestRun()->comm, &spec, &state, 0.5) > 50);
+    for (int f = 0; f < EK_CFD_FIELDS; f++) assert_memory_equal(state.field[f], before.field[f], 400 * sizeof(double));
+    FreeState(&state);
+    FreeState(&before);
+  }
+}
+
+/* The two axes are treated alike: the transposed problem has the transposed solution. */
+static void AxesAreAlike(void **unused)
+{
+  const EkCfdSpec  spec = Box(24, 36, "periodic", 0, 0), turned = Box(36, 24, "periodic", 0, 0);
+  static const int place[] = {0, 1, 3, 2};
+  State            state = NewState(24, 36), transposed = NewState(36, 24);
+
+  (void)unused;
+  SetRandom(&state);
+  for (PetscInt i = 0; i < 24; i++) {
+    for (PetscInt j = 0; j < 36; j++) {
+      for (int f = 0; f < EK_CFD_FIELDS; f++) transposed.field[place[f]][j * 24 + i] = state.field[f][i * 36 + j];
+    }
+  }
+  Solve(EkTestRun()->comm, &spec, &state, 0.1);
+  Solve(EkTestRun()->comm, &turned, &transposed, 0.1);
+  for (PetscInt i = 0; i < 24; i++) {
+    for (PetscInt j = 0; j < 36; j++) {
+      for (int f = 0; f < EK_CFD_FIELDS; f++)
+        assert_true(fabs(transposed.field[place[f]][j * 24 + i] - state.field[f][i * 36 + j]) < 1e-11);
+    }
+  }
+  FreeState(&state);
+  FreeState(&transposed);
+}
+
+/* ---- viscosity --------------------------------------------------------------------------------------------- */
+
+#define WAVE 1e-3
+
+/* 2 <f sin(2 pi x)> along an axis */
+static double SineAmplitude(const State *state, const double *f, int axis)
+{
+  double sum = 0;
+
+  for (PetscInt i = 0; i < state->n[0]; i++) {
+    for (PetscInt j = 0; j < state->n[1]; j++) {
+      sum += f[i * state->n[1] + j] * sin(2 * M_PI * ((double)(axis ? j : i) + 0.5) / (double)state->n[axis]);
+    }
+  }
+  return 2 * sum / (double)(state->n[0] * state->n[1]);
+}
+
+/* A velocity wave along an axis, in direction `component`; its amplitude after some time over that before */
+static double WaveDecay(const EkCfdSpec *spec, int axis, int component, double time)
+{
+  State  state = NewState(spec->n[0], spec->n[1]);
+  double decay;
+
+  for (PetscInt i = 0; i < spec->n[0]; i++) {
+    for (PetscInt j = 0; j < spec->n[1]; j++) {
+      const double wave = WAVE * sin(2 * M_PI * ((double)(axis ? j : i) + 0.5) / (double)spec->n[axis]);
+
+      SetCell(&state, i, j, 1, 1, component ? 0 : wave, component ? wave : 0);
+    }
+  }
+  Solve(EkTestRun()->comm, spec, &state, time);
+  decay = SineAmplitude(&state, state.field[2 + component], axis) / WAVE;
+  FreeState(&state);
+  return decay;
+}
+
+static void ShearWaveDecays(void **unused)
+{
+  const double eta = 0.05, time = 0.4;
+
+  (void)unused;
+  for (int axis = 0; axis < 2; axis++) {
+    const EkCfdSpec spec = Box(axis ? 12 : 64, axis ? 64 : 12, "periodic", eta, 0.3);
+
+    assert_true(fabs(WaveDecay(&spec, axis, 1 - axis, time) / exp(-eta * 4 * M_PI * M_PI * time) - 1) < 5e-3);
+  }
+}
+
+/* A standing sound wave after one period: half of the longitudinal viscosity 4 eta/3 + zeta damps it, nothing conducts heat. */
+static void SoundWaveDecays(void **unused)
+{
+  const double eta = 0.006, zeta = 0.01, period = 1 / sqrt(EK_CFD_GAMMA);
+
+  (void)unused;
+  for (int axis = 0; axis < 2; axis++) {
+    const EkCfdSpec spec = Box(axis ? 12 : 96, axis ? 96 : 12, "periodic", eta, zeta);
+
+    assert_true(fabs(WaveDecay(&spec, axis, axis, period) / exp(-0.5 * (4 * eta / 3 + zeta) * 4 * M_PI * M_PI * period) - 1) <
+                1e-2);
+  }
+}
+
+/* ---- ranks, edges ------------------------------------------------------------------------------------------ */
+
+static void SameBitsOnAnyNumberOfRanks(void **unused)
+{
+  (void)unused;
+  for (int b = 0; b < EkBoundaryFamily.count; b++) {
+    EkCfdSpec spec = Box(21, 38, "periodic", 0.02, 0.01);
+    State     together = NewState(21, 38), alone = NewState(21, 38);
+
+    spec.boundary = b;
+    SetRandom(&together);
+    SetRandom(&alone);
+    assert_int_equal(Solve(EkTestRun()->comm, &spec, &together, 0.1), Solve(PETSC_COMM_SELF, &spec, &alone, 0.1));
+    for (int f = 0; f < EK_CFD_FIELDS; f++) assert_memory_equal(together.field[f], alone.field[f], 21 * 38 * sizeof(double));
+    FreeState(&together);
+    FreeState(&alone);
+  }
+}
+
+static void UnsoundStatesAreNoticed(void **unused)
+{
+  const EkCfdSpec spec = Box(16, 16, "periodic", 0, 0);
+  const double    bad[][4] = {{-1, 1, 0, 0}, {1, NAN, 0, 0}, {1, 1, INFINITY, 0}, {1, 1, 0, 1e9}};
+
+  (void)unused;
+  for (int b = 0; b < 4; b++) {
+    State      state = NewState(16, 16);
+    EkCfd      cfd;
+    PetscInt64 steps = 0;
+    PetscBool  sound;
+
+    for (PetscInt i = 0; i < 16; i++) {
+      for (PetscInt j = 0; j < 16; j++) SetCell(&state, i, j, 1, 1, 0, 0);
+    }
+    SetCell(&state, 14, 3, bad[b][0], bad[b][1], bad[b][2], bad[b][3]);
+    EK_OK(EkCfdCreate(EkTestRun()->comm, &spec, &cfd));
+    EK_OK(EkCfdSetState(cfd, (const double *const *)state.field));
+    EK_OK(EkCfdAdvance(cfd, 0.01, &steps, &sound));
+    assert_false(sound);
+    EK_OK(EkCfdDestroy(&cfd));
+    FreeState(&state);
+  }
+}
+
+static void TooSmallAGridIsRefused(void **unused)
+{
+  const PetscInt  few = 2 * EkTestRun()->size - 1;
+  const EkCfdSpec spec = Box(few, 64, "periodic", 0, 0);
+  EkCfd           cfd;
+
+  (void)unused;
+  EK_FAILS(EkCfdCreate(EkTestRun()->comm, &spec, &cfd), "cannot be split");
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(SecondOrderWhereSmooth),
+    cmocka_unit_test(SodAgainstTheExactSolution),
+    cmocka_unit_test(Conserved),
+    cmocka_unit_test(UniformFlowIsKeptBitForBit),
+    cmocka_unit_test(AxesAreAlike),
+    cmocka_unit_test(ShearWaveDecays),
+    cmocka_unit_test(SoundWaveDecays),
+    cmocka_unit_test(SameBitsOnAnyNumberOfRanks),
+    cmocka_unit_test(UnsoundStatesAreNoticed),
+    cmocka_unit_test(TooSmallAGridIsRefused),
+};
+EK_TEST_MAIN(tests)

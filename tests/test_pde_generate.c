@@ -1,0 +1,353 @@
+/* ranks: 1 2 3 4 */
+#include "evenkeel/pde.h"
+#include "support.h"
+#include <hdf5.h>
+
+static EkGenerateOptions Small(const char *folder, const char *name)
+{
+  const EkPde      *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, EkFamilyFind(&EkPdeFamily, "cfd2d"));
+  EkGenerateOptions options = {.set = pde->released, .seed = 3, .ranks_per_sample = 1};
+
+  EK_OK(PetscSNPrintf(options.file, EK_PATH, "%s/%s", folder, name));
+  options.set.samples = 7;
+  options.set.nx = 20;
+  options.set.frames = 3;
+  return options;
+}
+
+/* A run of this rank alone: what the file of any number of ranks must equal */
+static struct EkRun_ Alone(void)
+{
+  struct EkRun_ alone = *EkTestRun();
+
+  alone.comm = PETSC_COMM_SELF;
+  alone.rank = 0;
+  alone.size = 1;
+  return alone;
+}
+
+static void GenerateAlone(const EkGenerateOptions *options)
+{
+  struct EkRun_    alone = Alone();
+  EkGenerateReport report;
+
+  if (EkTestRun()->rank == 0) {
+    EK_OK(EkGenerate(&alone, options, &report));
+    assert_true(report.complete);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+static long FileBytes(const char *path, char **bytes)
+{
+  FILE *file = fopen(path, "rb");
+  long  size;
+
+  assert_non_null(file);
+  fseek(file, 0, SEEK_END);
+  size = ftell(file);
+  rewind(file);
+  *bytes = malloc((size_t)size);
+  assert_int_equal(fread(*bytes, 1, (size_t)size, file), size);
+  fclose(file);
+  return size;
+}
+
+static void AssertSameFile(const char *a, const char *b)
+{
+  char *bytes[2];
+  long  size = FileBytes(a, &bytes[0]);
+
+  assert_int_equal(FileBytes(b, &bytes[1]), size);
+  assert_int_equal(memcmp(bytes[0], bytes[1], (size_t)size), 0);
+  free(bytes[0]);
+  free(bytes[1]);
+}
+
+/* ---- the tables -------------------------------------------------------------------------------------------- */
+
+/* Every row is usable, and the first row's released set is what `list` shows as defaults. */
+static void TablesAreWhole(void **unused)
+{
+  EkGenerateOptions options = {0};
+  EkProblems        problems;
+
+  (void)unused;
+  for (int i = 0; i < EkPdeFamily.count; i++) {
+    const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, i);
+    EkFileSpec   spec = {.nsets = 0};
+
+    assert_true(pde->methods->create && pde->methods->solve && pde->methods->destroy);
+    assert_true(pde->released.initial < EkInitialFamily.count && pde->released.boundary < EkBoundaryFamily.count);
+    EK_OK(pde->methods->describe(&pde->released, &spec));
+    assert_true(spec.nsets > 0 && spec.set[0].shape[0] == pde->released.samples);
+  }
+  for (int i = 0; i < EkInitialFamily.count; i++) {
+    assert_true(EkFamilyFind(&EkPdeFamily, ((const EkInitial *)EkFamilyMember(&EkInitialFamily, i))->pde) >= 0);
+  }
+  EK_OK(PetscOptionsSetValue(EkTestRun()->options, "-generate_file", "x.hdf5"));
+  EK_OK(EkProblemsCreate(&problems));
+  EK_OK(EkKeysRead(EkTestRun(), &EkGenerateKeys, &options, problems));
+  EK_OK(EkProblemsRaise(EkTestRun(), &problems));
+  assert_memory_equal(&options.set, &((const EkPde *)EkFamilyMember(&EkPdeFamily, 0))->released, sizeof(EkPdeSet));
+}
+
+static void KeysGivenStandKeysNotGivenAreReleased(void **unused)
+{
+  EkGenerateOptions options = {.set = {.nx = 32, .samples = 5, .eta = 7}};
+
+  (void)unused;
+  EK_OK(PetscOptionsSetValue(EkTestRun()->options, "-generate_nx", "32"));
+  EK_OK(EkGenerateSettle(EkTestRun(), &options));
+  assert_int_equal(options.set.nx, 32);
+  assert_int_equal(options.set.samples, 10000);
+  assert_int_equal(options.set.frames, 21);
+  assert_true(options.set.eta == 0.01 && options.set.zeta == 0.01 && options.set.M == 0.1 && options.set.dt_save == 0.05);
+  EK_OK(PetscOptionsClearValue(EkTestRun()->options, "-generate_nx"));
+}
+
+/* ---- 2D_rand ------------------------------------------------------------------------------------------------ */
+
+#define NX 32
+
+static double Mean(const double *f)
+{
+  double sum = 0;
+
+  for (int c = 0; c < NX * NX; c++) sum += f[c];
+  return sum / (NX * NX);
+}
+
+/* Mean of |f/base - 1| */
+static double Spread(const double *f, double base)
+{
+  double sum = 0;
+
+  for (int c = 0; c < NX * NX; c++) sum += fabs(f[c] / base - 1);
+  return sum / (NX * NX);
+}
+
+/* Waves without a window: prescribed mean speed and spreads, and no mode that is constant along an axis */
+static void CheckWaves(double *const field[], double d0, double p0, double speed)
+{
+  double sum = 0;
+
+  for (int c = 0; c < NX * NX; c++) sum += hypot(field[2][c], field[3][c]);
+  assert_true(fabs(sum / (NX * NX) / speed - 1) < 1e-12);
+  assert_true(Spread(field[0], d0) > 0.01 && Spread(field[0], d0) < 0.2);
+  assert_true(Spread(field[1], p0) > 0.01 && Spread(field[1], p0) < 0.2);
+  assert_true(fabs(Mean(field[0]) / d0 - 1) < 1e-12 && fabs(Mean(field[2])) < 1e-12 * speed);
+  for (int i = 0; i < NX; i++) {
+    double along[2] = {0, 0};
+
+    for (int j = 0; j < NX; j++) {
+      along[0] += field[3][i * NX + j];
+      along[1] += field[3][j * NX + i];
+    }
+    assert_true(fabs(along[0]) < 1e-11 * speed && fabs(along[1]) < 1e-11 * speed);
+  }
+}
+
+static void RandomWavesAreAsPrescribed(void **unused)
+{
+  const EkInitial *initial = (const EkInitial *)EkFamilyMember(&EkInitialFamily, EkFamilyFind(&EkInitialFamily, "2D_rand"));
+  const EkPdeSet   set = {.nx = NX, .M = 0.3};
+  const int        draws = 200;
+  double          *field[EK_CFD_FIELDS];
+  int              windows = 0;
+
+  (void)unused;
+  for (int f = 0; f < EK_CFD_FIELDS; f++) field[f] = malloc(NX * NX * sizeof(double));
+  for (int t = 0; t < draws; t++) {
+    EkRandom     stream = EkRandomStream(5, EK_RANDOM_TRAJECTORY, (uint64_t)t), copy = stream;
+    const double d0 = EkUniformIn(&copy, 0.1, 10), T0 = EkUniformIn(&copy, 0.1, 10), speed = set.M * sqrt(EK_CFD_GAMMA * T0);
+
+    EK_OK(initial->draw(&set, &stream, field));
+    if (hypot(field[2][0], field[3][0]) < 1e-6 * speed) { /* the corner is outside any window */
+      windows++;
+      assert_true(fabs(field[0][0] / d0 - 1) < 1e-6 && fabs(field[1][NX * NX - 1] / (d0 * T0) - 1) < 1e-6);
+      assert_true(hypot(field[2][NX * NX / 2 + NX / 2], field[3][NX * NX / 2 + NX / 2]) > 1e-4 * speed);
+    } else
+      CheckWaves(field, d0, d0 * T0, speed);
+  }
+  assert_true(windows > 70 && windows < 130);
+  for (int f = 0; f < EK_CFD_FIELDS; f++) free(field[f]);
+}
+
+/* ---- files --------------------------------------------------------------------------------------------------- */
+
+static void ReadField(const char *path, const char *name, float *values)
+{
+  hid_t h5 = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(h5, name, H5P_DEFAULT);
+
+  assert_true(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+  H5Dclose(set);
+  H5Fclose(h5);
+}
+
+/* Frame 0 is the draw of the trajectory's own stream, the last frame is the solver's, every dataset is where its name says. */
+static void FileHoldsTheTrajectories(void **unused)
+{
+  static const char *const name[] = {"density", "pressure", "Vx", "Vy"};
+  char                     folder[EK_PATH];
+  EkGenerateOptions        options;
+  EkGenerateReport         report;
+  const EkInitial         *initial = (const EkInitial *)EkFamilyMember(&EkInitialFamily, 0);
+  double                  *field[EK_CFD_FIELDS];
+  float                   *stored;
+  PetscInt                 points;
+
+  (void)unused;
+  EkTestScratch(folder);
+  options = Small(folder, "a.hdf5");
+  points = options.set.nx * options.set.nx;
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(report.complete && report.solved == 7 && report.finished == 7 && report.redrawn == 0 &&
+              report.cell_steps > 7 * 20 * points);
+  stored = malloc((size_t)(7 * 3 * points) * sizeof(float));
+  for (int f = 0; f < EK_CFD_FIELDS; f++) field[f] = malloc((size_t)points * sizeof(double));
+  for (PetscInt t = 0; t < 7; t++) {
+    const EkCfdSpec spec = {{20, 20}, {1, 1}, options.set.boundary, options.set.eta, options.set.zeta};
+    EkRandom        stream = EkRandomStream(3, EK_RANDOM_TRAJECTORY, (uint64_t)t);
+    EkCfd           cfd;
+    PetscInt64      steps = 0;
+    PetscBool       sound;
+
+    EK_OK(initial->draw(&options.set, &stream, field));
+    EK_OK(EkCfdCreate(PETSC_COMM_SELF, &spec, &cfd));
+    EK_OK(EkCfdSetState(cfd, (const double *const *)field));
+    for (PetscInt frame = 0; frame < 3; frame++) {
+      EK_OK(EkCfdAdvance(cfd, frame ? 0.05 : 0, &steps, &sound));
+      EK_OK(EkCfdGetState(cfd, field));
+      for (int f = 0; f < EK_CFD_FIELDS; f++) {
+        ReadField(options.file, name[f], stored);
+        for (PetscInt c = 0; c < points; c++) assert_true(stored[(t * 3 + frame) * points + c] == (float)field[f][c]);
+      }
+    }
+    EK_OK(EkCfdDestroy(&cfd));
+  }
+  for (int f = 0; f < EK_CFD_FIELDS; f++) free(field[f]);
+  free(stored);
+}
+
+static void FileDoesNotDependOnTheRanks(void **unused)
+{
+  char              folder[EK_PATH];
+  EkGenerateOptions alone;
+
+  (void)unused;
+  EkTestScratch(folder);
+  alone = Small(folder, "alone.hdf5");
+  GenerateAlone(&alone);
+  for (PetscInt wide = 1; wide <= EkTestRun()->size; wide++) {
+    char              name[32];
+    EkGenerateOptions options;
+    EkGenerateReport  report;
+
+    snprintf(name, sizeof(name), "ranks%d.hdf5", (int)wide);
+    options = Small(folder, name);
+    options.ranks_per_sample = wide;
+    EK_OK(EkGenerate(EkTestRun(), &options, &report));
+    assert_true(report.complete);
+    AssertSameFile(alone.file, options.file);
+  }
+}
+
+static void ContinuedEqualsUninterrupted(void **unused)
+{
+  char              folder[EK_PATH];
+  EkGenerateOptions alone, options;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  alone = Small(folder, "alone.hdf5");
+  GenerateAlone(&alone);
+  options = Small(folder, "parts.hdf5");
+  options.stop_after = 3;
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(!report.complete && report.solved == 3 && report.finished == 3);
+  options.set.eta *= 2;
+  EK_FAILS(EkGenerate(EkTestRun(), &options, &report), "eta: 0.01");
+  options.set.eta /= 2;
+  options.ranks_per_sample = EkTestRun()->size; /* may change */
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(!report.complete && report.solved == 3 && report.finished == 6);
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(report.complete && report.solved == 1 && report.finished == 7);
+  AssertSameFile(alone.file, options.file);
+}
+
+/* ---- draws that cannot be solved -------------------------------------------------------------------------------- */
+
+/* So fast that some draws need time steps below the smallest allowed one */
+static EkGenerateOptions Violent(const char *folder, const char *name)
+{
+  EkGenerateOptions options = Small(folder, name);
+
+  options.set.frames = 2;
+  options.set.dt_save = 1e-6;
+  options.set.M = 3e5;
+  return options;
+}
+
+static void LostDrawsAreRepeated(void **unused)
+{
+  char              folder[EK_PATH];
+  EkGenerateOptions alone, options;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  alone = Violent(folder, "alone.hdf5");
+  GenerateAlone(&alone);
+  options = Violent(folder, "parts.hdf5");
+  options.stop_after = 4;
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(report.complete && report.redrawn > 0);
+  AssertSameFile(alone.file, options.file);
+}
+
+static void HopelessParametersEndTheRun(void **unused)
+{
+  char              folder[EK_PATH];
+  EkGenerateOptions options;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  options = Violent(folder, "never.hdf5");
+  options.set.M = 1e9;
+  EK_FAILS(EkGenerate(EkTestRun(), &options, &report), "went non-finite in 26 draws");
+}
+
+static void WrongOptionsAreRefused(void **unused)
+{
+  char              folder[EK_PATH];
+  EkGenerateOptions options;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  options = Small(folder, "wrong.hdf5");
+  options.ranks_per_sample = EkTestRun()->size + 1;
+  assert_int_not_equal(EkGenerate(EkTestRun(), &options, &report), 0);
+  options.ranks_per_sample = EkTestRun()->size;
+  options.set.nx = 2 * EkTestRun()->size - 1;
+  assert_int_not_equal(EkGenerate(EkTestRun(), &options, &report), 0);
+  assert_int_not_equal(access(options.file, F_OK), 0);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(TablesAreWhole),
+    cmocka_unit_test(KeysGivenStandKeysNotGivenAreReleased),
+    cmocka_unit_test(RandomWavesAreAsPrescribed),
+    cmocka_unit_test(FileHoldsTheTrajectories),
+    cmocka_unit_test(FileDoesNotDependOnTheRanks),
+    cmocka_unit_test(ContinuedEqualsUninterrupted),
+    cmocka_unit_test(LostDrawsAreRepeated),
+    cmocka_unit_test(HopelessParametersEndTheRun),
+    cmocka_unit_test(WrongOptionsAreRefused),
+};
+EK_TEST_MAIN(tests)
