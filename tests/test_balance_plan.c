@@ -125,6 +125,21 @@ static void large_matrices_are_distributed_only_when_ranks_would_wait(void **sta
   }
 }
 
+/* Two halves and a whole, in this order: only longest first makes it even. */
+static void the_longest_goes_first(void **state)
+{
+  const EkLayer          layer[] = {layer_of(1, 256, 256, PETSC_FALSE), layer_of(1, 256, 256, PETSC_FALSE),
+                                    layer_of(1, 330, 330, PETSC_FALSE)};
+  const EkBalanceOptions options = options_of(1024, EK_SOLVER_AUTO);
+  EkPlan                 plan;
+
+  (void)state;
+  EK_OK(EkPlanCreate(&options, 2, 3, layer, &plan));
+  assert_int_equal(plan.ntasks, 3);
+  assert_true(plan.task[0].owner == plan.task[1].owner && plan.task[2].owner != plan.task[0].owner);
+  EK_OK(EkPlanDestroy(&plan));
+}
+
 static void auto_takes_the_cheaper_route(void **state)
 {
   const EkLayer          layer = layer_of(1, 512, 512, PETSC_FALSE);
@@ -145,6 +160,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_plan_is_complete_and_even),
     cmocka_unit_test(grids_fit_their_matrices),
     cmocka_unit_test(large_matrices_are_distributed_only_when_ranks_would_wait),
+    cmocka_unit_test(the_longest_goes_first),
     cmocka_unit_test(auto_takes_the_cheaper_route),
 };
 EK_TEST_MAIN(tests)

@@ -302,7 +302,7 @@ static void DamageIsRefused(void **unused)
   (void)unused;
   spec = Begun(path);
   snprintf(spec.identity, sizeof(spec.identity), "generate:\n  seed: 1\n  eta: 0.1\n");
-  EK_FAILS(EkDataFileOpen(EkTestRun(), &spec, &file), "was begun with '  eta: 0.01', now it is '  eta: 0.1'");
+  EK_FAILS(EkDataFileOpen(EkTestRun(), &spec, &file), "was begun with 'eta: 0.01', now it is 'eta: 0.1'");
   spec = Begun(path);
   OnFirst("truncate -s 3000 %s.part", spec.path);
   EK_FAILS(EkDataFileOpen(EkTestRun(), &spec, &file), "damaged");

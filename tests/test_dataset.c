@@ -1,6 +1,8 @@
 /* ranks: 1 2 3 4 */
 #include "support.h"
 #include "evenkeel/dataset.h"
+#include "evenkeel/kernel.h"
+#include "evenkeel/kernel.h"
 #include "evenkeel/mesh.h"
 #include <fcntl.h>
 #include <hdf5.h>

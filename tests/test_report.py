@@ -454,7 +454,7 @@ def main():
                 print(f"ok      {function.__name__}")
             except Exception as error:  # a check that breaks has failed, whatever the reason
                 failed += 1
-                print(f"FAILED  {function.__name__}: {type(error).__name__}: {error}")
+                print(f"FAIL    {function.__name__}: {type(error).__name__}: {error}")
     print(f"{len(CHECKS) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

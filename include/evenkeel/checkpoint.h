@@ -1,7 +1,8 @@
 /* Restart files: HDF5, independent of the mesh. A checkpoint is (a) arenas of floats with a table of named tensors: /weights/NAME,
    /adam_m/NAME ...; (b) named arrays of doubles: /state/NAME; (c) one JSON text of scalars: attribute `meta` of the root.
-   Written so that a full disk is noticed: rank 0 creates DIR/checkpoint.h5.tmp with early allocation, posix_fallocates it; ranks reopen it with
-   MPI-IO and write their slices in place; fsync; checkpoint.h5 becomes checkpoint_prev.h5, the temporary file becomes checkpoint.h5. */
+   Written so that a full disk is noticed: rank 0 reserves the room (posix_fallocate) and creates DIR/checkpoint.h5.tmp with early allocation; ranks
+   write their slices in place (pwrite) and fsync; then come the checksums (attribute `checksum` of every dataset), the mark `complete`, and the
+   names: checkpoint.h5 becomes checkpoint_prev.h5, the temporary file becomes checkpoint.h5. */
 #pragma once
 #include "evenkeel/base.h"
 
@@ -26,7 +27,8 @@ PetscErrorCode EkCheckpointWrite(EkRun run, const char *dir, int narenas, const 
                                  const EkStateArray states[], const char *meta_json);
 
 typedef struct EkCheckpoint_ *EkCheckpoint;
-/* Opens PATH for reading on every rank. Collective. Error: missing, truncated, not a checkpoint (no `complete` mark). */
+/* Opens PATH for reading on every rank. Collective. Error: missing, truncated, not a checkpoint (no `complete` mark), data that do not have their
+   checksum. Cost: one pass over the file, divided over the ranks. */
 PetscErrorCode EkCheckpointOpen(EkRun run, const char *path, EkCheckpoint *checkpoint);
 /* Opens DIR/checkpoint.h5, or, when that one is cut short or damaged, DIR/checkpoint_prev.h5 with a notice that names both. *checkpoint is NULL when
    there is neither file. */

@@ -31,13 +31,10 @@ typedef struct {
 
 typedef struct EkDataset_ *EkDataset;
 
-/* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of
-   planes do not fall into one cache set. */
-size_t EkPlaneStride(PetscInt64 points);
-
 /* Collective on run->comm. Errors (one line, naming file and dataset): missing, truncated or foreign file, missing dataset, wrong rank
    or shape, datasets that disagree, more trajectories asked for than there are, a grid or frames that reduction leaves empty,
-   t_train <= initial_step. t_train beyond the file is cut with a notice. */
+   t_train <= initial_step. t_train beyond the file is cut with a notice. A split may be empty (data_test or data_train 0, or no trajectories
+   left): who needs one checks count[]. */
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset);
 PetscErrorCode EkDatasetGetInfo(EkDataset dataset, const EkDataInfo **info);
 /* Samples index[0..n) of the split -> out (n, frames, fields, stride): planes of n[0]*n[1] values, x slow, y fast, the rest of each plane

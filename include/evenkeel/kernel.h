@@ -2,7 +2,7 @@
    A field is planar: `channels` planes of `points` floats, neighbouring planes EkPlaneStride(points) floats apart; what lies between points and
    the stride is scratch that pointwise kernels may overwrite and reductions never read. */
 #pragma once
-#include "evenkeel/dataset.h"
+#include "evenkeel/base.h"
 
 /* Vector registers are 8 floats wide here; columns are handled in whole vectors. */
 #define EK_LANES 8
@@ -10,6 +10,10 @@
 
 /* BLAS threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise. Call once, in main. */
 void EkThreadsSet(void);
+
+/* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of
+   planes do not fall into one cache set. */
+size_t EkPlaneStride(PetscInt64 points);
 
 /* ---- small dense products: the tile engine of the fused chains -------------------------------------------- */
 

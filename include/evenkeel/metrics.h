@@ -18,7 +18,8 @@ PetscErrorCode EkMetricsCreate(int dim, const PetscInt n[], PetscInt fields, Pet
    `initial` need not be added: their error is zero and they are counted in the published figures. Not collective. Float in, double sums. */
 PetscErrorCode EkMetricsAdd(EkMetrics metrics, PetscInt frame, size_t stride, const float *prediction, const float *target);
 /* Sums over mesh->data: figures over predicted frames only, and over all frames (the published convention; the given frames count as exact).
-   `samples`: trajectories of the whole test set over all ranks. Collective. */
+   `samples`: trajectories of the whole test set over all ranks. Collective on mesh->data. Error, on every rank: samples 0, or a predicted frame
+   that was not added exactly `samples` times. A prediction with NaN gives NaN (max: inf). */
 PetscErrorCode EkMetricsReduce(EkMetrics metrics, EkMesh mesh, PetscInt samples, EkFigures *predicted, EkFigures *published);
 /* Forgets what was added. */
 PetscErrorCode EkMetricsReset(EkMetrics metrics);

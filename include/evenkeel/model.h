@@ -2,6 +2,7 @@
    operators to a window of fields; it never sees data files, an optimizer or a mesh. */
 #pragma once
 #include "evenkeel/graph.h"
+#include "evenkeel/keys.h"
 
 typedef struct {
   int      type;             /* row of EkModelFamily */

@@ -1,6 +1,7 @@
 /* Optimizers over the parameter table, and schedules of the base rate. An optimizer sees arenas of floats and one rate ratio per tensor; it never sees a model. */
 #pragma once
 #include "evenkeel/graph.h"
+#include "evenkeel/keys.h"
 
 typedef struct {
   int       optimizer;              /* row of EkOptimizerFamily */

@@ -3,7 +3,7 @@
 #include "evenkeel/base.h"
 
 /* Rank 0 writes all n tensors of the arena as float32 safetensors, keys in table order; a temporary file is renamed when complete.
-   Collective on run->comm. */
+   Key `complex` of the file's __metadata__ lists the tensors whose last axis is (re, im). Collective on run->comm. */
 PetscErrorCode EkWeightsWrite(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena);
 
 /* Fills the arena from PATH (.safetensors, or a checkpoint by its HDF5 signature). Collective: rank 0 reads, broadcasts. Every tensor that

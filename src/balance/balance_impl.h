@@ -1,14 +1,16 @@
-/* Inside the balance layer: views of matrices, the two eigenvalue engines (one rank, a grid of ranks), the plan of who computes what. */
+/* Inside the balance layer: views of matrices, the two eigenvalue engines (one rank, a grid of ranks), the plan of who computes
+ * what. */
 #pragma once
 #include "evenkeel/balance.h"
 
-enum { EK_RULE_NONE };    /* the rows of the tables that the code refers to */
+enum { EK_RULE_NONE }; /* the rows of the tables that the code refers to */
 enum { EK_FIT_XMIN_MID };
 
 /* As EkRatios, but a ratio or alpha that cannot be used is reported as its index (-1: none) and nothing is printed. */
 int EkRatiosCompute(const EkBalanceOptions *options, int L, const double alpha[], double ratio[]);
 
-/* One matrix seen with its long side as rows (singular values do not mind): m >= n, element (i, j) at data[i*row_step + j*col_step]. */
+/* One matrix seen with its long side as rows (singular values do not mind): m >= n, element (i, j) at data[i*row_step +
+ * j*col_step]. */
 typedef struct {
   const float *data;
   PetscInt     m, n;
@@ -20,8 +22,8 @@ EkTall EkTallView(const EkMatrixBatch *batch, PetscInt k);
 /* How eigenvalues are found; `auto` has been resolved into one of the two. */
 typedef enum { EK_SOLVER_AUTO, EK_SOLVER_SVD, EK_SOLVER_GRAM } EkSolver;
 
-/* What an engine needs to know besides the matrix. `threshold`: eigenvalues (before scaling) are compared with it by the filter, so that
-   single precision must not decide on which side one lies; negative: single precision is not allowed at all. */
+/* What an engine needs to know besides the matrix. `threshold`: eigenvalues (before scaling) are compared with it by the filter,
+   so that single precision must not decide on which side one lies; negative: single precision is not allowed at all. */
 typedef struct {
   EkSolver  solver;
   double    threshold;
@@ -31,11 +33,13 @@ typedef struct {
 /* Worth trying single precision on this matrix? Few columns gain nothing, and a nearly square matrix has eigenvalues down to zero
    (Marchenko-Pastur), some of them near the filter. */
 PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a);
-/* True if single-precision eigenvalues (ascending) of a Gram matrix can be used. ssyev and pssyev are off by up to 8e-9 n times the largest
-   (measured, n = 256 to 1536): none may lie within twice that of the threshold, and the tail must start where that is 1e-4 of the value. */
+/* True if single-precision eigenvalues (ascending) of a Gram matrix can be used. ssyev and pssyev are off by up to 8e-9 n times
+   the largest (measured, n = 256 to 1536): none may lie within twice that of the threshold, and the tail must start where that is
+   1e-4 of the value. */
 PetscBool EkSingleSuffices(const EkSpectrumOptions *options, PetscInt n, const float lambda[]);
 
-/* Outcome of one matrix, carried in the place of its eigenvalues so that every rank learns of it from the gather that it takes part in anyway. */
+/* Outcome of one matrix, carried in the place of its eigenvalues so that every rank learns of it from the gather that it takes
+ * part in anyway. */
 #define EK_SPECTRUM_NOT_FINITE NAN
 #define EK_SPECTRUM_FAILED     (-1.0)
 
@@ -49,11 +53,12 @@ PetscErrorCode EkDenseDestroy(EkDense *dense);
 
 /* ---- ScaLAPACK on a near-square grid of ranks (grid.c) ---- */
 typedef struct EkGrid_ *EkGrid;
-/* Rows and columns of the grid for n-column matrices on at most `ranks` ranks: every rank owns two blocks of eight columns at least. */
+/* Rows and columns of the grid for n-column matrices on at most `ranks` ranks: every rank owns two blocks of eight columns at
+ * least. */
 void EkGridShape(int ranks, PetscInt n, int *rows, int *cols);
 /* Collective on comm, which holds exactly rows*cols ranks. */
-PetscErrorCode EkGridCreate(MPI_Comm comm, int rows, int cols, int n, const EkMatrixBatch *const batches[], const EkSolver solver[],
-                            EkGrid *grid);
+PetscErrorCode EkGridCreate(MPI_Comm comm, int rows, int cols, int n, const EkMatrixBatch *const batches[],
+                            const EkSolver solver[], EkGrid *grid);
 /* As EkDenseSpectrum; the first rank's lambda is the one to use. Collective on the grid's communicator. */
 PetscErrorCode EkGridSpectrum(EkGrid grid, const EkTall *a, const EkSpectrumOptions *options, double lambda[]);
 PetscErrorCode EkGridDestroy(EkGrid *grid);
@@ -70,10 +75,10 @@ typedef struct {
 } EkTask;
 typedef struct {
   int     ntasks;
-  EkTask *task;                  /* in order of layer, batch, first */
-  int     grid_rows, grid_cols;  /* of every group; 0: nothing is distributed */
-  int     groups;                /* group g = world ranks g*rows*cols ... */
-  double *load;                  /* predicted seconds of each rank */
+  EkTask *task;                 /* in order of layer, batch, first */
+  int     grid_rows, grid_cols; /* of every group; 0: nothing is distributed */
+  int     groups;               /* group g = world ranks g*rows*cols ... */
+  double *load;                 /* predicted seconds of each rank */
 } EkPlan;
 /* The same on every rank, from sizes alone. Not collective. */
 PetscErrorCode EkPlanCreate(const EkBalanceOptions *options, int ranks, int nlayers, const EkLayer layers[], EkPlan *plan);

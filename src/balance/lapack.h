@@ -1,4 +1,5 @@
-/* The Fortran routines this layer calls. Character arguments are single letters, their hidden lengths are left out as PETSc does. */
+/* The Fortran routines this layer calls. Character arguments are single letters, their hidden lengths are left out as PETSc does.
+ */
 #pragma once
 
 /* BLAS: C := alpha A^T A + beta C, one triangle; C := alpha op(A) op(B) + beta C */
@@ -6,19 +7,20 @@ void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, con
             const double *beta, double *c, const int *ldc);
 void zherk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
             const double *beta, double *c, const int *ldc);
-void dgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k, const double *alpha, const double *a,
-            const int *lda, const double *b, const int *ldb, const double *beta, double *c, const int *ldc);
+void dgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k, const double *alpha,
+            const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c, const int *ldc);
 
 /* LAPACK: eigenvalues of symmetric and Hermitian matrices, singular values */
-void ssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w, float *work, const int *lwork, int *info);
-void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work, const int *lwork,
+void ssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w, float *work, const int *lwork,
             int *info);
-void zheev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work, const int *lwork,
-            double *rwork, int *info);
-void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
-             const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
-void zgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
-             const int *ldvt, double *work, const int *lwork, double *rwork, int *iwork, int *info);
+void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+            const int *lwork, int *info);
+void zheev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+            const int *lwork, double *rwork, int *info);
+void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
+             double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
+void zgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
+             double *vt, const int *ldvt, double *work, const int *lwork, double *rwork, int *iwork, int *info);
 
 /* BLACS and ScaLAPACK */
 int  Csys2blacs_handle(MPI_Comm comm);
@@ -28,12 +30,12 @@ void Cblacs_gridinfo(int context, int *rows, int *cols, int *row, int *col);
 void Cblacs_set(int context, int what, const int *value);
 void Cblacs_gridexit(int context);
 int  numroc_(const int *n, const int *block, const int *process, const int *source, const int *processes);
-void descinit_(int desc[9], const int *m, const int *n, const int *mb, const int *nb, const int *rsrc, const int *csrc, const int *context,
-               const int *lld, int *info);
-void psgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, float *a, const int *ia, const int *ja, const int desca[9],
-              float *s, float *u, const int *iu, const int *ju, const int descu[9], float *vt, const int *ivt, const int *jvt,
-              const int descvt[9], float *work, const int *lwork, int *info);
-void pssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *ia, const int *ja, const int desca[9], float *w, float *z,
-             const int *iz, const int *jz, const int descz[9], float *work, const int *lwork, int *info);
-void pdsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int desca[9], double *w,
-             double *z, const int *iz, const int *jz, const int descz[9], double *work, const int *lwork, int *info);
+void descinit_(int desc[9], const int *m, const int *n, const int *mb, const int *nb, const int *rsrc, const int *csrc,
+               const int *context, const int *lld, int *info);
+void psgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, float *a, const int *ia, const int *ja,
+              const int desca[9], float *s, float *u, const int *iu, const int *ju, const int descu[9], float *vt, const int *ivt,
+              const int *jvt, const int descvt[9], float *work, const int *lwork, int *info);
+void pssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *ia, const int *ja, const int desca[9],
+             float *w, float *z, const int *iz, const int *jz, const int descz[9], float *work, const int *lwork, int *info);
+void pdsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int desca[9],
+             double *w, double *z, const int *iz, const int *jz, const int descz[9], double *work, const int *lwork, int *info);

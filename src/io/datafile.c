@@ -286,6 +286,8 @@ static PetscErrorCode RefuseIdentity(EkDataFile file, const char *there)
     here += a + 1;
     there += b + 1;
   }
+  for (; a && *here == ' '; here++) a--;
+  for (; b && *there == ' '; there++) b--;
   SETERRQ(PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
           KEY ": '%s' was begun with '%.*s', now it is '%.*s': delete it and its .progress, or choose another file", file->part,
           b, there, a, here);

@@ -151,7 +151,9 @@ static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, double *lo
   double       both[3] = {*loss, EkStopRequested() || (limit > 0 && spent + fmin(reserve, 0.5 * limit) > limit), failed ? 1 : 0};
 
   PetscFunctionBegin;
+  PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
   PetscCall(EkMeshSumDouble(t->session->mesh, 3, both));
+  PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
   if (both[2] > 0) t->run->failure_agreed = PETSC_TRUE;
   if (both[2] > 0) PetscFunctionReturn(failed ? failed : PETSC_ERR_FILE_READ);
   *loss = both[0];

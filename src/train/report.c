@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int Ascending(const void *a, const void *b)
 {
@@ -44,7 +43,7 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
   PetscFunctionReturn(0);
 }
 
-/* At most one line in two seconds; on a terminal it overwrites itself until an epoch with figures ends. */
+/* A line every five seconds at most, and one wherever the test set was evaluated. */
 PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
 {
   const double   now    = EkTime();
@@ -53,12 +52,11 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
   char           eta[32];
 
   PetscFunctionBegin;
-  if (t->run->rank || (!force && now - t->last_line < 2)) PetscFunctionReturn(0);
+  if (t->run->rank || (!force && now - t->last_line < 5)) PetscFunctionReturn(0);
   t->last_line = now;
   printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, t->at.epoch < epochs ? t->at.epoch : epochs - 1));
   if (t->evaluated) printf("  nRMSE %.4e", t->predicted.nRMSE);
-  printf("  %.1f samples/s  %s left", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
-  fputs(isatty(STDOUT_FILENO) && !force ? "   \r" : "   \n", stdout);
+  printf("  %.1f samples/s  %s left\n", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
   fflush(stdout);
   PetscFunctionReturn(0);
 }

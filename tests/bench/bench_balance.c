@@ -50,26 +50,43 @@ static PetscErrorCode MedianRefresh(EkBalance balance, EkMesh mesh, int repeats,
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode BenchFno2d(EkMesh mesh, const EkBalanceOptions *options)
+/* fc0, w0..w3, fc1, fc2 of the published set; with `all` also conv0..3: two complex 20 x 20 matrices for each of 12 x 12 modes.
+ */
+static int FnoLayers(const float *w, PetscBool all, EkLayer layer[])
+{
+  const PetscInt modes = 144;
+  int            n = 0;
+
+  layer[n++] = Layer("fc0", w, 20, 42, 1);
+  layer[n++] = Layer("w0", w, 20, 20, 0.5);
+  layer[n++] = Layer("w1", w + 400, 20, 20, 0.5);
+  layer[n++] = Layer("w2", w + 800, 20, 20, 0.5);
+  layer[n++] = Layer("w3", w + 1200, 20, 20, 0.5);
+  layer[n++] = Layer("fc1", w, 128, 20, 1);
+  layer[n++] = Layer("fc2", w, 4, 128, 1);
+  for (int i = 0; i < 4 && all; i++) {
+    layer[n] = Layer((const char *[]){"conv0", "conv1", "conv2", "conv3"}[i], w, 20, 20, 1);
+    layer[n].nbatches = 2;
+    for (int b = 0; b < 2; b++)
+      layer[n].batch[b] = (EkMatrixBatch){w, modes, 20, 20, 2, (size_t)(2 * 20 * modes), (size_t)(2 * modes), PETSC_TRUE};
+    n++;
+  }
+  return n;
+}
+
+static PetscErrorCode BenchFno2d(EkMesh mesh, const EkBalanceOptions *options, PetscBool all)
 {
   EkBalance balance;
-  EkLayer   layer[7];
+  EkLayer   layer[11];
   float    *w;
   double    median = 0;
 
   PetscFunctionBegin;
-  PetscCall(Weights(128 * 42, &w));
-  layer[0] = Layer("fc0", w, 20, 42, 1);
-  layer[1] = Layer("w0", w, 20, 20, 0.5);
-  layer[2] = Layer("w1", w + 400, 20, 20, 0.5);
-  layer[3] = Layer("w2", w + 800, 20, 20, 0.5);
-  layer[4] = Layer("w3", w + 1200, 20, 20, 0.5);
-  layer[5] = Layer("fc1", w, 128, 20, 1);
-  layer[6] = Layer("fc2", w, 4, 128, 1);
-  PetscCall(EkBalanceCreate(mesh, options, 7, layer, &balance));
-  PetscCall(MedianRefresh(balance, mesh, REPEATS, &median));
+  PetscCall(Weights(2 * 20 * 20 * 144, &w));
+  PetscCall(EkBalanceCreate(mesh, options, FnoLayers(w, all, layer), layer, &balance));
+  PetscCall(MedianRefresh(balance, mesh, all ? 11 : REPEATS, &median));
   PetscCall(EkBalanceView(balance, stdout));
-  if (mesh->run->rank == 0) printf("rebalance_fno2d %.6f\n", median);
+  if (mesh->run->rank == 0) printf("rebalance_fno2d%s %.6f\n", all ? "_all" : "", median);
   PetscCall(EkBalanceDestroy(&balance));
   PetscCall(PetscFree(w));
   PetscFunctionReturn(0);
@@ -112,7 +129,7 @@ static PetscErrorCode Bench(EkRun run)
   PetscCall(EkKeysRead(run, &EkBalanceKeys, &options, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkMeshCreate(run, &whole, &mesh));
-  PetscCall(BenchFno2d(mesh, &options));
+  for (int all = 1; all >= 0; all--) PetscCall(BenchFno2d(mesh, &options, (PetscBool)all));
   if (run->rank == 0) printf("%15s %-5s %-10s %9s   (%d ranks)\n", "matrix", "by", "with", "seconds", run->size);
   for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
     for (int s = 0; s < 2; s++) {

@@ -2,6 +2,8 @@
    afterwards. Prints `read_warm GB/S`, summed over the ranks, each of which reads its own trajectories; the same at half
    resolution (file bytes), and from the cache of decoded samples (sample bytes). Best of several passes. */
 #include "evenkeel/dataset.h"
+#include "evenkeel/kernel.h"
+#include "evenkeel/kernel.h"
 #include "evenkeel/mesh.h"
 #include <hdf5.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "evenkeel/dataset.h"
+#include "evenkeel/kernel.h"
 
 size_t EkPlaneStride(PetscInt64 points)
 {
