@@ -330,6 +330,25 @@ static void SoundWaveDecays(void **unused)
   }
 }
 
+/* Viscous heat appears where the gradients are (the work of the stresses), not where the flow was: at first the pressure's second
+   harmonic grows by (gamma-1) eta k^2 A^2/2 a time. */
+static void ViscousHeatIsWhereTheShearIs(void **unused)
+{
+  const EkCfdSpec spec = Box(64, 12, "periodic", 0.02, 0);
+  const double    A = 0.1, k = 2 * M_PI, time = 0.01;
+  State           state = NewState(64, 12);
+  double          harmonic = 0;
+
+  (void)unused;
+  for (PetscInt i = 0; i < 64; i++) {
+    for (PetscInt j = 0; j < 12; j++) SetCell(&state, i, j, 1, 1, 0, A * sin(k * ((double)i + 0.5) / 64));
+  }
+  Solve(EkTestRun()->comm, &spec, &state, time);
+  for (PetscInt i = 0; i < 64; i++) harmonic += state.field[1][i * 12] * cos(2 * k * ((double)i + 0.5) / 64) / 32;
+  assert_true(fabs(harmonic / ((EK_CFD_GAMMA - 1) * spec.eta * k * k * A * A / 2 * time) - 1) < 0.05);
+  FreeState(&state);
+}
+
 /* ---- ranks, edges ------------------------------------------------------------------------------------------ */
 
 static void SameBitsOnAnyNumberOfRanks(void **unused)
@@ -346,6 +365,19 @@ static void SameBitsOnAnyNumberOfRanks(void **unused)
     for (int f = 0; f < EK_CFD_FIELDS; f++) assert_memory_equal(together.field[f], alone.field[f], 21 * 38 * sizeof(double));
     FreeState(&together);
     FreeState(&alone);
+  }
+}
+
+static void GhostsAreTakenFromTheRightCells(void **unused)
+{
+  static const PetscInt ghost[] = {-2, -1, 8, 9}, periodic[] = {6, 7, 0, 1}, mirrored[] = {1, 0, 7, 6};
+  const EkBoundary     *wrap = (const EkBoundary *)EkFamilyMember(&EkBoundaryFamily, EkFamilyFind(&EkBoundaryFamily, "periodic"));
+  const EkBoundary     *open = (const EkBoundary *)EkFamilyMember(&EkBoundaryFamily, EkFamilyFind(&EkBoundaryFamily, "trans"));
+
+  (void)unused;
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(wrap->source(ghost[i], 8), periodic[i]);
+    assert_int_equal(open->source(ghost[i], 8), mirrored[i]);
   }
 }
 
@@ -392,6 +424,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(AxesAreAlike),
     cmocka_unit_test(ShearWaveDecays),
     cmocka_unit_test(SoundWaveDecays),
+    cmocka_unit_test(ViscousHeatIsWhereTheShearIs),
+    cmocka_unit_test(GhostsAreTakenFromTheRightCells),
     cmocka_unit_test(SameBitsOnAnyNumberOfRanks),
     cmocka_unit_test(UnsoundStatesAreNoticed),
     cmocka_unit_test(TooSmallAGridIsRefused),

@@ -2,6 +2,7 @@
 #include "evenkeel/pde.h"
 #include "support.h"
 #include <hdf5.h>
+#include <signal.h>
 
 static EkGenerateOptions Small(const char *folder, const char *name)
 {
@@ -339,6 +340,26 @@ static void WrongOptionsAreRefused(void **unused)
   assert_int_not_equal(access(options.file, F_OK), 0);
 }
 
+/* The last test: a request to stop cannot be taken back. One rank is asked, all stop, and the file says what is missing. */
+static void OneRankAskedToStopStopsAll(void **unused)
+{
+  char              folder[EK_PATH], part[EK_PATH + 8];
+  EkGenerateOptions options;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  options = Small(folder, "stopped.hdf5");
+  options.set.samples = 3000;
+  EK_OK(EkStopInstall());
+  if (EkTestRun()->rank == EkTestRun()->size - 1) raise(SIGUSR1);
+  EK_OK(EkGenerate(EkTestRun(), &options, &report));
+  assert_true(!report.complete && report.finished == report.solved && report.solved < 1000);
+  snprintf(part, sizeof(part), "%s.part", options.file);
+  assert_int_equal(access(part, F_OK), 0);
+  assert_int_not_equal(access(options.file, F_OK), 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(TablesAreWhole),
     cmocka_unit_test(KeysGivenStandKeysNotGivenAreReleased),
@@ -349,5 +370,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(LostDrawsAreRepeated),
     cmocka_unit_test(HopelessParametersEndTheRun),
     cmocka_unit_test(WrongOptionsAreRefused),
+    cmocka_unit_test(OneRankAskedToStopStopsAll),
 };
 EK_TEST_MAIN(tests)

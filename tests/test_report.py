@@ -21,7 +21,8 @@ import figures  # noqa: E402
 import report as program  # noqa: E402
 import rundir  # noqa: E402
 
-LAYERS = ("fc0", "w0", "w1", "w2", "w3", "fc1")
+LAYERS = ("fc0", "w0", "w1", "w2", "w3", "fc1", "fc2")
+FIGURES = ("RMSE", "nRMSE", "cRMSE", "max", "bRMSE", "fRMSE_low", "fRMSE_mid", "fRMSE_high")
 CHECKS = []
 
 
@@ -71,7 +72,7 @@ def text_of(directory, name):
 
 def write_metrics(directory, rng, epochs, nrmse):
     """Evaluated every fifth epoch, empty cells between; the highest band is undefined throughout."""
-    lines = [",".join(("epoch", "train_loss", "base_lr", "seconds", "balance_seconds") + rundir.FIGURES)]
+    lines = [",".join(("epoch", "train_loss", "base_lr", "seconds", "balance_seconds") + FIGURES)]
     for epoch in range(1, epochs + 1):
         decay = 1 + 8 * np.exp(-6 * epoch / epochs)
         value = nrmse * decay * np.exp(0.03 * rng.standard_normal())
@@ -88,9 +89,10 @@ def write_spectra(directory, rng, epochs, layers):
             group = file.create_group(f"epoch_{epoch:05d}")
             for i, layer in enumerate(layers):
                 alpha = 2.2 + 3 * i / len(layers) - 0.3 * epoch / epochs + 0.03 * rng.standard_normal()
-                values = power_law(rng, 40, alpha)
+                # the last layer of a network has few eigenvalues, close together
+                values = power_law(rng, 40, alpha) if layer != "fc2" else np.sort(rng.uniform(0.3, 0.5, 4))
                 data = group.create_dataset(layer, data=values)
-                data.attrs.update(alpha=alpha, xmin=values[20], D=0.1)
+                data.attrs.update(alpha=alpha, xmin=values[len(values) // 2], D=0.1)
                 text = "" if layer == "fc1" and epoch == 2 else f"{alpha:.6f}"
                 rate = 1e-3 * 0.5 ** ((epoch + 1) // 10) * 2 ** np.tanh(alpha - 3.5)
                 lines.append(f"{epoch},{layer},{text},0.1,40,{values.sum()},{values[-1]},{values.sum() / values[-1]},{rate}")
@@ -385,6 +387,20 @@ def groups_follow_what_differs(scratch):
 
 
 @check
+def parameters_of_balancing_count_only_with_a_rule(scratch):
+    runs = []
+    for rule, s1, seed in (("none", 1, 0), ("none", 2, 1), ("tb_sigmoid", 1, 0), ("tb_sigmoid", 2, 0)):
+        directory = make_run(scratch, f"p_{rule}_{s1}", rule, seed, predictions=False, layers=("fc0",), extra=f"  s1: {s1}\n")
+        runs.append(comparison.load_run(directory))
+    rows = comparison.compare(comparison.group_runs(runs))
+    labels = ["balance_rule none", "balance_rule tb_sigmoid, balance_s1 1", "balance_rule tb_sigmoid, balance_s1 2"]
+    assert [row.group.label for row in rows] == labels and len(rows[0].group.runs) == 2
+    assert {row.baseline for row in rows} == {"balance_rule none"}
+    alone = comparison.group_runs(runs[:2])
+    assert [group.label for group in alone] == ["all runs"]
+
+
+@check
 def wrong_options_are_one_plain_line(scratch):
     runs = [make_run(scratch, f"o_{rule}", rule) for rule in ("none", "tb_exp")]
     assert_refused([*runs, "--group", "balance_rul"], "balance_rul", "no run has the key")
@@ -440,7 +456,7 @@ def diverged_runs_still_get_pictures(scratch):
 
 @check
 def spread_decides_the_digits(_):
-    cases = {(0.10412, 0.00398): "0.1041 ± 0.0040", (12.34, 5.1): "12.3 ± 5.1", (0.5, np.nan): "0.5", (1234.5, 67): "1234 ± 67"}
+    cases = {(0.10412, 0.00398): "0.1041 ± 0.0040", (12.34, 5.1): "12.3 ± 5.1", (0.5, np.nan): "0.5", (123.5, 67): "124 ± 67"}
     for (mean, std), text in cases.items():
         assert comparison.format_spread(mean, std) == text, comparison.format_spread(mean, std)
 

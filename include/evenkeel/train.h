@@ -43,6 +43,7 @@ PetscErrorCode EkDeckWrite(EkRun run, const EkDeck *deck);
 
 /* ---- a session: everything between the deck and the loop --------------------------------------------------- */
 
+#define EK_CHUNK_MAX 16
 typedef struct EkSession_ *EkSession;
 struct EkSession_ {
   EkRun             run;

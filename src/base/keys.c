@@ -1,6 +1,7 @@
 #include "evenkeel/keys.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_", "nox", "display"};
 
@@ -135,21 +136,23 @@ static PetscErrorCode StoreNumber(const EkKey *key, const char *text, void *fiel
 
 static PetscErrorCode StoreBool(const EkKey *key, const char *text, PetscBool *field, EkProblems problems)
 {
+  static const char *const word[2][4] = {{"no", "false", "off", "0"}, {"yes", "true", "on", "1"}};
+
   PetscFunctionBegin;
-  if (PetscOptionsStringToBool(text, field)) PetscCall(EkProblemsAdd(problems, "%s: '%s' is not yes or no", key->name, text));
+  for (int i = 0; i < 8; i++) {
+    if (strcasecmp(text, word[i / 4][i % 4])) continue;
+    *field = (PetscBool)(i / 4);
+    PetscFunctionReturn(0);
+  }
+  PetscCall(EkProblemsAdd(problems, "%s: '%s' is not yes or no", key->name, text));
   PetscFunctionReturn(0);
 }
-
-static PetscBool BoolText(const char *text) { return (PetscBool)(strchr("yntf10YNTFoO", text[0]) && text[0]); }
 
 static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblems problems)
 {
   PetscFunctionBegin;
   switch (key->type) {
-  case EK_KEY_BOOL:
-    if (BoolText(text)) PetscCall(StoreBool(key, text, (PetscBool *)field, problems));
-    else PetscCall(EkProblemsAdd(problems, "%s: '%s' is not yes or no", key->name, text));
-    break;
+  case EK_KEY_BOOL: PetscCall(StoreBool(key, text, (PetscBool *)field, problems)); break;
   case EK_KEY_INTS: PetscCall(StoreInts(key, text, (EkInts *)field, problems)); break;
   case EK_KEY_STRING: PetscCall(PetscStrncpy((char *)field, text, EK_PATH)); break;
   case EK_KEY_CHOICE: PetscCall(StoreChoice(key, text, (int *)field, problems)); break;
@@ -186,7 +189,7 @@ PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkP
 
 static int Least(int a, int b, int c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
 
-/* Levenshtein distance, both words under EK_NAME letters */
+/* Levenshtein distance; b under EK_NAME letters */
 static int Distance(const char *a, const char *b)
 {
   int row[EK_NAME + 1], n = (int)strlen(b);
@@ -249,12 +252,11 @@ PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used
   PetscFunctionBegin;
   PetscCall(PetscOptionsGetAll(run->options, &all));
   for (char *word = strtok_r(all, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-    char      name[EK_NAME + 1];
-    char      probe[EK_PATH];
+    char      name[EK_PATH], probe[EK_PATH];
     PetscBool set;
 
     /* values are skipped: only words that really are names of options count */
-    if (word[0] != '-' || strlen(word) > EK_NAME || (word[1] >= '0' && word[1] <= '9')) continue;
+    if (word[0] != '-' || (word[1] >= '0' && word[1] <= '9')) continue;
     PetscCall(PetscOptionsGetString(run->options, NULL, word, probe, sizeof(probe), &set));
     if (!set) continue;
     PetscCall(PetscStrncpy(name, word + 1, sizeof(name)));

@@ -1,6 +1,8 @@
 #include "evenkeel/base.h"
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One plain line per failure. A communicator other than this rank alone means that every rank of it sees the same thing, so its first
@@ -33,20 +35,25 @@ static PetscBool IsKey(const char *word)
   return (PetscBool)(word[0] == '-' && word[1] && !isdigit((unsigned char)word[1]) && word[1] != '.');
 }
 
-static PetscErrorCode SplitArguments(EkRun run, int argc, char **argv)
+/* The command line's keys into the options; the other words into `words` (argc + 1 places, NULL at the end) unless it is NULL. */
+static PetscErrorCode SplitArguments(EkRun run, int *nwords, char **words)
 {
-  PetscFunctionBegin;
-  PetscCall(PetscMalloc1(argc + 1, &run->argv));
-  run->argc = 0;
-  for (int i = 1; i < argc; i++) {
-    if (IsKey(argv[i])) {
-      PetscBool has_value = (PetscBool)(i + 1 < argc && !IsKey(argv[i + 1]));
+  int n = 0;
 
-      PetscCall(PetscOptionsSetValue(run->options, argv[i], has_value ? argv[i + 1] : NULL));
+  PetscFunctionBegin;
+  for (int i = 1; i < run->raw_argc; i++) {
+    char **word = run->raw_argv + i;
+
+    if (IsKey(word[0])) {
+      PetscBool has_value = (PetscBool)(i + 1 < run->raw_argc && !IsKey(word[1]));
+
+      PetscCall(PetscOptionsSetValue(run->options, word[0], has_value ? word[1] : NULL));
       i += has_value;
-    } else run->argv[run->argc++] = argv[i];
+    } else if (words) words[n++] = word[0];
   }
-  run->argv[run->argc] = NULL;
+  if (!words) PetscFunctionReturn(0);
+  words[n] = NULL;
+  *nwords  = n;
   PetscFunctionReturn(0);
 }
 
@@ -65,7 +72,8 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscCall(PetscOptionsCreate(&run->options));
   run->raw_argc = argc;
   run->raw_argv = argv;
-  PetscCall(SplitArguments(run, argc, argv));
+  PetscCall(PetscMalloc1(argc + 1, &run->argv));
+  PetscCall(SplitArguments(run, &run->argc, run->argv));
   PetscCall(PetscLogDefaultBegin());
   PetscCall(PetscClassIdRegister("Evenkeel", &class_id));
   for (int p = 0; p < EK_PHASE_COUNT; p++) PetscCall(PetscLogEventRegister(EkPhaseName((EkPhase)p), class_id, &run->phase[p]));
@@ -73,28 +81,48 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkRunLoadDeck(EkRun run, const char *path)
+/* The whole deck, zero-terminated, on every rank; NULL where rank 0 cannot read it. The caller frees. */
+static PetscErrorCode ReadDeck(EkRun run, const char *path, char **text)
 {
-  PetscOptions command_line = run->options;
-  FILE        *file         = NULL;
-  PetscBool    readable     = PETSC_FALSE;
-  char        *words;
+  FILE       *file     = run->rank == 0 ? fopen(path, "r") : NULL;
+  char       *whole    = NULL;
+  size_t      capacity = 0;
+  PetscMPIInt bytes    = -1;
 
   PetscFunctionBegin;
-  if (run->rank == 0) {
-    file     = fopen(path, "r");
-    readable = (PetscBool)(file != NULL);
-    if (file) fclose(file);
+  *text = NULL;
+  if (file) {
+    const ssize_t got = getdelim(&whole, &capacity, 0, file);
+
+    if (!ferror(file)) bytes = got > 0 ? (PetscMPIInt)got : 0;
+    fclose(file);
   }
-  PetscCallMPI(MPI_Bcast(&readable, 1, MPIU_BOOL, 0, run->comm));
-  PetscCheck(readable, run->comm, PETSC_ERR_FILE_OPEN, "deck '%s' cannot be read", path);
+  PetscCallMPI(MPI_Bcast(&bytes, 1, MPI_INT, 0, run->comm));
+  if (bytes >= 0) {
+    PetscCall(PetscCalloc1(bytes + 1, text));
+    if (run->rank == 0) PetscCall(PetscArraycpy(*text, whole, bytes));
+    PetscCallMPI(MPI_Bcast(*text, bytes, MPI_CHAR, 0, run->comm));
+  }
+  free(whole);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunLoadDeck(EkRun run, const char *path)
+{
+  PetscErrorCode bad;
+  char          *text;
+
+  PetscFunctionBegin;
+  PetscCall(ReadDeck(run, path, &text));
+  PetscCheck(text, run->comm, PETSC_ERR_FILE_OPEN, "deck '%s' cannot be read", path);
+  PetscCall(PetscOptionsDestroy(&run->options));
   PetscCall(PetscOptionsCreate(&run->options));
-  PetscCheck(!PetscOptionsInsertFileYAML(run->comm, run->options, path, PETSC_TRUE), run->comm, PETSC_ERR_ARG_WRONG,
-             "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
-  PetscCall(PetscOptionsGetAll(command_line, &words));
-  PetscCall(PetscOptionsInsertString(run->options, words));
-  PetscCall(PetscFree(words));
-  PetscCall(PetscOptionsDestroy(&command_line));
+  PetscCall(PetscPushErrorHandler(PetscReturnErrorHandler, NULL)); /* the parser's own words name no file */
+  bad = PetscOptionsInsertStringYAML(run->options, text);
+  PetscCall(PetscPopErrorHandler());
+  PetscCall(PetscFree(text));
+  PetscCheck(!bad, run->comm, PETSC_ERR_ARG_WRONG, "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
+  PetscCall(SplitArguments(run, NULL, NULL));
   PetscCall(PetscStrncpy(run->deck, path, sizeof(run->deck)));
   PetscFunctionReturn(0);
 }

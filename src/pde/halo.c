@@ -24,7 +24,7 @@ struct EkHalo_ {
   const EkBoundary *boundary;
   int               fields;
   PetscBool         local[2]; /* no other rank along this axis */
-  DM                dm;       /* NULL on a communicator of one rank: its overhead is a third of a small grid's time step */
+  DM                dm;       /* NULL on one rank: with it, a time step on 64 x 64 takes half as long again */
   Vec               ghosted;  /* the DMDA's local vector, fields interleaved */
   PetscInt          corner[2], width;
 };

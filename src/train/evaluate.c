@@ -79,7 +79,7 @@ static PetscErrorCode RollOut(EkEvaluator e)
   PetscFunctionBegin;
   for (PetscInt at = e->lo; at < e->hi; at += s->chunk) {
     const int n = (int)(e->hi - at < s->chunk ? e->hi - at : s->chunk);
-    PetscInt  index[16];
+    PetscInt  index[EK_CHUNK_MAX];
 
     for (int i = 0; i < n; i++) index[i] = at + i;
     PetscCall(EkDatasetRead(s->dataset, EK_TEST, n, index, s->shape.grid.stride, e->batch));

@@ -1,8 +1,14 @@
 #include "evenkeel/train.h"
 #include "evenkeel/weights.h"
 
-/* Samples a graph runs at a time. Few keep activations in cache; two let spectral weights serve twice. */
-#define CHUNK 2
+/* Samples a graph runs at a time: as many as keep one hidden field of all of them within the second-level cache or little more; at least two, so that
+   spectral weights, read once a chunk, serve twice. */
+static int ChunkSize(const EkDeck *deck, const EkModelShape *shape)
+{
+  const double field = (double)deck->model.width * (double)shape->grid.stride * sizeof(float), fits = 1.5 * 1048576 / field;
+
+  return fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
+}
 
 static PetscErrorCode LoadWeights(EkSession s)
 {
@@ -34,14 +40,14 @@ PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkS
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&s));
-  s->run   = run;
-  s->deck  = *deck;
-  s->chunk = CHUNK;
+  s->run  = run;
+  s->deck = *deck;
   if (transform != EK_CHOOSE_AUTO) s->deck.model.transform = transform;
   PetscCall(EkMeshCreate(run, &deck->mesh, &s->mesh));
   PetscCall(EkDatasetOpen(run, &deck->data, &s->dataset));
   PetscCall(EkDatasetGetInfo(s->dataset, &s->info));
   s->shape = (EkModelShape){EkGridMake(s->info->dim, s->info->n), s->info->fields, s->info->initial_step};
+  s->chunk = ChunkSize(deck, &s->shape);
   PetscCall(EkParamsCreate(&s->params));
   PetscCall(EkModelDeclare(&s->deck.model, &s->shape, s->params));
   PetscCall(EkParamsAllocate(s->params));

@@ -10,12 +10,12 @@
 
 typedef struct {
   const char *name, *type;
-  int         dim, n, fields, batch, steps;
+  int         dim, n, fields, batch, steps, chunk;
 } Case;
 static const Case cases[] = {
-    {"fno1d_rollout11", "fno1d", 1, 128, 3, 25, 11},
-    {"fno2d_1", "fno2d", 2, 64, 4, 20, 1},
-    {"fno2d_rollout11", "fno2d", 2, 64, 4, 20, 11},
+    {"fno1d_rollout11", "fno1d", 1, 128, 3, 25, 11, 13},
+    {"fno2d_1", "fno2d", 2, 64, 4, 20, 1, 4},
+    {"fno2d_rollout11", "fno2d", 2, 64, 4, 20, 11, 4},
 };
 
 typedef struct {
@@ -131,7 +131,7 @@ static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, int repetitio
 
 int main(int argc, char **argv)
 {
-  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 9, chunk = argc > 2 ? atoi(argv[2]) : 2;
+  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 9, chunk = argc > 2 ? atoi(argv[2]) : 0;
   EkMeshOptions options = {0, 1, 0};
   EkMesh        mesh;
   EkRun         run;
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   PetscCall(EkMeshCreate(run, &options, &mesh));
-  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) PetscCall(Bench(run, &cases[i], mesh, repetitions < 100 ? repetitions : 100, chunk));
+  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) PetscCall(Bench(run, &cases[i], mesh, repetitions < 100 ? repetitions : 100, chunk > 0 ? chunk : cases[i].chunk));
   PetscCall(EkMeshDestroy(&mesh));
   PetscCall(EkRunDestroy(&run));
   PetscCall(PetscFinalize());

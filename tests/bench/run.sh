@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The speed table. Each line of the programs is `name value unit ...`; build/bench.json holds the same. Machines are noisy: every figure is a median of its
+# program's repetitions, ratios come from one run. NP: ranks (default 2).
+set -u
+cd "$(dirname "$0")/../.."
+build=${BUILD:-build/} np=${NP:-2}
+launch="${MPIRUN:-mpirun} --oversubscribe"
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+title() { printf '\n%s\n' "$*"; }
+
+title "training steps, $np ranks (forward, backward, allreduce, Adam)"
+$launch -n "$np" "${build}bench/bench_step" | tee -a "$out"
+title "the same on 1 rank"
+$launch -n 1 "${build}bench/bench_step" | sed 's/^\([a-z0-9_]*\) /\1_1rank /' | tee -a "$out"
+title "rebalancing, $np ranks"
+$launch -n "$np" "${build}bench/bench_balance" | tee -a "$out"
+title "reading, $np ranks"
+$launch -n "$np" "${build}bench/bench_io" | tee -a "$out"
+if [ -x "${build}bench/bench_generate" ]; then
+  title "generating, $np ranks"
+  $launch -n "$np" "${build}bench/bench_generate" | tee -a "$out"
+fi
+"${PYTHON:-python3}" - "$out" "${build}bench.json" <<'PY'
+import json, re, sys
+figures = {}
+for line in open(sys.argv[1]):
+    found = re.match(r"([a-z][a-z0-9_]*)\s+([-+0-9.eE]+)(?:\s+(\S+))?", line)
+    if found:
+        figures[found[1]] = {"value": float(found[2]), "unit": found[3] or ""}
+for name in [n for n in figures if n + "_1rank" in figures]:
+    figures[name + "_speedup"] = {"value": figures[name + "_1rank"]["value"] / figures[name]["value"], "unit": "x"}
+    print(f"{name}: {figures[name + '_speedup']['value']:.2f} times one rank")
+json.dump(figures, open(sys.argv[2], "w"), indent=1)
+print("written to", sys.argv[2])
+PY
