@@ -26,8 +26,12 @@ TESTS   := $(sort $(wildcard tests/test_*.c))
 TESTBIN := $(TESTS:tests/%.c=$(BUILD)tests/%)
 BENCH   := $(sort $(wildcard tests/bench/*.c))
 Q       := $(if $(V),,@)
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
-export OMPI_MCA_btl_base_warn_component_unused=0 HWLOC_HIDE_ERRORS=1
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+export OMPI_MCA_btl_base_warn_component_unused := 0
+export HWLOC_HIDE_ERRORS := 1
 export MODE BUILD MPIRUN
 
 .DEFAULT_GOAL := all
