@@ -1,12 +1,10 @@
 /* ranks: 1 2 3 */
 /* Stopping and continuing: nothing of it may show in what a run leaves. */
 #include "train_support.h"
-#include <hdf5.h>
 
 /* 8 trajectories in batches of 3: three steps an epoch, the last one short. */
 #define EPOCHS 3
 #define STEPS  (3 * EPOCHS)
-#define DATA   "data: {file: " RUN_CASE("fno2d_plain") "/data.hdf5, test: 3, train: 8, initial_step: 4, t_train: 6, reduced_resolution: 2}\n"
 #define MODEL  "model: {type: fno2d, width: 4, modes: 3, transform: gemm}\n"
 #define TRAIN  "epochs: 3, batch: 3, lr: 5e-3, schedule_step: 1, eval_interval: 2, checkpoint_interval: 1"
 
@@ -15,9 +13,15 @@ typedef struct {
 } Variant;
 static const Variant plain = {MODEL, TRAIN, "min_eigs: 2", "shard: none"};
 
+static void Scratch(char base[EK_PATH])
+{
+  EkTestScratch(base);
+  MakeWaves(base);
+}
+
 static void Create(Job *job, MPI_Comm comm, const char *base, const char *name, const Variant *v)
 {
-  JobCreate(job, comm, base, name, DATA "%strain: {%s}\nbalance: {%s}\nmesh: {%s}\n", v->model, v->train, v->balance, v->mesh);
+  JobCreate(job, comm, base, name, WAVES "%strain: {%s}\nbalance: {%s}\nmesh: {%s}\n", v->model, v->train, v->balance, v->mesh);
 }
 
 static void Resume(Job *job, const char *from) { EK_OK(PetscStrncpy(job->deck.train.resume, from, EK_PATH)); }
@@ -47,7 +51,7 @@ static void a_step_a_sitting_equals_one_sitting(void **state)
   char base[EK_PATH];
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &plain);
 }
 
@@ -57,9 +61,9 @@ static void so_with_sharded_optimizer_and_clipping(void **state)
   char          base[EK_PATH];
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &clipped);
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &scattered);
 }
 
@@ -70,9 +74,9 @@ static void so_with_rare_balancing_and_fixed_alphas(void **state)
   char          base[EK_PATH];
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &rare);
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &all);
 }
 
@@ -82,7 +86,7 @@ static void so_without_shuffling_and_without_a_rule(void **state)
   char          base[EK_PATH];
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Compare(base, &fft);
 }
 
@@ -94,7 +98,7 @@ static void a_path_continues_into_another_directory(void **state)
   Table table;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&whole, EkTestRun()->comm, base, "whole", &plain);
   assert_int_equal(JobTrain(&whole), 0);
   Create(&start, EkTestRun()->comm, base, "start", &plain);
@@ -151,7 +155,7 @@ static void another_number_of_ranks_continues(void **state)
   Job           whole, stopped;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&whole, EkTestRun()->comm, base, "whole", &plain);
   assert_int_equal(JobTrain(&whole), 0);
   Create(&stopped, EkTestRun()->comm, base, "stopped", &sharded);
@@ -170,7 +174,7 @@ static void transform_of_the_checkpoint_is_kept(void **state)
   char                     base[EK_PATH], model[128], line[64], name[32];
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   for (int i = 0; i < 2; i++) {
     const Variant given = {model, TRAIN, "min_eigs: 2", "shard: none"};
     Job           job;
@@ -224,7 +228,7 @@ static void a_cut_checkpoint_falls_back_on_the_one_before(void **state)
   int  status;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&whole, EkTestRun()->comm, base, "whole", &plain);
   assert_int_equal(JobTrain(&whole), 0);
   Create(&job, EkTestRun()->comm, base, "job", &plain);
@@ -250,7 +254,7 @@ static void what_lies_after_the_checkpoint_goes(void **state)
   hid_t  file;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&whole, EkTestRun()->comm, base, "whole", &plain);
   assert_int_equal(JobTrain(&whole), 0);
   Create(&job, EkTestRun()->comm, base, "job", &plain);
@@ -302,7 +306,7 @@ static void a_checkpoint_of_something_else_is_refused(void **state)
   int            status;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&job, EkTestRun()->comm, base, "job", &plain);
   assert_int_equal(JobTrainByStep(&job, 1), 1);
   snprintf(path, sizeof(path), "%s/checkpoint.h5", job.dir);
@@ -330,7 +334,7 @@ static void a_directory_that_holds_a_run_is_refused(void **state)
   int  status;
 
   (void)state;
-  EkTestScratch(base);
+  Scratch(base);
   Create(&job, EkTestRun()->comm, base, "job", &plain);
   Resume(&job, "auto"); /* fresh: starts */
   job.deck.train.epochs = 1;

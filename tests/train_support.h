@@ -5,8 +5,56 @@
 #include "evenkeel/weights.h"
 #include <cJSON.h>
 #include <fcntl.h>
+#include <hdf5.h>
 
 #define RUN_CASE(name) "tests/data/cases/runs/" name
+
+/* ---- data --------------------------------------------------------------------------------------------------- */
+
+/* Waves whose amplitude differs between trajectories: a run that takes the wrong one shows it at once. */
+static inline float Wave(int field, PetscInt sample, PetscInt t, double x, double y)
+{
+  const double phase = 0.07 * (double)sample, amplitude = 0.2 + 0.25 * (double)(5 * sample % 7);
+
+  return (float)(0.3 * field + amplitude * sin(6.3 * (x + phase) + 0.2 * (double)t + field) * cos(6.3 * y + phase));
+}
+
+static inline void PutValues(hid_t file, const char *name, int rank, const hsize_t dims[], const float *values)
+{
+  const hid_t space = H5Screate_simple(rank, dims, NULL), set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+
+  assert_true(set >= 0 && H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+  H5Dclose(set);
+  H5Sclose(space);
+}
+
+/* BASE/waves.h5: 11 trajectories of 7 frames, 4 fields on 8 x 8 points. Collective on the test's run. */
+static inline void MakeWaves(const char *base)
+{
+  static const char *const field[] = {"density", "pressure", "Vx", "Vy"};
+  const hsize_t            dims[4] = {11, 7, 8, 8};
+  char                     path[2 * EK_PATH];
+  float                    values[11 * 7 * 64], axis[8];
+  hid_t                    file;
+
+  snprintf(path, sizeof(path), "%s/waves.h5", base);
+  if (EkTestRun()->rank == 0) {
+    file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(file >= 0);
+    for (int f = 0; f < 4; f++) {
+      for (int i = 0; i < 11 * 7 * 64; i++) values[i] = Wave(f, i / 448, i / 64 % 7, i / 8 % 8 / 8.0, i % 8 / 8.0);
+      PutValues(file, field[f], 4, dims, values);
+    }
+    for (int i = 0; i < 8; i++) axis[i] = (float)i / 8;
+    PutValues(file, "x-coordinate", 1, dims + 2, axis);
+    PutValues(file, "y-coordinate", 1, dims + 2, axis);
+    assert_true(H5Fclose(file) >= 0);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+/* A run on those waves, file and out_dir aside. */
+#define WAVES "data: {file: waves, test: 3, train: 8, initial_step: 4, t_train: 6}\n"
 
 /* ---- running ------------------------------------------------------------------------------------------------ */
 
@@ -18,7 +66,8 @@ typedef struct {
   double        seconds;
 } Job;
 
-/* Deck text -> checked deck. `base` is the scratch directory, `name` the run's directory in it. Collective on comm. */
+/* Deck text -> checked deck. `base` is the scratch directory, `name` the run's directory in it; the data file "waves" is that of MakeWaves. Collective on
+   comm. */
 __attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI_Comm comm, const char *base, const char *name, const char *format, ...)
 {
   char    path[2 * EK_PATH], *argv[3] = {(char *)"train", path, NULL};
@@ -48,6 +97,7 @@ __attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI
   EK_OK(EkDeckRead(&job->run, &job->deck));
   EK_OK(PetscOptionsDestroy(&job->run.options));
   job->run.argv = NULL;
+  if (!strcmp(job->deck.data.file, "waves")) EK_OK(PetscSNPrintf(job->deck.data.file, EK_PATH, "%s/waves.h5", base));
 }
 
 /* EkTrain with what it prints kept in DIR.log; its error code, and its exit status where there is none. Collective on the job's communicator. */

@@ -75,7 +75,8 @@ PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
 
 typedef struct EkEvaluator_ *EkEvaluator;
 PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
-/* Rolls the whole test set out with the session's weights. predictions: path of an HDF5 file for the first few trajectories, or NULL. Collective. */
+/* Rolls the whole test set out with the session's weights; without one, every figure is NaN. predictions: path of an HDF5 file for the first few
+   trajectories, or NULL. Collective. */
 PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 /* The table `train` and `evaluate` end with. Rank 0. */

@@ -100,12 +100,21 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
   PetscFunctionReturn(0);
 }
 
+static EkFigures Undefined(void)
+{
+#define EK_UNDEFINED(field, name) .field = NAN,
+  return (EkFigures){EK_FIGURES(EK_UNDEFINED)};
+#undef EK_UNDEFINED
+}
+
 PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
 {
   EkSession      s      = e->session;
   PetscErrorCode failed = 0;
 
   PetscFunctionBegin;
+  *predicted = *published = Undefined();
+  if (!s->info->count[EK_TEST]) PetscFunctionReturn(0);
   PetscCall(EkPhaseBegin(s->run, EVALUATE));
   PetscCall(EkMetricsReset(e->metrics));
   PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));

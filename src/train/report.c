@@ -55,7 +55,7 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
   if (t->run->rank || (!force && now - t->last_line < 5)) PetscFunctionReturn(0);
   t->last_line = now;
   printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, t->at.epoch < epochs ? t->at.epoch : epochs - 1));
-  if (t->evaluated) printf("  nRMSE %.4e", t->predicted.nRMSE);
+  if (t->evaluated && !isnan(t->predicted.nRMSE)) printf("  nRMSE %.4e", t->predicted.nRMSE);
   printf("  %.1f samples/s  %s left\n", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
   fflush(stdout);
   PetscFunctionReturn(0);

@@ -3,11 +3,14 @@
 
 /* Samples a graph runs at a time: as many as keep one hidden field of all of them within the second-level cache or little more; at least two, so that
    spectral weights, read once a chunk, serve twice. */
-static int ChunkSize(const EkDeck *deck, const EkModelShape *shape)
+static int ChunkSize(const EkDeck *deck, const EkModelShape *shape, int ranks)
 {
+  const int    most  = (int)((deck->train.batch + ranks - 1) / ranks); /* of a batch on one rank */
   const double field = (double)deck->model.width * (double)shape->grid.stride * sizeof(float), fits = 1.5 * 1048576 / field;
 
-  return fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
+  const int    chunk = fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
+
+  return chunk < most ? chunk : most;
 }
 
 static PetscErrorCode LoadWeights(EkSession s)
@@ -47,7 +50,7 @@ PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkS
   PetscCall(EkDatasetOpen(run, &deck->data, &s->dataset));
   PetscCall(EkDatasetGetInfo(s->dataset, &s->info));
   s->shape = (EkModelShape){EkGridMake(s->info->dim, s->info->n), s->info->fields, s->info->initial_step};
-  s->chunk = ChunkSize(deck, &s->shape);
+  s->chunk = ChunkSize(deck, &s->shape, s->mesh->ndata);
   PetscCall(EkParamsCreate(&s->params));
   PetscCall(EkModelDeclare(&s->deck.model, &s->shape, s->params));
   PetscCall(EkParamsAllocate(s->params));
