@@ -1,76 +1,404 @@
 #!/usr/bin/env bash
-# Black-box tests of the program: bad input gives one plain line, exit 1 and no hang at 1 and 3 ranks; a stop request gives exit 75 and a run that continues.
+# Black-box tests of the program under mpirun. Bad input: exit status 1, one plain line a mistake, no hang, at 1 and 3 ranks. Runs: stopped, continued,
+# repeated, evaluated, exported. JOBS tests at a time; ONLY_CLI=name runs those whose name contains it.
 set -u
-cd "$(dirname "$0")/.."
-program=${BUILD:-build/}evenkeel launch="${MPIRUN:-mpirun} --oversubscribe"
-case_dir=tests/data/cases/runs/fno1d_linear_map
-dir=build/scratch/cli
-rm -rf "$dir" && mkdir -p "$dir"
-passed=0 failed=0
-good() { echo "ok   cli $1"; passed=$((passed + 1)); }
-bad() { echo "FAIL cli $1: $2"; failed=$((failed + 1)); }
+cd "$(dirname "$0")/.." || exit 1
+program=${BUILD:-build/}evenkeel
+launch="${MPIRUN:-mpirun} --oversubscribe"
+limit=60 # seconds until a command counts as hanging
+jobs_at_once=${JOBS:-6}
+export OMPI_MCA_hwloc_base_binding_policy=none # tests side by side share all cores
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_btl_base_warn_component_unused=0
+export OMPI_ALLOW_RUN_AS_ROOT=${OMPI_ALLOW_RUN_AS_ROOT:-1} OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}
+export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+scratch=build/scratch/cli
+rm -rf "$scratch"
+mkdir -p "$scratch/results"
 
-cat >"$dir/deck.yaml" <<YAML
-data: {file: $case_dir/data.hdf5, test: 3, train: 10, initial_step: 4}
-model: {type: fno1d, width: 4, modes: 3}
-train: {epochs: 3, batch: 4}
-out: {dir: $dir/run}
-YAML
-head -c 3000 $case_dir/data.hdf5 >"$dir/short.hdf5"
-echo "just words" >"$dir/words.hdf5"
-touch "$dir/file"
+# ---- the machinery ------------------------------------------------------------------------------------------------------
 
-# refuses NAME TEXT ARGUMENTS...: exit status 1 and TEXT in a line of ours
-refuses() {
-  local name=$1 text=$2 n status
+# One test in the background: its name, a function and arguments. Inside it $dir is an empty directory of its own.
+number=0
+try() {
+  local name=$1 file
+  shift
+  case $name in *"${ONLY_CLI:-}"*) ;; *) return ;; esac
+  number=$((number + 1))
+  file=$(printf '%s/results/%03d' "$scratch" $number)
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs_at_once" ]; do wait -n; done
+  (
+    dir=$scratch/$name why=
+    mkdir -p "$dir"
+    "$@"
+    if [ -z "$why" ]; then echo "ok   cli $name"; else echo "FAIL cli $name: $why"; fi >"$file.part"
+    mv "$file.part" "$file"
+  ) </dev/null &
+}
+
+# The first thing that went wrong is what is told.
+wrong() { [ -n "$why" ] || why=$*; }
+
+# RANKS ARGUMENTS...: the program's stdout in $dir/out, its own stderr in $dir/err, mpirun's in $dir/mpi; its exit status is the result. BEFORE runs in each
+# rank's shell.
+launch() {
+  local n=$1
+  shift
+  rm -f "$dir/err"
+  # shellcheck disable=SC2086
+  timeout $limit $launch -n "$n" bash -c 'exec 2>>"$0"; eval "${BEFORE:-}"; exec "$@"' "$dir/err" "$program" "$@" >"$dir/out" 2>"$dir/mpi"
+}
+
+# RANKS WANTED ARGUMENTS...: a run that must end with that exit status.
+expect() {
+  local n=$1 wanted=$2 status
   shift 2
+  launch "$n" "$@"
+  status=$?
+  [ $status -eq 124 ] && { wrong "hangs on $n ranks: $*"; return 1; }
+  [ $status -eq "$wanted" ] && return 0
+  wrong "exit status $status, not $wanted, on $n ranks: $* ($(tail -n 1 "$dir/err" 2>/dev/null))"
+  return 1
+}
+
+# LINES "WORDS|WORDS|..." ARGUMENTS...: refused at 1 and 3 ranks, with so many lines of ours, all words in them, and nothing else of ours on stderr.
+refused() {
+  local lines=$1 words=$2 n word
+  local -a list
+  shift 2
+  IFS='|' read -r -a list <<<"$words"
   for n in 1 3; do
-    timeout 60 $launch -n $n "$program" "$@" >"$dir/log" 2>&1
-    status=$?
-    if [ $status -ne 1 ]; then bad "$name ($n)" "exit status $status"
-    elif ! grep '^evenkeel: ' "$dir/log" | grep -qF -- "$text"; then bad "$name ($n)" "no line with '$text'"
-    elif [ "$(grep -c '^evenkeel: ' "$dir/log")" -ne 1 ]; then bad "$name ($n)" "more than one line"
-    else good "$name ($n)"; fi
+    expect $n 1 "$@" || return
+    [ "$(wc -l <"$dir/err")" -eq "$lines" ] || wrong "$(wc -l <"$dir/err") lines on $n ranks, not $lines: $(head -n 3 "$dir/err")"
+    grep -qv '^evenkeel: ' "$dir/err" && wrong "a line that is not plain on $n ranks: $(grep -v '^evenkeel: ' "$dir/err" | head -n 1)"
+    for word in "${list[@]}"; do
+      grep -qF -- "$word" "$dir/err" || wrong "'$word' is not in: $(head -n 3 "$dir/err")"
+    done
   done
 }
-deck=$dir/deck.yaml
-refuses command "command 'trian' is not known" trian
-refuses no-deck "needs a deck" train
-refuses missing-deck "cannot be read" train "$dir/none.yaml"
-refuses unknown-key "nearest known one is train_lr" train "$deck" -train_lrr 1
-refuses unused-key "generate_nx is not used" train "$deck" -generate_nx 3
-refuses unknown-member "there is: none" train "$deck" -balance_rule tb_odd
-refuses range "train_batch" train "$deck" -train_batch 0
-refuses missing-data "none.hdf5" train "$deck" -data_file "$dir/none.hdf5"
-refuses foreign-data "words.hdf5" train "$deck" -data_file "$dir/words.hdf5"
-refuses short-data "short.hdf5" train "$deck" -data_file "$dir/short.hdf5"
-refuses too-many "13" train "$deck" -data_train 100
-refuses modes "model_modes" train "$deck" -model_modes 40
-refuses dimension "model_type" train "$deck" -model_type fno2d
-refuses mesh "mesh_data" train "$deck" -mesh_data 7
-refuses space "mesh_space" train "$deck" -mesh_space 2
-refuses out-file "out_dir" train "$deck" -out_dir "$dir/file"
 
-# a stop request: checkpoint, exit 75, continued to the same weights as an uninterrupted run
-long="-train_epochs 400 -train_eval_interval 0 -train_checkpoint_interval 0"
-timeout 120 $launch -n 2 "$program" train "$deck" $long -out_dir "$dir/whole" >"$dir/log" 2>&1 || bad whole "exit status $?"
-timeout 120 $launch -n 2 "$program" train "$deck" $long -out_dir "$dir/parts" -train_resume auto >"$dir/log" 2>&1 &
-job=$!
-for i in $(seq 100); do [ -s "$dir/parts/metrics.csv" ] && [ "$(wc -l <"$dir/parts/metrics.csv")" -gt 3 ] && break; sleep 0.05; done
-pkill -USR1 -f "^$program train"
-wait $job
-status=$?
-if [ $status -eq 75 ] && [ -f "$dir/parts/checkpoint.h5" ]; then good stop; else bad stop "exit status $status"; fi
-timeout 120 $launch -n 2 "$program" train "$deck" $long -out_dir "$dir/parts" -train_resume auto >"$dir/log" 2>&1 || bad continue "exit status $?"
-if cmp -s "$dir/whole/final.safetensors" "$dir/parts/final.safetensors"; then good continued-equals-whole; else bad continued-equals-whole "other weights"; fi
+# ---- decks and files ----------------------------------------------------------------------------------------------------
 
-timeout 60 $launch -n 2 "$program" train "$dir/whole/resolved.yaml" -out_dir "$dir/again" >"$dir/log" 2>&1
-if cmp -s "$dir/whole/final.safetensors" "$dir/again/final.safetensors"; then good resolved-reproduces; else bad resolved-reproduces "other weights"; fi
-"$program" export "$dir/whole/checkpoint.h5" "$dir/exported.safetensors" >"$dir/log" 2>&1
-timeout 60 $launch -n 3 "$program" evaluate "$deck" -model_weights "$dir/exported.safetensors" >"$dir/log" 2>&1
-status=$?
-[ $status -eq 0 ] && [ -s "$dir/run/evaluate.json" ] && good evaluate || bad evaluate "exit status $status"
-refuses occupied "holds a run already" train "$deck" -out_dir "$dir/whole"
+case_1d=tests/data/cases/runs/fno1d_linear_map
+case_2d=tests/data/cases/runs/fno2d_plain
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+# deck DIRECTORY: a small run into DIRECTORY/run; prints the deck's name. 1D, 8 trajectories in batches of 3.
+deck() {
+  cat >"$1/deck.yaml" <<YAML
+data: {file: $case_1d/data.hdf5, test: 3, train: 8, initial_step: 2, t_train: 4, reduced_resolution: 3}
+model: {type: fno1d, width: 4, modes: 3}
+train: {epochs: 3, batch: 3, lr: 5e-3, schedule_step: 2}
+balance: {rule: tb_sigmoid, min_eigs: 2}
+out: {dir: $1/run}
+YAML
+  echo "$1/deck.yaml"
+}
+deck=$(deck "$scratch")
+
+printf 'data: [a\n model: }' >"$scratch/not.yaml"
+echo 'just words' >"$scratch/words.yaml"
+printf 'data:\n  - file: a\n    test: 1\n  - file: b\n' >"$scratch/maps.yaml"
+: >"$scratch/empty.yaml"
+head -c 30000 $case_1d/data.hdf5 >"$scratch/cut.hdf5"
+head -c 20000 $case_1d/init.safetensors >"$scratch/cut.safetensors"
+cp $case_1d/init.safetensors "$scratch/nan.safetensors"
+printf '\0\0\300\177' | dd of="$scratch/nan.safetensors" bs=1 seek=$(($(wc -c <$case_1d/init.safetensors) - 4)) conv=notrunc 2>/dev/null
+same_size="-data_initial_step 4 -model_width 12 -model_modes 6" # the network of init.safetensors
+long_key=data_this_is_a_key_longer_than_any_key_that_there_is_or_ever_will_be_in_a_deck
+
+# ---- what runs are compared by ------------------------------------------------------------------------------------------
+
+same() { cmp -s "$1" "$2" || wrong "$1 and $2 differ"; }
+
+# Tables without their durations.
+timeless() { awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) drop[i] = $i ~ /seconds/ } { for (i = 1; i <= NF; i++) if (drop[i]) $i = ""; print }' "$1"; }
+same_tables() {
+  for table in metrics layers; do
+    [ "$(timeless "$1/$table.csv")" = "$(timeless "$2/$table.csv")" ] || wrong "$table.csv differs between $1 and $2"
+  done
+}
+
+# FILE FILE TOLERANCE: metrics.csv agree in every cell, relative (figures near zero: to that part of 0.01), durations aside.
+near_tables() {
+  paste -d, <(timeless "$1") <(timeless "$2") | awk -F, -v tolerance="$3" '
+    NR > 1 { for (i = 1; i <= NF / 2; i++) { a = $i; b = $(i + NF / 2); d = a - b; m = b < 0 ? -b : b; if (m < 0.01) m = 0.01; if ((d < 0 ? -d : d) > tolerance * m || (a == "") != (b == "")) bad = 1 } }
+    END { exit bad || NR < 2 || NF % 2 }' || wrong "$1 and $2 differ by more than $3"
+}
+
+# The figures of a summary.json or evaluate.json, one a line.
+figures() { sed -n '/"metrics/,/}/p' "$1" | tr -d ' \t",' | grep -v '[{}]'; }
+near_figures() {
+  [ "$(figures "$1" | wc -l)" -eq 16 ] || wrong "$1 holds $(figures "$1" | wc -l) figures"
+  paste -d: <(figures "$1") <(figures "$2") | awk -F: -v tolerance="$3" '
+    $1 != $3 || ($2 == "null") != ($4 == "null") { bad = 1 }
+    { d = $2 - $4; m = $4 < 0 ? -$4 : $4; if ((d < 0 ? -d : d) > tolerance * m) bad = 1 }
+    END { exit bad }' || wrong "figures of $1 and $2 differ by more than $3"
+}
+
+# Name, type, shape and checksum of every tensor of a safetensors file, by name.
+tensors() {
+  local length name kind from to
+  length=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+  tail -c +9 "$1" | head -c "$length" | tr '}' '\n' |
+    sed -nE 's/.*"([^"]+)":\{(.*),"data_offsets":\[([0-9]+),([0-9]+)\].*/\1 \2 \3 \4/p' | sort |
+    while read -r name kind from to; do
+      echo "$name $kind $(tail -c +$((9 + length + from)) "$1" | head -c $((to - from)) | cksum)"
+    done
+}
+same_tensors() {
+  [ "$(tensors "$1" | wc -l)" -gt 10 ] || wrong "$1 holds $(tensors "$1" | wc -l) tensors"
+  [ "$(tensors "$1")" = "$(tensors "$2")" ] || wrong "tensors of $1 and $2 differ"
+}
+
+# ---- runs -----------------------------------------------------------------------------------------------------------------
+
+lists() {
+  for n in 1 3; do
+    expect $n 0 list
+    [ "$(grep -c 'balance_rule .*tb_sigmoid' "$dir/out")" -eq 1 ] || wrong "balance_rule is not listed once"
+    cp "$dir/out" "$dir/list"
+    expect $n 0 -help
+    same "$dir/list" "$dir/out"
+  done
+}
+
+# The file a run leaves loads again and gives the same run, to the bit; also from and into directories with odd names.
+reproduces() {
+  for n in 1 3; do
+    expect $n 0 train "$deck" -out_dir "$dir/a b #$n" -model_transform auto || return
+    expect $n 0 train "$dir/a b #$n/resolved.yaml" -out_dir "$dir/again $n" || return
+    same "$dir/a b #$n/final.safetensors" "$dir/again $n/final.safetensors"
+    same_tables "$dir/a b #$n" "$dir/again $n"
+    grep -qF "dir: \"$dir/a b #$n\"" "$dir/a b #$n/resolved.yaml" || wrong "resolved.yaml does not name its directory"
+  done
+}
+
+evaluates() {
+  local weights n
+  expect 2 0 train "$deck" -out_dir "$dir/run" || return
+  for weights in final.safetensors checkpoint.h5; do
+    for n in 1 2 3; do
+      rm -f "$dir/run/evaluate.json"
+      expect $n 0 evaluate "$deck" -out_dir "$dir/run" -model_weights "$dir/run/$weights" || return
+      near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
+    done
+  done
+  expect 1 0 evaluate "$deck" -out_dir "$dir/run" # what the run left is the default
+  near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
+}
+
+exports() {
+  for n in 1 3; do
+    rm -rf "$dir/run"
+    expect $n 0 train "$deck" -out_dir "$dir/run" || return
+    expect $n 0 export "$dir/run/checkpoint.h5" "$dir/out.safetensors" || return
+    same_tensors "$dir/out.safetensors" "$dir/run/final.safetensors"
+  done
+  tensors "$dir/out.safetensors" | grep -q '^conv0.weights1 .*\[4,4,3,2\]' || wrong "conv0.weights1 is not 4 x 4 x 3 complex"
+}
+
+# The same figures on any number of ranks, with the optimizer sharded or not; one trajectory a batch leaves ranks without work.
+agrees_on_ranks() {
+  local n shard batch
+  for batch in 3 1; do
+    expect 1 0 train "$deck" -train_batch $batch -out_dir "$dir/1-$batch" || return
+    for n in 2 3; do
+      for shard in none optimizer; do
+        expect $n 0 train "$deck" -train_batch $batch -mesh_shard $shard -out_dir "$dir/$n-$batch-$shard" || return
+        near_tables "$dir/1-$batch/metrics.csv" "$dir/$n-$batch-$shard/metrics.csv" 1e-4
+      done
+    done
+  done
+}
+
+# Two ranks, two steps by the wall clock; then two, three or one go on.
+continues_on_ranks() {
+  expect 2 0 train "$deck" -model_transform gemm -out_dir "$dir/whole" || return
+  for _ in 1 2; do expect 2 75 train "$deck" -model_transform gemm -out_dir "$dir/stopped" -train_resume auto -train_max_wall 0.001 || return; done
+  grep -q 'stopped on request after epoch 0, batch 2' "$dir/out" || wrong "no word of the stop: $(tail -n 1 "$dir/out")"
+  for n in 1 2 3; do
+    cp -r "$dir/stopped" "$dir/on$n"
+    expect $n 0 train "$deck" -out_dir "$dir/on$n" -train_resume auto || return
+    near_tables "$dir/whole/metrics.csv" "$dir/on$n/metrics.csv" 1e-5
+  done
+  same "$dir/whole/final.safetensors" "$dir/on2/final.safetensors"
+  same_tables "$dir/whole" "$dir/on2"
+}
+
+falls_back() {
+  local n
+  for n in 1 3; do
+    rm -rf "$dir/run"
+    expect $n 0 train "$deck" -out_dir "$dir/run" -train_checkpoint_interval 1 || return
+    cp -r "$dir/run" "$dir/whole$n"
+    truncate -s 5000 "$dir/run/checkpoint.h5"
+    echo '4,0.5,0.1' >>"$dir/run/metrics.csv"
+    expect $n 0 train "$deck" -out_dir "$dir/run" -train_resume auto || return
+    grep -qF "continuing from '$dir/run/checkpoint_prev.h5'" "$dir/out" || wrong "no notice on $n ranks"
+    same "$dir/run/final.safetensors" "$dir/whole$n/final.safetensors"
+    same_tables "$dir/run" "$dir/whole$n"
+  done
+}
+
+holds_a_run() {
+  expect 1 0 train "$deck" -out_dir "$dir/run" -train_resume auto || return
+  refused 1 "holds a run already|$dir/run" train "$deck" -out_dir "$dir/run"
+}
+
+# A run without an end in the background on RANKS ranks; returns when it has finished an epoch. $job is mpirun's process.
+begin_endless() {
+  # shellcheck disable=SC2086
+  $launch -n "$1" "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 -model_transform gemm -out_dir "$dir/run" \
+    >"$dir/out" 2>"$dir/err" &
+  job=$!
+  for _ in $(seq 400); do
+    [ -f "$dir/run/metrics.csv" ] && [ "$(wc -l <"$dir/run/metrics.csv")" -gt 1 ] && return 0
+    sleep 0.05
+  done
+  wrong "no epoch in 20 s: $(tail -n 1 "$dir/err")"
+  kill -KILL $job
+  return 1
+}
+
+# Waits for $job, SECONDS at most; $status.
+end_job() {
+  for _ in $(seq $(($1 * 20))); do
+    kill -0 $job 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -0 $job 2>/dev/null && { wrong "still running after $1 s"; kill -KILL $job; }
+  wait $job
+  status=$?
+}
+
+# SIGUSR1 -> checkpoint and 75; from there to the same weights as a run that nobody stopped.
+stops_on_a_signal() {
+  local ranks=$1 epoch
+  begin_endless "$ranks" || return
+  kill -USR1 $job # mpirun hands it on to the ranks
+  end_job 30
+  [ "$status" -eq 75 ] || { wrong "exit status $status, not 75"; return; }
+  [ -f "$dir/run/final.safetensors" ] && wrong "final.safetensors of a run that is not done"
+  epoch=$(sed -nE 's/^stopped on request after epoch ([0-9]+), .*/\1/p' "$dir/out")
+  [ -n "$epoch" ] || { wrong "no word of the stop"; return; }
+  [ "$(wc -l <"$dir/run/metrics.csv")" -eq $((epoch + 1)) ] || wrong "metrics.csv has $(wc -l <"$dir/run/metrics.csv") lines after epoch $epoch"
+  expect "$ranks" 0 train "$deck" -train_epochs $((epoch + 2)) -train_eval_interval 0 -out_dir "$dir/run" -train_resume auto || return
+  expect "$ranks" 0 train "$deck" -train_epochs $((epoch + 2)) -train_eval_interval 0 -model_transform gemm -out_dir "$dir/whole" || return
+  same "$dir/whole/final.safetensors" "$dir/run/final.safetensors"
+  same_tables "$dir/whole" "$dir/run"
+}
+
+# Two signals while the ranks stand still: the first asks, the second ends at once. What is there can be continued.
+ends_at_a_second_signal() {
+  local ranks
+  begin_endless 2 || return
+  ranks=$(awk -v parent="$job" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null)
+  [ -n "$ranks" ] || { wrong "no ranks under mpirun"; kill -KILL $job; return; }
+  # shellcheck disable=SC2086
+  kill -STOP $ranks && kill -USR1 $ranks && kill -TERM $ranks && kill -CONT $ranks
+  end_job 15
+  case $status in 0 | 1 | 75) wrong "exit status $status" ;; esac
+  expect 2 0 train "$deck" -train_epochs 1 -out_dir "$dir/run" -train_resume auto
+}
+
+# A disk that is full when a checkpoint is written, played by a limit on the size of files: one line, and what was there stays. Shared memory of MPI is off: the
+# limit would hit it first.
+full_disk() {
+  local n before
+  export OMPI_MCA_btl=self,tcp PMIX_MCA_gds=hash
+  for n in 1 3; do
+    rm -rf "$dir/run"
+    expect $n 0 train "$deck" -train_epochs 1 -out_dir "$dir/run" || return
+    before=$(cksum <"$dir/run/checkpoint.h5")
+    BEFORE='ulimit -f 1000' expect $n 1 train "$deck" -out_dir "$dir/run" -train_resume auto || return
+    [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: checkpoint: .*checkpoint.h5.tmp' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
+    [ "$before" = "$(cksum <"$dir/run/checkpoint.h5")" ] || wrong "the checkpoint that was there is not"
+    [ -e "$dir/run/checkpoint.h5.tmp" ] && wrong "the half-made file is left"
+    expect $n 0 train "$deck" -out_dir "$dir/run" -train_resume auto
+  done
+}
+
+foreign_checkpoint() {
+  expect 1 0 train "$deck" -out_dir "$dir/run" || return
+  refused 1 "checkpoint.h5|is of model fno1d, the deck asks for fno2d" train "$deck" -model_type fno2d -data_file $case_2d/data.hdf5 -out_dir "$dir/other" -train_resume "$dir/run/checkpoint.h5"
+  refused 1 "fc0.weight|5 x 7" train "$deck" -model_width 5 -out_dir "$dir/other" -train_resume "$dir/run/checkpoint.h5"
+  refused 1 "train_batch 3, this run 4" train "$deck" -train_batch 4 -out_dir "$dir/other" -train_resume "$dir/run/checkpoint.h5"
+  refused 1 "analysed_layers" train "$deck" -balance_layers all -out_dir "$dir/other" -train_resume "$dir/run/checkpoint.h5"
+  refused 1 "not a checkpoint" train "$deck" -out_dir "$dir/other" -train_resume "$dir/run/spectra.h5"
+  refused 1 "$dir/none.h5" train "$deck" -out_dir "$dir/other" -train_resume "$dir/none.h5"
+}
+
+# ---- the list ---------------------------------------------------------------------------------------------------------------
+# The long ones first; each of the others costs a launch on 1 and one on 3 ranks.
+
+try agrees-on-ranks agrees_on_ranks
+try stops-on-a-signal-1 stops_on_a_signal 1
+try stops-on-a-signal-3 stops_on_a_signal 3
+try foreign-checkpoint foreign_checkpoint
+try evaluates evaluates
+try continues-on-ranks continues_on_ranks
+try reproduces reproduces
+try exports exports
+try falls-back falls_back
+try holds-a-run holds_a_run
+try full-disk full_disk
+try ends-at-a-second-signal ends_at_a_second_signal
+try lists lists
+
+try no-command refused 1 "what shall be done|generate train evaluate export list"
+try unknown-command refused 1 "'trian' is not known|train" trian
+try no-deck refused 1 "train needs a deck" train
+try missing-deck refused 1 "$scratch/none.yaml|cannot be read" train "$scratch/none.yaml"
+try directory-as-deck refused 1 "$scratch|cannot be read" train "$scratch"
+try deck-not-yaml refused 1 "not.yaml|is not YAML" train "$scratch/not.yaml"
+try deck-of-words refused 1 "words.yaml|is not YAML" train "$scratch/words.yaml"
+try deck-with-list-of-maps refused 1 "maps.yaml|is not YAML" train "$scratch/maps.yaml"
+try empty-deck refused 3 "data_file is required|model_type is required|out_dir is required" train "$scratch/empty.yaml"
+try word-too-many refused 1 "'more' is one argument too many" train "$deck" more
+try unknown-key refused 1 "unknown key train_epoch;|train_epochs" train "$deck" -train_epoch 3
+try unknown-long-key refused 1 "unknown key $long_key" train "$deck" -$long_key 3
+try key-of-another-command refused 1 "generate_nx is not used" train "$deck" -generate_nx 3
+try unknown-member refused 1 "balance_rule: 'tb_odd' is not known|tb_linear_map" train "$deck" -balance_rule tb_odd
+try out-of-range refused 1 "train_batch: 0 is out of range" train "$deck" -train_batch 0
+try not-a-number refused 1 "train_lr: 'fast' is not a number" train "$deck" -train_lr fast
+try not-yes-or-no refused 1 "train_shuffle: 'yup' is not yes or no" train "$deck" -train_shuffle yup
+try key-without-value refused 1 "train_lr has no value" train "$deck" -train_lr
+try all-mistakes-at-once refused 5 "train_epochs|train_lr|model_modes: 0|balance_fit|unknown key out_dirr" \
+  train "$deck" -train_epochs 1.5 -train_lr -1 -model_modes 0 -balance_fit best -out_dirr x
+
+try missing-data refused 1 "data_file: cannot open '$scratch/none.hdf5'" train "$deck" -data_file "$scratch/none.hdf5"
+try text-as-data refused 1 "'src/main.c' is not an HDF5 file" train "$deck" -data_file src/main.c
+try cut-data refused 1 "cut.hdf5|truncated" train "$deck" -data_file "$scratch/cut.hdf5"
+try missing-dataset refused 1 "missing_vx.h5|'Vx' is missing" train "$deck" -data_file tests/data/bad/missing_vx.h5
+try wrong-rank refused 1 "wrong_rank.h5|'density' has 2 axes" train "$deck" -data_file tests/data/bad/wrong_rank.h5
+try datasets-disagree refused 1 "disagree.h5|'Vx' is 5 x 6 x 16" train "$deck" -data_file tests/data/bad/disagree.h5
+try nan-in-the-data refused 1 "nan.h5|dataset 'Vx', trajectory 5" train "$deck" -data_file tests/data/bad/nan.h5 -data_train 5 -data_reduced_resolution 1 -out_dir "$scratch/nan" -train_resume auto
+try nan-in-the-test-set refused 1 "nan.h5|dataset 'Vx', trajectory 5" \
+  train "$deck" -data_file tests/data/bad/nan.h5 -data_test 6 -data_train 2 -data_reduced_resolution 1 -train_epochs 1 -out_dir "$scratch/nan_test" -train_resume auto
+try too-many-trajectories refused 1 "data_train|103 trajectories asked for|has 13" train "$deck" -data_train 100
+try nothing-left-to-train-on refused 1 "data_train" train "$deck" -data_test 13 -data_train 0
+try nothing-left-to-predict refused 1 "data_initial_step" train "$deck" -data_initial_step 4
+try nothing-to-evaluate refused 1 "data_test" evaluate "$deck" -data_test 0 -model_weights $case_1d/init.safetensors $same_size -data_t_train 8
+
+try missing-weights refused 1 "none.safetensors" evaluate "$deck" -model_weights "$scratch/none.safetensors"
+try weights-that-do-not-fit refused 16 "fc0.weight: found F32 12 x 13, wanted F32 4 x 7|conv3.weights1|fc1.weight: found|15 of its or the model's tensors do not fit" \
+  train "$deck" -model_weights $case_1d/init.safetensors
+try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" $same_size -data_t_train 8 -model_weights "$scratch/cut.safetensors"
+try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" $same_size -data_t_train 8 -model_weights "$scratch/nan.safetensors"
+try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c
+try export-without-names refused 1 "usage: evenkeel export" export
+try export-of-nothing refused 1 "none.h5" export "$scratch/none.h5" "$scratch/x.safetensors"
+try export-to-nowhere refused 1 "$scratch/none/x.safetensors" export $case_1d/init.safetensors "$scratch/none/x.safetensors"
+
+try another-dimension refused 1 "model_type: fno2d is for 2D data" train "$deck" -model_type fno2d
+try too-many-modes refused 1 "model_modes: 40" train "$deck" -model_modes 40
+try mesh-of-other-size refused 1 "mesh_data 7" train "$deck" -mesh_data 7
+try mesh-space refused 1 "mesh_space" train "$deck" -mesh_space 2
+try a-file-as-directory refused 1 "out_dir|README.md" train "$deck" -out_dir README.md
+try a-file-in-the-path refused 1 "out_dir|README.md/x" train "$deck" -out_dir README.md/x
+try a-rate-that-blows-up refused 1 "the loss is not finite in epoch" train "$deck" -train_lr 1e12 -out_dir "$scratch/blown" -train_resume auto
+wait
+
+cat "$scratch"/results/[0-9][0-9][0-9]
+passed=$(cat "$scratch"/results/[0-9][0-9][0-9] | grep -c '^ok ')
+echo "$passed passed, $((number - passed)) failed"
+[ "$passed" -eq "$number" ] && [ "$number" -gt 0 ]

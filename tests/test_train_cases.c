@@ -23,7 +23,7 @@ static void NetworkSize(const char *source, int *width, int *modes)
   EK_OK(EkWeightsReadAll(EkTestRun(), path, &n, &table, &arena));
   for (int i = 0; i < n; i++) {
     if (strcmp(table[i].name, "conv0.weights1")) continue;
-    found  = 1;
+    found = 1;
     *width = (int)table[i].shape[0];
     *modes = (int)table[i].shape[2];
   }
@@ -34,30 +34,34 @@ static void NetworkSize(const char *source, int *width, int *modes)
 
 static void Prepare(Job *job, const Case *c, const char *source, const char *base)
 {
-  cJSON     *d      = FileJson(source, "deck.json");
-  const int  every  = (int)JsonNumber(d, "reduced_batch");
-  int        width  = 0, modes = 0;
+  cJSON    *d = FileJson(source, "deck.json");
+  const int every = (int)JsonNumber(d, "reduced_batch");
+  int       width = 0, modes = 0;
 
   NetworkSize(source, &width, &modes);
   JobCreate(job, EkTestRun()->comm, base, c->name,
             "data: {file: %s/data.hdf5, test: %g, train: %g, reduced_batch: %d, initial_step: %g, t_train: %g}\n"
             "model: {type: %s, width: %d, modes: %d, weights: %s/init.safetensors}\n"
-            "train: {epochs: %g, batch: %g, lr: %.17g, weight_decay: %.17g, schedule: step, schedule_step: %g, schedule_gamma: %.17g, shuffle: no}\n"
+            "train: {epochs: %g, batch: %g, lr: %.17g, weight_decay: %.17g, schedule: step, schedule_step: %g, schedule_gamma: "
+            "%.17g, shuffle: no}\n"
             "balance: {%s}\n",
-            source, JsonNumber(d, "n_test"), every * JsonNumber(d, "n_train"), every, JsonNumber(d, "initial_step"), JsonNumber(d, "t_train"),
-            cJSON_GetObjectItem(d, "kind")->valuestring, width, modes, source, JsonNumber(d, "epochs"), JsonNumber(d, "batch"), JsonNumber(d, "lr"),
-            JsonNumber(d, "weight_decay"), JsonNumber(d, "step"), JsonNumber(d, "gamma"), c->balance);
+            source, JsonNumber(d, "n_test"), every * JsonNumber(d, "n_train"), every, JsonNumber(d, "initial_step"),
+            JsonNumber(d, "t_train"), cJSON_GetObjectItem(d, "kind")->valuestring, width, modes, source, JsonNumber(d, "epochs"),
+            JsonNumber(d, "batch"), JsonNumber(d, "lr"), JsonNumber(d, "weight_decay"), JsonNumber(d, "step"),
+            JsonNumber(d, "gamma"), c->balance);
   cJSON_Delete(d);
 }
 
 static void Near(const char *what, int epoch, const char *layer, double value, double expected, double tolerance)
 {
-  if (!(fabs(value - expected) <= tolerance * fabs(expected))) fail_msg("%s, epoch %d %s: %.9g, expected %.9g", what, epoch, layer, value, expected);
+  if (!(fabs(value - expected) <= tolerance * fabs(expected)))
+    fail_msg("%s, epoch %d %s: %.9g, expected %.9g", what, epoch, layer, value, expected);
 }
 
 static const cJSON *EpochOf(const cJSON *expected, int epoch)
 {
-  return epoch ? cJSON_GetArrayItem(cJSON_GetObjectItem(expected, "epochs"), epoch - 1) : cJSON_GetObjectItem(expected, "initial");
+  return epoch ? cJSON_GetArrayItem(cJSON_GetObjectItem(expected, "epochs"), epoch - 1)
+               : cJSON_GetObjectItem(expected, "initial");
 }
 
 static void CheckEpochs(const Job *job, const cJSON *expected)
@@ -96,7 +100,7 @@ static void CheckRates(const Job *job, const Table *table, const cJSON *at, int 
 
   cJSON_ArrayForEach(rate, rates)
   {
-    alpha[0][n]   = TableNumber(table, FindRow(table, epoch, rate->string), "alpha");
+    alpha[0][n] = TableNumber(table, FindRow(table, epoch, rate->string), "alpha");
     alpha[1][n++] = JsonNumber(cJSON_GetObjectItem(at, "alpha"), rate->string);
   }
   if (!n) return;
@@ -128,11 +132,12 @@ static void CheckLayers(const Job *job, const cJSON *expected)
 
   TableRead(&table, job->dir, "layers.csv");
   for (int e = 0; e <= epochs; e++) {
-    const cJSON *at   = EpochOf(expected, e);
+    const cJSON *at = EpochOf(expected, e);
     const double base = e ? JsonNumber(at, "base_lr") : (double)job->deck.optim.lr;
 
     assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(at, "alpha")) > 0);
-    cJSON_ArrayForEach(alpha, cJSON_GetObjectItem(at, "alpha")) Near("alpha", e, alpha->string, TableNumber(&table, FindRow(&table, e, alpha->string), "alpha"), alpha->valuedouble, 1e-3);
+    cJSON_ArrayForEach(alpha, cJSON_GetObjectItem(at, "alpha")) Near(
+        "alpha", e, alpha->string, TableNumber(&table, FindRow(&table, e, alpha->string), "alpha"), alpha->valuedouble, 1e-3);
     CheckRates(job, &table, at, e, base);
     CheckUnbalanced(&table, at, e, base);
   }
@@ -141,14 +146,16 @@ static void CheckLayers(const Job *job, const cJSON *expected)
 
 static void CheckFigures(const Job *job, const cJSON *expected)
 {
-  cJSON       *summary   = FileJson(job->dir, "summary.json");
+  cJSON       *summary = FileJson(job->dir, "summary.json");
   const cJSON *published = cJSON_GetObjectItem(summary, "metrics_published"), *figure;
 
   assert_int_equal(cJSON_GetArraySize(published), 8);
   cJSON_ArrayForEach(figure, cJSON_GetObjectItem(expected, "metrics"))
   {
-    if (cJSON_IsNull(figure)) assert_true(cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(published, figure->string)));
-    else Near("figure", 0, figure->string, JsonNumber(published, figure->string), figure->valuedouble, 1e-3);
+    if (cJSON_IsNull(figure))
+      assert_true(cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(published, figure->string)));
+    else
+      Near("figure", 0, figure->string, JsonNumber(published, figure->string), figure->valuedouble, 1e-3);
   }
   cJSON_Delete(summary);
 }

@@ -7,7 +7,10 @@
 #define TRAIN  "train: {epochs: 3, batch: 3, lr: 5e-3, schedule_step: 2}\n"
 #define RULE   "balance: {min_eigs: 2}\n"
 
-static void Create(Job *job, MPI_Comm comm, const char *base, const char *name, const char *deck) { JobCreate(job, comm, base, name, "%s", deck); }
+static void Create(Job *job, MPI_Comm comm, const char *base, const char *name, const char *deck)
+{
+  JobCreate(job, comm, base, name, "%s", deck);
+}
 
 /* The deck on every rank there is, then on rank 0 alone. Directories `name` and `name`_alone of the scratch directory. */
 static void TrainBoth(const char *base, const char *name, const char *deck, Job *all, Job *alone)
@@ -97,10 +100,12 @@ static void ranks_without_samples_take_part(void **state)
 
   Scratch(base, state);
   AssertInvariant(base, "one", "data: {file: waves, test: 1, train: 1, initial_step: 4, t_train: 6}\n" MODEL TRAIN RULE);
-  AssertInvariant(base, "batches_of_one", WAVES MODEL "train: {epochs: 2, batch: 1, lr: 5e-3}\n" RULE "mesh: {shard: optimizer}\n");
+  AssertInvariant(base, "batches_of_one",
+                  WAVES MODEL "train: {epochs: 2, batch: 1, lr: 5e-3}\n" RULE "mesh: {shard: optimizer}\n");
 }
 
-/* Sums of two floats do not depend on their order: on up to two ranks the sharded update is the same to the bit. More terms may be added in another order. */
+/* Sums of two floats do not depend on their order: on up to two ranks the sharded update is the same to the bit. More terms may
+ * be added in another order. */
 static void sharding_the_optimizer_changes_nothing(void **state)
 {
   char base[EK_PATH];
@@ -126,7 +131,7 @@ static void a_run_repeats_bitwise_on_its_mesh(void **state)
   Create(&one, EkTestRun()->comm, base, "one", WAVES MODEL TRAIN RULE);
   Create(&two, EkTestRun()->comm, base, "two", WAVES MODEL TRAIN RULE);
   Create(&other, EkTestRun()->comm, base, "other", WAVES MODEL TRAIN RULE);
-  two.deck.data.cache   = 0; /* from the file every time */
+  two.deck.data.cache = 0; /* from the file every time */
   other.deck.train.seed = 1;
   assert_int_equal(JobTrain(&one), 0);
   assert_int_equal(JobTrain(&two), 0);
@@ -136,7 +141,7 @@ static void a_run_repeats_bitwise_on_its_mesh(void **state)
   AssertSameTable(one.dir, two.dir, "metrics.csv");
   AssertSameTable(one.dir, two.dir, "layers.csv");
   {
-    char *text[2] = {FileText(one.dir, "final.safetensors", NULL), FileText(other.dir, "final.safetensors", NULL)};
+    char  *text[2] = {FileText(one.dir, "final.safetensors", NULL), FileText(other.dir, "final.safetensors", NULL)};
     size_t n;
 
     free(FileText(one.dir, "final.safetensors", &n));
@@ -177,9 +182,11 @@ static void AssertFigures(const char *dir, const char *set, const EkFigures *fig
 {
   cJSON *summary = FileJson(dir, "summary.json"), *wanted = cJSON_GetObjectItem(summary, set);
 
-#define CHECK(field, name)                                                                                             \
-  if (isnan(figures->field)) assert_true(cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(wanted, name)));                \
-  else if (!(fabs(figures->field / JsonNumber(wanted, name) - 1) < 1e-6)) fail_msg("%s: %.9g, trained with %.9g", name, figures->field, JsonNumber(wanted, name));
+#define CHECK(field, name)                                                                                                       \
+  if (isnan(figures->field))                                                                                                     \
+    assert_true(cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(wanted, name)));                                                   \
+  else if (!(fabs(figures->field / JsonNumber(wanted, name) - 1) < 1e-6))                                                        \
+    fail_msg("%s: %.9g, trained with %.9g", name, figures->field, JsonNumber(wanted, name));
   EK_FIGURES(CHECK)
 #undef CHECK
   cJSON_Delete(summary);
@@ -248,7 +255,9 @@ static void without_a_rule_the_layers_are_watched(void **state)
   int   layers = 0;
 
   Scratch(base, state);
-  Create(&job, EkTestRun()->comm, base, "job", WAVES MODEL "train: {epochs: 5, batch: 8, lr: 5e-3, schedule_step: 2}\n" "balance: {rule: none, interval: 2}\n");
+  Create(&job, EkTestRun()->comm, base, "job",
+         WAVES MODEL "train: {epochs: 5, batch: 8, lr: 5e-3, schedule_step: 2}\n"
+                     "balance: {rule: none, interval: 2}\n");
   assert_int_equal(JobTrain(&job), 0);
   MPI_Barrier(EkTestRun()->comm);
   TableRead(&table, job.dir, "layers.csv");
@@ -268,7 +277,7 @@ static void without_a_rule_the_layers_are_watched(void **state)
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-  PetscInt sample[32], samples; /* of the waves, those that are stored */
+  PetscInt sample[32], samples;       /* of the waves, those that are stored */
   PetscInt frames, every_t, n, every; /* n points a side of which every k-th is stored */
 } Stored;
 
@@ -277,7 +286,7 @@ static void PutWaves(hid_t file, const char *name, int which, int dim, const Sto
 {
   const PetscInt points = (s->n + s->every - 1) / s->every, ny = dim == 2 ? points : 1;
   hsize_t        dims[4];
-  int            rank   = 0;
+  int            rank = 0;
   float         *values = malloc(sizeof(float) * (size_t)(s->samples * frames * points * ny)), *v = values;
 
   dims[rank++] = (hsize_t)s->samples;
@@ -286,7 +295,9 @@ static void PutWaves(hid_t file, const char *name, int which, int dim, const Sto
   for (PetscInt b = 0; b < s->samples; b++) {
     for (PetscInt t = 0; t < frames; t++) {
       for (PetscInt i = 0; i < points; i++) {
-        for (PetscInt j = 0; j < ny; j++) *v++ = Wave(which, s->sample[b], t * s->every_t, (double)(i * s->every) / (double)s->n, (double)(j * s->every) / (double)s->n);
+        for (PetscInt j = 0; j < ny; j++)
+          *v++ = Wave(which, s->sample[b], t * s->every_t, (double)(i * s->every) / (double)s->n,
+                      (double)(j * s->every) / (double)s->n);
       }
     }
   }
@@ -317,7 +328,8 @@ static void MakeFile(const char *base, const char *name, const char *family, con
       PutWaves(file, "nu", 0, 2, s, 0, 1);
       PutWaves(file, "tensor", 1, 2, s, 1, 1);
       PutAxis(file, "y-coordinate", s);
-    } else PutWaves(file, "tensor", 0, 1, s, 1, s->frames);
+    } else
+      PutWaves(file, "tensor", 0, 1, s, 1, s->frames);
     PutAxis(file, "x-coordinate", s);
     assert_true(H5Fclose(file) >= 0);
   }
@@ -367,7 +379,10 @@ static void one_step_of_darcy_is_a_rollout_of_one(void **state)
 
   Scratch(base, state);
   MakeFile(base, "darcy.h5", "darcy", &s);
-  snprintf(deck, sizeof(deck), "data: {file: %s/darcy.h5, test: 2, initial_step: 1}\n" MODEL "train: {epochs: 8, batch: 3, lr: 1e-2, mode: single}\n" RULE, base);
+  snprintf(deck, sizeof(deck),
+           "data: {file: %s/darcy.h5, test: 2, initial_step: 1}\n" MODEL
+           "train: {epochs: 8, batch: 3, lr: 1e-2, mode: single}\n" RULE,
+           base);
   TrainBoth(base, "job", deck, &all, &alone);
   AssertNearWeights(all.dir, "final.safetensors", alone.dir, "final.safetensors", 1e-4);
   AssertLearns(all.dir);
@@ -391,17 +406,19 @@ static void a_single_step_skips_the_frames_between(void **state)
     MakeFile(base, k ? "b.h5" : "a.h5", "scalar", &s);
     snprintf(path, sizeof(path), "%s/b.h5", base);
     if (k && EkTestRun()->rank == 0) {
-      const hsize_t start[3] = {0, 3, 0}, count[3] = {8, 1, 16}, total = 8 * 16;
-      const hid_t   file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), set = H5Dopen2(file, "tensor", H5P_DEFAULT), space = H5Dget_space(set);
-      const hid_t   memory = H5Screate_simple(1, &total, NULL);
-      float         zero[8 * 16] = {0};
+      const hsize_t start[3] = {0, 2, 0}, count[3] = {8, 2, 16}, total = 2 * 8 * 16;
+      const hid_t   file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), set = H5Dopen2(file, "tensor", H5P_DEFAULT),
+                  space = H5Dget_space(set);
+      const hid_t memory = H5Screate_simple(1, &total, NULL);
+      float       zero[2 * 8 * 16] = {0};
 
       H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
       assert_true(H5Dwrite(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, zero) >= 0);
       H5Sclose(memory), H5Sclose(space), H5Dclose(set), H5Fclose(file);
     }
     MPI_Barrier(EkTestRun()->comm);
-    snprintf(deck, sizeof(deck), SCALAR("test: 2, t_train: 5") "train: {epochs: 2, batch: 3, mode: single}\n" RULE, base, k ? "b.h5" : "a.h5");
+    snprintf(deck, sizeof(deck), SCALAR("test: 2, t_train: 5") "train: {epochs: 2, batch: 3, mode: single}\n" RULE, base,
+             k ? "b.h5" : "a.h5");
     Create(k ? &two : &one, EkTestRun()->comm, base, k ? "two" : "one", deck);
     assert_int_equal(JobTrain(k ? &two : &one), 0);
   }
@@ -424,7 +441,8 @@ static void AssertSameAsReduced(const char *base, const char *name, const char *
 
     snprintf(file, sizeof(file), "%s.h5", names[k]);
     MakeFile(base, file, "scalar", k ? left : &full);
-    snprintf(deck[k], sizeof(deck[k]), SCALAR("test: 2%s") "train: {epochs: 2, batch: 3, lr: 1e-2}\n" RULE, base, file, k ? "" : keys);
+    snprintf(deck[k], sizeof(deck[k]), SCALAR("test: 2%s") "train: {epochs: 2, batch: 3, lr: 1e-2}\n" RULE, base, file,
+             k ? "" : keys);
     Create(&job[k], EkTestRun()->comm, base, names[k], deck[k]);
     assert_int_equal(JobTrain(&job[k]), 0);
   }
@@ -439,7 +457,7 @@ static void reduction_equals_a_smaller_file(void **state)
   Stored points = Waves(0, 1, 12, 9, 24), frames = Waves(0, 1, 12, 5, 24), batch = Waves(0, 1, 6, 9, 24);
 
   Scratch(base, state);
-  points.every   = 2;
+  points.every = 2;
   frames.every_t = 2;
   for (PetscInt i = 2; i < 6; i++) batch.sample[i] = 2 + 3 * (i - 2); /* two to test, then 2 5 8 11 */
   AssertSameAsReduced(base, "points", ", reduced_resolution: 2", &points);

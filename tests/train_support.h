@@ -21,7 +21,8 @@ static inline float Wave(int field, PetscInt sample, PetscInt t, double x, doubl
 
 static inline void PutValues(hid_t file, const char *name, int rank, const hsize_t dims[], const float *values)
 {
-  const hid_t space = H5Screate_simple(rank, dims, NULL), set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  const hid_t space = H5Screate_simple(rank, dims, NULL),
+              set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
 
   assert_true(set >= 0 && H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
   H5Dclose(set);
@@ -66,19 +67,20 @@ typedef struct {
   double        seconds;
 } Job;
 
-/* Deck text -> checked deck. `base` is the scratch directory, `name` the run's directory in it; the data file "waves" is that of MakeWaves. Collective on
-   comm. */
-__attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI_Comm comm, const char *base, const char *name, const char *format, ...)
+/* Deck text -> checked deck. `base` is the scratch directory, `name` the run's directory in it; the data file "waves" is that of
+   MakeWaves. Collective on comm. */
+__attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI_Comm comm, const char *base, const char *name,
+                                                                   const char *format, ...)
 {
   char    path[2 * EK_PATH], *argv[3] = {(char *)"train", path, NULL};
   va_list arguments;
 
   memset(job, 0, sizeof(*job));
-  job->run          = *EkTestRun();
-  job->run.comm     = comm;
+  job->run = *EkTestRun();
+  job->run.comm = comm;
   job->run.raw_argc = 0;
-  job->run.argc     = 2;
-  job->run.argv     = argv;
+  job->run.argc = 2;
+  job->run.argv = argv;
   MPI_Comm_rank(comm, &job->run.rank);
   MPI_Comm_size(comm, &job->run.size);
   snprintf(job->dir, EK_PATH, "%s/%s", base, name);
@@ -100,7 +102,8 @@ __attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI
   if (!strcmp(job->deck.data.file, "waves")) EK_OK(PetscSNPrintf(job->deck.data.file, EK_PATH, "%s/waves.h5", base));
 }
 
-/* EkTrain with what it prints kept in DIR.log; its error code, and its exit status where there is none. Collective on the job's communicator. */
+/* EkTrain with what it prints kept in DIR.log; its error code, and its exit status where there is none. Collective on the job's
+ * communicator. */
 static inline PetscErrorCode JobTry(Job *job, int *status)
 {
   char           path[2 * EK_PATH];
@@ -113,8 +116,8 @@ static inline PetscErrorCode JobTry(Job *job, int *status)
   file = job->run.rank == 0 ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0666) : open("/dev/null", O_WRONLY);
   dup2(file, STDOUT_FILENO);
   job->run.start = EkTime();
-  *status        = 0;
-  code           = EkTrain(&job->run, &job->deck, status);
+  *status = 0;
+  code = EkTrain(&job->run, &job->deck, status);
   fflush(stdout);
   dup2(kept, STDOUT_FILENO);
   close(kept);
@@ -130,8 +133,8 @@ static inline int JobTrain(Job *job)
   return status;
 }
 
-/* Takes up the job's run where it is: one step a sitting, each stopped by the wall clock and continued by the next, until it is done or `sittings` are over.
-   How many there were. */
+/* Takes up the job's run where it is: one step a sitting, each stopped by the wall clock and continued by the next, until it is
+   done or `sittings` are over. How many there were. */
 static inline int JobTrainByStep(Job *job, int sittings)
 {
   int n = 0;
@@ -157,7 +160,7 @@ static inline char *FileText(const char *dir, const char *name, size_t *bytes)
   if (!file) fail_msg("%s cannot be read: %s", path, strerror(errno));
   do {
     text = realloc(text, n + 65537);
-    got  = fread(text + n, 1, 65536, file);
+    got = fread(text + n, 1, 65536, file);
     n += got;
   } while (got);
   fclose(file);
@@ -186,7 +189,7 @@ static inline double JsonNumber(const cJSON *json, const char *name)
 
 static inline PetscBool FileHas(const char *dir, const char *name, const char *words)
 {
-  char           *text  = FileText(dir, name, NULL);
+  char           *text = FileText(dir, name, NULL);
   const PetscBool found = (PetscBool)(strstr(text, words) != NULL);
 
   free(text);
@@ -226,7 +229,10 @@ static inline void TableRead(Table *table, const char *dir, const char *name)
   }
 }
 
-static inline void TableFree(Table *table) { free(table->text); }
+static inline void TableFree(Table *table)
+{
+  free(table->text);
+}
 
 static inline int TableColumn(const Table *table, const char *name)
 {
@@ -263,7 +269,8 @@ static inline void AssertSameTable(const char *dir, const char *other, const cha
 }
 
 /* Tensors of two weight files agree within `tolerance` of the larger norm, each by itself. Collective on the test's run. */
-static inline void AssertNearWeights(const char *dir, const char *name, const char *other, const char *other_name, double tolerance)
+static inline void AssertNearWeights(const char *dir, const char *name, const char *other, const char *other_name,
+                                     double tolerance)
 {
   const char   *place[2] = {dir, other}, *file[2] = {name, other_name};
   char          path[2][2 * EK_PATH];
@@ -289,7 +296,8 @@ static inline void AssertNearWeights(const char *dir, const char *name, const ch
       one += a * a;
       two += b * b;
     }
-    if (!(sqrt(difference) <= tolerance * sqrt(fmax(one, two)))) fail_msg("%s: '%s' differs by %g of its norm from %s", path[0], t->name, sqrt(difference / fmax(one, two)), path[1]);
+    if (!(sqrt(difference) <= tolerance * sqrt(fmax(one, two))))
+      fail_msg("%s: '%s' differs by %g of its norm from %s", path[0], t->name, sqrt(difference / fmax(one, two)), path[1]);
   }
   for (int k = 0; k < 2; k++) {
     EK_OK(PetscFree(table[k]));

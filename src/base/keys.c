@@ -268,6 +268,19 @@ PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used
   PetscFunctionReturn(0);
 }
 
+/* Quoted where YAML would read more than letters into it. */
+static void WriteString(FILE *file, const char *text)
+{
+  const char *quote = strpbrk(text, " #:,{}[]&*!|>'\"%@`\\") ? "\"" : "";
+
+  fputs(quote, file);
+  for (; *text; text++) {
+    if (*text == '"' || *text == '\\') fputc('\\', file);
+    fputc(*text, file);
+  }
+  fputs(quote, file);
+}
+
 static void WriteValue(FILE *file, const EkKey *key, const void *field)
 {
   const EkInts *ints = (const EkInts *)field;
@@ -282,7 +295,7 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
     fputc(']', file);
     break;
   case EK_KEY_REAL: fprintf(file, "%.17g", *real); break;
-  case EK_KEY_STRING: fprintf(file, "%s", (const char *)field); break;
+  case EK_KEY_STRING: WriteString(file, (const char *)field); break;
   case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
   case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02d\"", (int)(*real / 3600), (int)(*real / 60) % 60, (int)*real % 60); break;
   case EK_KEY_BYTES: fprintf(file, "%lld", (long long)*(const PetscInt64 *)field); break;

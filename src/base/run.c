@@ -1,5 +1,6 @@
 #include "evenkeel/base.h"
 #include <ctype.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,12 @@ static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, c
   }
   run->failure_agreed = (PetscBool)(size == run->size);
   if (rank == 0) {
+    char who[32] = "", where[512] = "";
+
     fflush(stdout);
-    if (size == 1 && run->size > 1) fprintf(stderr, "evenkeel: [rank %d] %s", (int)run->rank, message && *message ? message : "error");
-    else fprintf(stderr, "evenkeel: %s", message && *message ? message : "error");
-    if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message) fprintf(stderr, " (%s, %s:%d)", function, file, line);
-    fputc('\n', stderr);
+    if (size == 1 && run->size > 1) snprintf(who, sizeof(who), "[rank %d] ", (int)run->rank);
+    if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message) snprintf(where, sizeof(where), " (%s, %s:%d)", function, file, line);
+    fprintf(stderr, "evenkeel: %s%s%s\n", who, message && *message ? message : "error", where); /* one call: lines of several ranks stay whole */
   }
   return code;
 }
@@ -70,6 +72,7 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscCallMPI(MPI_Comm_size(run->comm, &run->size));
   PetscCall(PetscPushErrorHandler(PlainLine, run));
   PetscCall(PetscOptionsCreate(&run->options));
+  signal(SIGXFSZ, SIG_IGN); /* a limit of file size is then an error of the write, told like any other */
   run->raw_argc = argc;
   run->raw_argv = argv;
   PetscCall(PetscMalloc1(argc + 1, &run->argv));

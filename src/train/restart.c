@@ -27,6 +27,7 @@ static char *MetaText(EkTrainer t)
   cJSON_AddNumberToObject(json, "seed", (double)t->session->deck.train.seed);
   cJSON_AddNumberToObject(json, "train_trajectories", (double)t->session->info->count[EK_TRAIN]);
   cJSON_AddNumberToObject(json, "train_batch", (double)t->session->deck.train.batch);
+  cJSON_AddNumberToObject(json, "analysed_layers", (double)t->nlayers);
   text = cJSON_PrintUnformatted(json);
   cJSON_Delete(json);
   return text;
@@ -105,20 +106,24 @@ static PetscErrorCode ReadNumber(EkRun run, const cJSON *json, const char *name,
   PetscFunctionReturn(0);
 }
 
-/* The sampler's place means nothing in another order of trajectories. */
+/* The sampler's place means nothing in another order of trajectories, nor do ratios for other layers. */
 static PetscErrorCode CheckSame(EkTrainer t, const cJSON *json, const char *path)
 {
   const struct {
     const char *name;
-    double      here;
-  } same[] = {{"seed", (double)t->session->deck.train.seed}, {"train_trajectories", (double)t->session->info->count[EK_TRAIN]}, {"train_batch", (double)t->session->deck.train.batch}};
+    PetscInt    here;
+  } same[] = {{"seed", t->session->deck.train.seed},
+              {"train_trajectories", t->session->info->count[EK_TRAIN]},
+              {"train_batch", t->session->deck.train.batch},
+              {"analysed_layers", t->nlayers}};
 
   PetscFunctionBegin;
   for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
     double there;
 
     PetscCall(ReadNumber(t->run, json, same[i].name, path, &there));
-    PetscCheck(there == same[i].here, t->run->comm, PETSC_ERR_USER_INPUT, "train_resume: checkpoint '%s' has %s %g, this run %g; continue with the same", path, same[i].name, there, same[i].here);
+    PetscCheck(there == (double)same[i].here, t->run->comm, PETSC_ERR_USER_INPUT, "train_resume: checkpoint '%s' has %s %lld, this run %lld; continue with the same", path,
+               same[i].name, (long long)there, (long long)same[i].here);
   }
   PetscFunctionReturn(0);
 }
@@ -138,27 +143,57 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
+/* Shapes alone, by one rank: all hold the same table, so one line says what does not fit. */
+static PetscErrorCode CheckShapes(EkTrainer t, EkCheckpoint checkpoint)
 {
-  cJSON         *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
-  EkArenaPart    arena[3];
-  EkStateArray   state  = {.name = "balance"};
-  PetscErrorCode failed = 0;
-  const double  *values;
-  double        *copy;
+  EkArenaPart arena[3];
 
   PetscFunctionBegin;
-  PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
-  PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
-  cJSON_Delete(json);
   Arenas(t, arena);
-  for (int i = 0; i < 3 && !failed; i++) failed = EkCheckpointReadArena(checkpoint, &arena[i]);
-  PetscCall(EkAgree(t->run, t->run->comm, failed));
+  for (int i = 0; i < 3; i++) {
+    arena[i].lo = arena[i].hi = 0;
+    PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode ReadArenas(EkTrainer t, EkCheckpoint checkpoint)
+{
+  EkArenaPart arena[3];
+
+  PetscFunctionBegin;
+  Arenas(t, arena);
+  for (int i = 0; i < 3; i++) PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode ReadBalance(EkTrainer t, EkCheckpoint checkpoint)
+{
+  EkStateArray  state = {.name = "balance"};
+  const double *values;
+  double       *copy;
+
+  PetscFunctionBegin;
   PetscCall(EkBalanceGetState(t->balance, &state.count, &values));
   PetscCall(PetscCalloc1(state.count + 1, &copy));
   state.values = copy;
-  PetscCall(EkAgree(t->run, t->run->comm, EkCheckpointReadState(checkpoint, &state)));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? EkCheckpointReadState(checkpoint, &state) : 0));
+  PetscCallMPI(MPI_Bcast(copy, (PetscMPIInt)state.count, MPI_DOUBLE, 0, t->run->comm));
   PetscCall(EkBalancePutState(t->balance, state.count, copy));
   PetscCall(PetscFree(copy));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
+{
+  cJSON *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
+
+  PetscFunctionBegin;
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CheckShapes(t, checkpoint) : 0));
+  PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
+  PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
+  cJSON_Delete(json);
+  PetscCall(EkAgree(t->run, t->run->comm, ReadArenas(t, checkpoint)));
+  PetscCall(ReadBalance(t, checkpoint));
   PetscFunctionReturn(0);
 }
