@@ -96,7 +96,7 @@ run: setup ## the main job: data, a plain and a balanced FNO with three seeds, a
 	  echo "--- $$rule, seed $$seed"; \
 	  $(RUN) $(BUILD)evenkeel train inputs/fno_cfd2d.yaml -balance_rule $$rule -train_seed $$seed -out_dir $(DEMO)/$$rule-$$seed || exit 1; \
 	done; done
-	$(Q)py=$$($(FINDPY)); $$py postproc/report.py $(DEMO)/*-* --out $(DEMO)/report && $$py postproc/report.py $(DEMO)/$(lastword $(RULES))-$(firstword $(SEEDS))
+	$(Q)py=$$($(FINDPY)); $$py postproc/report.py $(DEMO)/*-* --group balance_rule --out $(DEMO)/report && $$py postproc/report.py $(DEMO)/$(lastword $(RULES))-$(firstword $(SEEDS))
 	@echo "pictures and tables: $(DEMO)/report, $(DEMO)/$(lastword $(RULES))-$(firstword $(SEEDS))/report"
 
 check: setup ## unit tests, run-level tests, post-processing tests

@@ -281,6 +281,18 @@ static void WriteString(FILE *file, const char *text)
   fputs(quote, file);
 }
 
+/* The fewest digits that read back as the same number. */
+static void WriteReal(FILE *file, double value)
+{
+  char text[32];
+
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(text, sizeof(text), "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
+  fputs(text, file);
+}
+
 static void WriteValue(FILE *file, const EkKey *key, const void *field)
 {
   const EkInts *ints = (const EkInts *)field;
@@ -294,7 +306,7 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
     for (int i = 0; i < ints->n; i++) fprintf(file, "%s%lld", i ? ", " : "", (long long)ints->v[i]);
     fputc(']', file);
     break;
-  case EK_KEY_REAL: fprintf(file, "%.17g", *real); break;
+  case EK_KEY_REAL: WriteReal(file, *real); break;
   case EK_KEY_STRING: WriteString(file, (const char *)field); break;
   case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
   case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02d\"", (int)(*real / 3600), (int)(*real / 60) % 60, (int)*real % 60); break;
