@@ -1,6 +1,7 @@
 /* Evenkeel: trains neural PDE solvers on CPU supercomputers and keeps their layers balanced. */
 #include "evenkeel/command.h"
 #include "evenkeel/kernel.h"
+#include <stdlib.h>
 
 /* The subcommand's row; -help or nothing at all is `list`. */
 static PetscErrorCode FindCommand(EkRun run, const EkCommand **command)
@@ -31,10 +32,12 @@ static PetscErrorCode Run(EkRun run, int *exit_status)
 
 int main(int argc, char **argv)
 {
-  char  name[] = "evenkeel", *petsc_argument[] = {name, NULL}, **petsc_argv = petsc_argument;
-  int   status = 0, petsc_argc = 1;
-  EkRun run;
+  char **petsc_argv = calloc((size_t)argc + 1, sizeof(char *));
+  int    status = 0, petsc_argc;
+  EkRun  run;
 
+  if (!petsc_argv) return 1;
+  petsc_argc = EkPetscWords(argc, argv, petsc_argv);
   if (PetscInitialize(&petsc_argc, &petsc_argv, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
   EkThreadsSet();
@@ -44,5 +47,6 @@ int main(int argc, char **argv)
     if (!run->failure_agreed && run->size > 1) MPI_Abort(run->comm, 1);
   }
   if (EkRunDestroy(&run) || PetscFinalize()) return 1;
+  free(petsc_argv);
   return status;
 }

@@ -313,8 +313,16 @@ full_disk() {
     [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: checkpoint: .*checkpoint.h5.tmp' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
     [ "$before" = "$(cksum <"$dir/run/checkpoint.h5")" ] || wrong "the checkpoint that was there is not"
     [ -e "$dir/run/checkpoint.h5.tmp" ] && wrong "the half-made file is left"
-    expect $n 0 train "$deck" -out_dir "$dir/run" -train_resume auto
+    expect $n 0 train "$deck" -out_dir "$dir/run" -train_resume auto || return
+    BEFORE='ulimit -f 64' expect $n 1 train "$deck" -out_dir "$dir/other-$n" || return
+    [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: .*out_dir: .*spectra.h5' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
   done
+}
+
+# PETSc's own options reach PETSc: its performance summary follows our table.
+petsc_options() {
+  expect 2 0 train "$deck" -train_epochs 1 -out_dir "$dir/run" -log_view || return
+  grep -q 'PETSc Performance Summary' "$dir/out" || wrong "no performance summary"
 }
 
 foreign_checkpoint() {
@@ -341,6 +349,7 @@ try exports exports
 try falls-back falls_back
 try holds-a-run holds_a_run
 try full-disk full_disk
+try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 

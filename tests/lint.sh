@@ -33,7 +33,7 @@ only '#include <hdf5\.h>' HDF5 '^src/io/'
 only '#include <fftw3' FFTW '^src/kernel/'
 only '\b(Cblacs|blacs_|p[sd]gesvd|p[sd]syev)' ScaLAPACK '^src/balance/'
 only '#include <petsc(dm|ts|ksp|dmda)' 'PETSc solvers' '^src/pde/'
-for file in $(git ls-files 'src/*.[ch]' 'include/*.h'); do
+for file in $(git ls-files 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]'); do
   [ "$(wc -l <"$file")" -gt 800 ] && say "$file has more than 800 lines"
 done
 found=$(grep -nE '\brand\(\)|\bassert\.h|#if 0|TODO|FIXME' src/*/*.[ch] include/evenkeel/*.h src/main.c)

@@ -78,6 +78,33 @@ static inline double EkTestDistance(size_t n, const float *a, const float *b)
   return sqrt(norm > 0 ? difference / norm : difference);
 }
 
+/* Reads a whole file; the caller frees. */
+static inline long EkTestFileBytes(const char *path, char **bytes)
+{
+  FILE *file = fopen(path, "rb");
+  long  size;
+
+  assert_non_null(file);
+  fseek(file, 0, SEEK_END);
+  size = ftell(file);
+  rewind(file);
+  *bytes = malloc((size_t)size);
+  assert_int_equal(fread(*bytes, 1, (size_t)size, file), size);
+  fclose(file);
+  return size;
+}
+
+static inline void EkTestSameFile(const char *a, const char *b)
+{
+  char *bytes[2];
+  long  size = EkTestFileBytes(a, &bytes[0]);
+
+  assert_int_equal(EkTestFileBytes(b, &bytes[1]), size);
+  assert_int_equal(memcmp(bytes[0], bytes[1], (size_t)size), 0);
+  free(bytes[0]);
+  free(bytes[1]);
+}
+
 static inline int EkTestMain(int argc, char **argv, const struct CMUnitTest *tests, size_t n)
 {
   int failed = 0;

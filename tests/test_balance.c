@@ -1,43 +1,13 @@
 /* ranks: 1 2 3 4 */
 /* The balancer: eigenvalues by every route on every number of ranks, exclusion, state, errors. */
 #include "cases.h"
-#include "evenkeel/balance.h"
+#include "balance_support.h"
 
 #define SPECTRA CASE_FILE("spectra.h5")
-enum { AUTO, SVD, GRAM };
 static const char *const reference_name[] = {"conv1d_k1",      "conv1d_k3",    "conv2d_1x1",    "conv2d_3x3",
                                              "heavy_257x129",  "heavy_96x96",  "linear_128x20", "linear_20x42",
                                              "linear_257x129", "linear_4x128", "linear_96x96",  "rank_deficient"};
 #define REFERENCES ((int)(sizeof(reference_name) / sizeof(reference_name[0])))
-
-static EkMesh mesh_of(EkRun run)
-{
-  EkMeshOptions options = {0, 1, EK_SHARD_NONE};
-  EkMesh        mesh;
-
-  EK_OK(EkMeshCreate(run, &options, &mesh));
-  return mesh;
-}
-
-static EkBalanceOptions defaults(void)
-{
-  EkBalanceOptions options;
-  EkProblems       problems;
-
-  EK_OK(EkProblemsCreate(&problems));
-  EK_OK(EkKeysRead(EkTestRun(), &EkBalanceKeys, &options, problems));
-  EK_OK(EkProblemsRaise(EkTestRun(), &problems));
-  return options;
-}
-
-static EkLayer one_matrix(const char *name, const float *data, PetscInt rows, PetscInt cols)
-{
-  EkLayer layer = {.nbatches = 1, .scale = 1};
-
-  snprintf(layer.name, sizeof(layer.name), "%s", name);
-  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE};
-  return layer;
-}
 
 /* A module of the reference file as the published code cuts it into matrices. */
 static EkLayer reference_layer(const char *name, float **weight)
@@ -59,28 +29,6 @@ static EkLayer reference_layer(const char *name, float **weight)
     layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)n[0], (PetscInt)n[1], (PetscInt)n[2], n[1] * n[2], n[2], 1, PETSC_FALSE};
   }
   return layer;
-}
-
-static float *random_weights(int stream_index, size_t n)
-{
-  EkRandom stream = EkRandomStream(11, EK_RANDOM_TEST, (uint64_t)stream_index);
-  float   *w = malloc(sizeof(float) * n);
-
-  for (size_t i = 0; i < n; i++) w[i] = (float)(0.1 * EkNormal(&stream));
-  return w;
-}
-
-/* Creates, refreshes; the caller destroys. */
-static EkBalance refreshed(EkMesh mesh, const EkBalanceOptions *options, int n, const EkLayer *layer, const EkLayerState **state)
-{
-  EkBalance balance;
-  int       nlayers;
-
-  EK_OK(EkBalanceCreate(mesh, options, n, layer, &balance));
-  EK_OK(EkBalanceRefresh(balance));
-  EK_OK(EkBalanceGetLayers(balance, &nlayers, state));
-  assert_int_equal(nlayers, n);
-  return balance;
 }
 
 static void expect_same_on_all_ranks(size_t n, const double *values)
@@ -680,87 +628,6 @@ static void fixed_keeps_the_first_ratios(void **unused)
 
 /* ---- errors and the view ---- */
 
-static void expect_bad_weight_named(EkMesh mesh, const EkBalanceOptions *options, int n, const EkLayer *layer, const char *name,
-                                    float *weight, float bad)
-{
-  const float good = *weight;
-  EkBalance   balance;
-
-  EK_OK(EkBalanceCreate(mesh, options, n, layer, &balance));
-  *weight = bad;
-  EK_FAILS(EkBalanceRefresh(balance), "a weight is NaN or Inf");
-  assert_non_null(strstr(test_last_line, name)); /* on this rank too */
-  *weight = good;
-  EK_OK(EkBalanceRefresh(balance)); /* and no rank was left behind */
-  EK_OK(EkBalanceDestroy(&balance));
-}
-
-static void bad_weights_are_named_on_every_rank(void **unused)
-{
-  static const float bad[] = {NAN, INFINITY, -INFINITY};
-  EkMesh             mesh = mesh_of(EkTestRun());
-  EkBalanceOptions   options = defaults();
-  float             *w = random_weights(35, 3 * 2000);
-  EkLayer            layer[] = {one_matrix("small", w, 40, 20), one_matrix("large", w + 2000, 50, 40),
-                                one_matrix("phase", w + 4000, 20, 25)};
-
-  (void)unused;
-  options.scalapack_min = 40;
-  layer[2].batch[0] = (EkMatrixBatch){w + 4000, 2, 20, 25, 1000, 50, 2, PETSC_TRUE};
-  for (options.solver = SVD; options.solver <= GRAM; options.solver++) {
-    for (int sick = 0; sick < 3; sick++) {
-      expect_bad_weight_named(mesh, &options, 3, layer, layer[sick].name, w + 2000 * sick + 777, bad[sick]);
-      expect_bad_weight_named(mesh, &options, 1, &layer[1], "large", w + 2000 + 777 * (sick % 2),
-                              bad[sick]); /* alone: distributed */
-    }
-  }
-  free(w);
-  EK_OK(EkMeshDestroy(&mesh));
-}
-
-static void impossible_layers_and_options_are_refused(void **unused)
-{
-  EkMesh              mesh = mesh_of(EkTestRun());
-  EkBalanceOptions    options = defaults();
-  float               w[4] = {1, 2, 3, 4};
-  EkLayer             layer = one_matrix("odd", w, 2, 0);
-  const EkLayerState *state;
-  EkBalance           balance;
-
-  (void)unused;
-  EK_FAILS(EkBalanceCreate(mesh, &options, 1, &layer, &balance), "layer odd: 1 matrices of 2 x 0");
-  layer = one_matrix("odd", w, 2, 2);
-  layer.nbatches = 3;
-  EK_FAILS(EkBalanceCreate(mesh, &options, 1, &layer, &balance), "layer odd: 3 matrix batches");
-  layer = one_matrix("odd", w, 2, 2);
-  layer.scale = 0;
-  EK_FAILS(EkBalanceCreate(mesh, &options, 1, &layer, &balance), "scaled by 0");
-  options.rule = -1;
-  EK_FAILS(EkBalanceCreate(mesh, &options, 0, NULL, &balance), "rule -1");
-  options = defaults();
-  balance = refreshed(mesh, &options, 0, NULL, &state); /* nothing to balance is no error */
-  EK_OK(EkBalanceDestroy(&balance));
-  EK_OK(EkMeshDestroy(&mesh));
-}
-
-static void rules_that_fail_name_the_layer(void **unused)
-{
-  EkMesh           mesh = mesh_of(EkTestRun());
-  EkBalanceOptions options = defaults();
-  float           *w = random_weights(36, 1800);
-  EkLayer          layer[] = {one_matrix("a", w, 30, 30), one_matrix("b", w + 900, 45, 20)};
-  EkBalance        balance;
-
-  (void)unused;
-  options.tau = 10;
-  options.s1 = 1e6; /* 10^-500000 is no rate */
-  EK_OK(EkBalanceCreate(mesh, &options, 2, layer, &balance));
-  EK_FAILS(EkBalanceRefresh(balance), "balance_rule tb_sigmoid gives layer");
-  EK_OK(EkBalanceDestroy(&balance));
-  free(w);
-  EK_OK(EkMeshDestroy(&mesh));
-}
-
 static void view_says_who_does_what(void **unused)
 {
   const EkRun         run = EkTestRun();
@@ -808,9 +675,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(filters_are_absolute_or_relative),
     cmocka_unit_test(state_round_trip_restores_everything),
     cmocka_unit_test(fixed_keeps_the_first_ratios),
-    cmocka_unit_test(bad_weights_are_named_on_every_rank),
-    cmocka_unit_test(impossible_layers_and_options_are_refused),
-    cmocka_unit_test(rules_that_fail_name_the_layer),
     cmocka_unit_test(view_says_who_does_what),
 };
 EK_TEST_MAIN(tests)

@@ -1,7 +1,7 @@
 /* ranks: 1 */
 /* The pure half of balancing: power-law fits of given spectra, rates of given alphas. */
 #include "cases.h"
-#include "evenkeel/balance.h"
+#include "balance_support.h"
 #include <cjson/cJSON.h>
 
 static const char *const layer_name[] = {"conv1d_k1",      "conv1d_k3",    "conv2d_1x1",    "conv2d_3x3",
@@ -158,17 +158,6 @@ static void fits_refuse_what_is_no_spectrum(void **state)
 }
 
 /* ---- rules ---- */
-
-static EkBalanceOptions defaults(void)
-{
-  EkBalanceOptions options;
-  EkProblems       problems;
-
-  EK_OK(EkProblemsCreate(&problems));
-  EK_OK(EkKeysRead(EkTestRun(), &EkBalanceKeys, &options, problems));
-  EK_OK(EkProblemsRaise(EkTestRun(), &problems));
-  return options;
-}
 
 static void defaults_are_the_published_ones(void **state)
 {

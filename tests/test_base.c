@@ -151,7 +151,7 @@ static void yaml_reads_back(void **state)
 
   (void)state;
   EkTestScratch(dir);
-  EK_OK(read_demo("-demo_path x.h5 -demo_rate 0.1 -demo_modes 5,6,7 -demo_wall 00:10:00 -demo_on yes", &one));
+  EK_OK(read_demo("-demo_path x.h5 -demo_rate 0.1 -demo_modes 5,6,7 -demo_wall 00:10:00.25 -demo_on yes", &one));
   snprintf(path, sizeof(path), "%s/resolved.yaml", dir);
   if (run->rank == 0) {
     FILE *file = fopen(path, "w");

@@ -87,32 +87,6 @@ static PetscBool Exists(const char *path, const char *suffix)
   return (PetscBool)!access(name, F_OK);
 }
 
-static long FileBytes(const char *path, char **bytes)
-{
-  FILE *file = fopen(path, "rb");
-  long  size;
-
-  assert_non_null(file);
-  fseek(file, 0, SEEK_END);
-  size = ftell(file);
-  rewind(file);
-  *bytes = malloc((size_t)size);
-  assert_int_equal(fread(*bytes, 1, (size_t)size, file), size);
-  fclose(file);
-  return size;
-}
-
-static void AssertSameFile(const char *a, const char *b)
-{
-  char *bytes[2];
-  long  size = FileBytes(a, &bytes[0]);
-
-  assert_int_equal(FileBytes(b, &bytes[1]), size);
-  assert_int_equal(memcmp(bytes[0], bytes[1], (size_t)size), 0);
-  free(bytes[0]);
-  free(bytes[1]);
-}
-
 static const char *InScratch(char path[2 * EK_PATH], const char *name)
 {
   char folder[EK_PATH];
@@ -196,12 +170,12 @@ static void LayoutIsPDEBenchs(void **unused)
   (void)unused;
   two = CfdSpec(InScratch(path, "two.hdf5"), 2, 2, 21, 128);
   WriteWhole(&two, 0);
-  assert_int_equal(FileBytes(two.path, &bytes), 4L * 2 * 21 * 128 * 128 * 4 + 5208);
+  assert_int_equal(EkTestFileBytes(two.path, &bytes), 4L * 2 * 21 * 128 * 128 * 4 + 5208);
   free(bytes);
   CheckContents(&two);
   one = CfdSpec(InScratch(path, "one.hdf5"), 1, 3, 101, 1024);
   WriteWhole(&one, 0);
-  assert_int_equal(FileBytes(one.path, &bytes), 3L * 3 * 101 * 1024 * 4 + 8600);
+  assert_int_equal(EkTestFileBytes(one.path, &bytes), 3L * 3 * 101 * 1024 * 4 + 8600);
   free(bytes);
   CheckContents(&one);
 }
@@ -218,7 +192,7 @@ static void BytesDoNotDependOnTheWriters(void **unused)
   WriteWhole(&first, 0);
   sleep(1); /* a time stamp would show */
   WriteWhole(&second, 1);
-  AssertSameFile(first.path, second.path);
+  EkTestSameFile(first.path, second.path);
   assert_false(Exists(first.path, ".part"));
   assert_false(Exists(first.path, ".progress"));
 }
@@ -263,7 +237,7 @@ static void ContinuedEqualsUninterrupted(void **unused)
   EK_OK(EkDataFileDestroy(&file));
   assert_true(complete);
   assert_int_equal(redraws, 9);
-  AssertSameFile(whole.path, spec.path);
+  EkTestSameFile(whole.path, spec.path);
 }
 
 /* ---- refusals ---------------------------------------------------------------------------------------------- */

@@ -39,32 +39,6 @@ static void GenerateAlone(const EkGenerateOptions *options)
   MPI_Barrier(EkTestRun()->comm);
 }
 
-static long FileBytes(const char *path, char **bytes)
-{
-  FILE *file = fopen(path, "rb");
-  long  size;
-
-  assert_non_null(file);
-  fseek(file, 0, SEEK_END);
-  size = ftell(file);
-  rewind(file);
-  *bytes = malloc((size_t)size);
-  assert_int_equal(fread(*bytes, 1, (size_t)size, file), size);
-  fclose(file);
-  return size;
-}
-
-static void AssertSameFile(const char *a, const char *b)
-{
-  char *bytes[2];
-  long  size = FileBytes(a, &bytes[0]);
-
-  assert_int_equal(FileBytes(b, &bytes[1]), size);
-  assert_int_equal(memcmp(bytes[0], bytes[1], (size_t)size), 0);
-  free(bytes[0]);
-  free(bytes[1]);
-}
-
 /* ---- the tables -------------------------------------------------------------------------------------------- */
 
 /* Every row is usable, and the first row's released set is what `list` shows as defaults. */
@@ -250,7 +224,7 @@ static void FileDoesNotDependOnTheRanks(void **unused)
     options.ranks_per_sample = wide;
     EK_OK(EkGenerate(EkTestRun(), &options, &report));
     assert_true(report.complete);
-    AssertSameFile(alone.file, options.file);
+    EkTestSameFile(alone.file, options.file);
   }
 }
 
@@ -276,7 +250,7 @@ static void ContinuedEqualsUninterrupted(void **unused)
   assert_true(!report.complete && report.solved == 3 && report.finished == 6);
   EK_OK(EkGenerate(EkTestRun(), &options, &report));
   assert_true(report.complete && report.solved == 1 && report.finished == 7);
-  AssertSameFile(alone.file, options.file);
+  EkTestSameFile(alone.file, options.file);
 }
 
 /* ---- draws that cannot be solved -------------------------------------------------------------------------------- */
@@ -307,7 +281,7 @@ static void LostDrawsAreRepeated(void **unused)
   EK_OK(EkGenerate(EkTestRun(), &options, &report));
   EK_OK(EkGenerate(EkTestRun(), &options, &report));
   assert_true(report.complete && report.redrawn > 0);
-  AssertSameFile(alone.file, options.file);
+  EkTestSameFile(alone.file, options.file);
 }
 
 static void HopelessParametersEndTheRun(void **unused)

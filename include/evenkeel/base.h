@@ -48,6 +48,11 @@ struct EkRun_ {
 /* Collective on PETSC_COMM_WORLD, after PetscInitialize. Splits argv into positional arguments and keys, installs the
    one-line error handler. The run is owned by the caller. */
 PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *run);
+/* The words of the command line that are PETSc's own (-log_view, -malloc_debug ...) with their values, after the program's name: for PetscInitialize, which
+   looks at no others. words: room for argc + 1; returns how many. */
+int EkPetscWords(int argc, char **argv, char **words);
+/* Whether a key without its dash is one of PETSc's. */
+PetscBool EkIsPetscOption(const char *name);
 /* Loads a YAML deck under the command line's keys. Collective. Error: unreadable file, bad YAML, a list of maps. */
 PetscErrorCode EkRunLoadDeck(EkRun run, const char *path);
 /* Collective. Accepts NULL, nulls. */
@@ -139,8 +144,6 @@ const char *EkDuration(double seconds, char text[32]);
 
 /* SIGUSR1 and SIGTERM set a flag and do nothing else; a second one ends the process at once. */
 PetscErrorCode EkStopInstall(void);
-/* True on every rank if any rank was asked to stop. Collective on run->comm. */
-PetscErrorCode EkStopAgreed(EkRun run, PetscBool mine, PetscBool *stop);
 PetscBool      EkStopRequested(void); /* this rank, not collective */
 
 /* ---- files and provenance ------------------------------------------------------------------------------ */

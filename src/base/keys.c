@@ -1,9 +1,8 @@
 #include "evenkeel/keys.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_", "nox", "display"};
 
 /* Value of `-name`: the run's, else the default; found says which. A flag without value reads as "true". */
 static PetscErrorCode Lookup(EkRun run, const EkKey *key, char text[EK_PATH], PetscBool *found)
@@ -237,14 +236,6 @@ static const char *Nearest(int n, const EkKeyTable *const tables[], const char *
   return nearest;
 }
 
-static PetscBool IsPetscOption(const char *name)
-{
-  for (size_t i = 0; i < sizeof(petsc_prefix) / sizeof(petsc_prefix[0]); i++) {
-    if (!strncmp(name, petsc_prefix[i], strlen(petsc_prefix[i]))) return PETSC_TRUE;
-  }
-  return PETSC_FALSE;
-}
-
 PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[], EkProblems problems)
 {
   char *all, *save = NULL;
@@ -260,7 +251,7 @@ PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used
     PetscCall(PetscOptionsGetString(run->options, NULL, word, probe, sizeof(probe), &set));
     if (!set) continue;
     PetscCall(PetscStrncpy(name, word + 1, sizeof(name)));
-    if (IsPetscOption(name) || FindKey(nused, used, name)) continue;
+    if (EkIsPetscOption(name) || FindKey(nused, used, name)) continue;
     if (FindKey(nknown, known, name)) PetscCall(EkProblemsAdd(problems, "%s is not used by this command", name));
     else PetscCall(EkProblemsAdd(problems, "unknown key %s; the nearest known one is %s", name, Nearest(nused, used, name)));
   }
@@ -309,7 +300,7 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
   case EK_KEY_REAL: WriteReal(file, *real); break;
   case EK_KEY_STRING: WriteString(file, (const char *)field); break;
   case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
-  case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02d\"", (int)(*real / 3600), (int)(*real / 60) % 60, (int)*real % 60); break;
+  case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02.9g\"", (int)(*real / 3600), (int)(*real / 60) % 60, fmod(*real, 60)); break;
   case EK_KEY_BYTES: fprintf(file, "%lld", (long long)*(const PetscInt64 *)field); break;
   }
 }

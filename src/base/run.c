@@ -38,6 +38,31 @@ static PetscBool IsKey(const char *word)
 }
 
 /* The command line's keys into the options; the other words into `words` (argc + 1 places, NULL at the end) unless it is NULL. */
+/* Prefixes of the options that are PETSc's system layer's, not a deck's. */
+static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_"};
+
+PetscBool EkIsPetscOption(const char *name)
+{
+  for (size_t i = 0; i < sizeof(petsc_prefix) / sizeof(petsc_prefix[0]); i++) {
+    if (!strncmp(name, petsc_prefix[i], strlen(petsc_prefix[i]))) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+int EkPetscWords(int argc, char **argv, char **words)
+{
+  int n = 0;
+
+  words[n++] = argv[0];
+  for (int i = 1; i < argc; i++) {
+    if (!IsKey(argv[i]) || !EkIsPetscOption(argv[i] + 1)) continue;
+    words[n++] = argv[i];
+    if (i + 1 < argc && !IsKey(argv[i + 1])) words[n++] = argv[++i];
+  }
+  words[n] = NULL;
+  return n;
+}
+
 static PetscErrorCode SplitArguments(EkRun run, int *nwords, char **words)
 {
   int n = 0;

@@ -23,13 +23,3 @@ PetscErrorCode EkStopInstall(void)
 }
 
 PetscBool EkStopRequested(void) { return (PetscBool)(stop_requests > 0); }
-
-PetscErrorCode EkStopAgreed(EkRun run, PetscBool mine, PetscBool *stop)
-{
-  int flag = mine || EkStopRequested();
-
-  PetscFunctionBegin;
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MAX, run->comm));
-  *stop = (PetscBool)flag;
-  PetscFunctionReturn(0);
-}

@@ -173,20 +173,6 @@ static PetscInt64 Bytes(const EkStored *stored)
 }
 
 /* The file has room for `bytes` on the disk. */
-static PetscErrorCode Reserve(const char *path, int flags, PetscInt64 bytes)
-{
-  int fd, error;
-
-  PetscFunctionBegin;
-  PetscCall(EkFileOpen(WHAT, path, O_RDWR | flags, &fd));
-  error = posix_fallocate(fd, 0, (off_t)bytes);
-  close(fd);
-  if (error == EOPNOTSUPP || error == EINVAL) error = 0; /* a file system without reservation: the writes will tell */
-  PetscCheck(!error, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, WHAT ": cannot reserve %.1f MB for '%s': %s", 1e-6 * (double)bytes,
-             path, strerror(error));
-  PetscFunctionReturn(0);
-}
-
 /* HDF5 does not survive a disk that fills while it closes a file. So there is room for an empty one before it makes that, and for
    all the rest, metadata included, before it opens it again. What was too much is cut off when it closes. */
 static PetscErrorCode MakeEmpty(const Plan *plan)
@@ -196,13 +182,13 @@ static PetscErrorCode MakeEmpty(const Plan *plan)
 
   PetscFunctionBegin;
   for (int i = 0; i < plan->nstored; i++) room += Bytes(&plan->stored[i]) + 4096;
-  PetscCall(Reserve(plan->temporary, O_CREAT | O_TRUNC, 1 << 16));
+  PetscCall(EkFileReserve(WHAT, plan->temporary, O_CREAT | O_TRUNC, 1 << 16));
   PetscCall(EkH5Access(&access));
   file = H5Fcreate(plan->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
   H5Pclose(access);
   EkCallHDF5(file, WHAT ": HDF5 cannot make '%s'", plan->temporary);
   EkCallHDF5(H5Fclose(file), WHAT ": cannot write '%s'", plan->temporary);
-  PetscCall(Reserve(plan->temporary, 0, room));
+  PetscCall(EkFileReserve(WHAT, plan->temporary, 0, room));
   PetscFunctionReturn(0);
 }
 

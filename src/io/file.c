@@ -148,3 +148,16 @@ PetscErrorCode EkBcastBytes(EkRun run, void *data, size_t n)
   }
   PetscFunctionReturn(0);
 }
+
+PetscErrorCode EkFileReserve(const char *what, const char *path, int flags, PetscInt64 bytes)
+{
+  int fd, error;
+
+  PetscFunctionBegin;
+  PetscCall(EkFileOpen(what, path, O_RDWR | flags, &fd));
+  error = posix_fallocate(fd, 0, (off_t)bytes);
+  close(fd);
+  if (error == EOPNOTSUPP || error == EINVAL) error = 0; /* a file system without reservation: the writes will tell */
+  PetscCheck(!error, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: cannot reserve %.1f MB for '%s': %s", what, 1e-6 * (double)bytes, path, strerror(error));
+  PetscFunctionReturn(0);
+}

@@ -32,6 +32,9 @@ ssize_t EkFileReadSome(int fd, void *buffer, size_t n, PetscInt64 offset);
 /* All n bytes or an error. */
 PetscErrorCode EkFileRead(const char *what, const char *path, int fd, void *buffer, size_t n, PetscInt64 offset);
 PetscErrorCode EkFileWrite(const char *what, const char *path, int fd, const void *buffer, size_t n, PetscInt64 offset);
+/* Makes sure of `bytes` of room in the file (flags: O_CREAT, O_TRUNC or 0). HDF5 does not survive a disk that fills while it writes metadata or closes:
+   room comes first, what was too much is cut off when it closes. */
+PetscErrorCode EkFileReserve(const char *what, const char *path, int flags, PetscInt64 bytes);
 /* fsync and close, both checked: a full disk or quota may show only there. */
 PetscErrorCode EkFileFinish(const char *what, const char *path, int fd);
 /* Renames and syncs the directory, so that the new name outlives a crash. */

@@ -1,8 +1,29 @@
 #include "evenkeel/results.h"
-#include <hdf5.h>
+#include "io.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Opens PATH for writing with room for `more` bytes of datasets; made anew when missing or `fresh`. */
+static PetscErrorCode OpenWithRoom(const char *path, PetscBool fresh, PetscInt64 more, hid_t *file)
+{
+  PetscInt64 size = 0;
+  hid_t      access_list;
+
+  PetscFunctionBegin;
+  PetscCall(EkH5Access(&access_list));
+  if (fresh || access(path, F_OK)) {
+    PetscCall(EkFileReserve("out_dir", path, O_CREAT | O_TRUNC, 1 << 16));
+    *file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
+    EkCallHDF5(*file, "out_dir: cannot write '%s'", path);
+    EkCallHDF5(H5Fclose(*file), "out_dir: cannot write '%s'", path);
+  }
+  H5Pclose(access_list);
+  PetscCall(EkFileSize("out_dir", path, &size));
+  PetscCall(EkFileReserve("out_dir", path, 0, size + more + (1 << 17)));
+  PetscCall(EkH5Open("out_dir", path, H5F_ACC_RDWR, file));
+  PetscFunctionReturn(0);
+}
 
 static PetscErrorCode RealAttribute(hid_t object, const char *name, double value, const char *path)
 {
@@ -52,13 +73,13 @@ static void GroupName(PetscInt epoch, char name[EK_NAME]) { snprintf(name, EK_NA
 
 PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[])
 {
-  char  name[EK_NAME];
-  hid_t file, group;
+  PetscInt64 room = 0;
+  char       name[EK_NAME];
+  hid_t      file, group;
 
   PetscFunctionBegin;
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  file = access(path, F_OK) ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT) : H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-  EkCallHDF5(file, "out_dir: cannot write '%s'", path);
+  for (int i = 0; i < n; i++) room += 8 * (PetscInt64)record[i].n + 4096;
+  PetscCall(OpenWithRoom(path, PETSC_FALSE, room, &file));
   GroupName(epoch, name);
   if (H5Lexists(file, name, H5P_DEFAULT) > 0) H5Ldelete(file, name, H5P_DEFAULT);
   group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
@@ -129,9 +150,7 @@ PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, Pets
   hid_t file;
 
   PetscFunctionBegin;
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-  EkCallHDF5(file, "out_dir: cannot write '%s'", path);
+  PetscCall(OpenWithRoom(path, PETSC_TRUE, 8 * (PetscInt64)n * info->fields * info->frames * info->n[0] * info->n[1], &file));
   PetscCall(WriteFields(file, "prediction", info, n, stride, prediction, path));
   PetscCall(WriteFields(file, "target", info, n, stride, target, path));
   for (PetscInt c = 0; c < info->fields; c++) {

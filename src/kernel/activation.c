@@ -1,7 +1,7 @@
 #include "evenkeel/kernel.h"
 #include <math.h>
 
-/* glibc's vector exponential, which GCC otherwise takes only under -ffast-math; special values are handled as in the scalar one. */
+/* glibc's vector exponential, declared here for loops that must keep NaN: special values are handled as in the scalar one. */
 #if defined(__x86_64__) && defined(__GLIBC__)
 extern float expf(float) __attribute__((simd("notinbranch")));
 #endif

@@ -1,0 +1,57 @@
+/* What the tests of balancing share: a mesh, the deck's defaults, layers of random weights, a refreshed balancer. */
+#pragma once
+#include "support.h"
+#include "evenkeel/balance.h"
+
+enum { AUTO, SVD, GRAM }; /* rows of EkSolverFamily */
+
+static inline EkMesh mesh_of(EkRun run)
+{
+  EkMeshOptions options = {0, 1, EK_SHARD_NONE};
+  EkMesh        mesh;
+
+  EK_OK(EkMeshCreate(run, &options, &mesh));
+  return mesh;
+}
+
+static inline EkBalanceOptions defaults(void)
+{
+  EkBalanceOptions options;
+  EkProblems       problems;
+
+  EK_OK(EkProblemsCreate(&problems));
+  EK_OK(EkKeysRead(EkTestRun(), &EkBalanceKeys, &options, problems));
+  EK_OK(EkProblemsRaise(EkTestRun(), &problems));
+  return options;
+}
+
+static inline EkLayer one_matrix(const char *name, const float *data, PetscInt rows, PetscInt cols)
+{
+  EkLayer layer = {.nbatches = 1, .scale = 1};
+
+  snprintf(layer.name, sizeof(layer.name), "%s", name);
+  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE};
+  return layer;
+}
+
+static inline float *random_weights(int stream_index, size_t n)
+{
+  EkRandom stream = EkRandomStream(11, EK_RANDOM_TEST, (uint64_t)stream_index);
+  float   *w = malloc(sizeof(float) * n);
+
+  for (size_t i = 0; i < n; i++) w[i] = (float)(0.1 * EkNormal(&stream));
+  return w;
+}
+
+/* Creates, refreshes; the caller destroys. */
+static inline EkBalance refreshed(EkMesh mesh, const EkBalanceOptions *options, int n, const EkLayer *layer, const EkLayerState **state)
+{
+  EkBalance balance;
+  int       nlayers;
+
+  EK_OK(EkBalanceCreate(mesh, options, n, layer, &balance));
+  EK_OK(EkBalanceRefresh(balance));
+  EK_OK(EkBalanceGetLayers(balance, &nlayers, state));
+  assert_int_equal(nlayers, n);
+  return balance;
+}
