@@ -41,6 +41,30 @@ static void GenerateAlone(const EkGenerateOptions *options)
 
 /* ---- the tables -------------------------------------------------------------------------------------------- */
 
+/* Every one is a PDE. */
+static void CheckWords(const char *words)
+{
+  char copy[EK_PATH], *save = NULL;
+
+  EK_OK(PetscStrncpy(copy, words, sizeof(copy)));
+  for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+    assert_true(EkFamilyFind(&EkPdeFamily, word) >= 0);
+}
+
+/* Every key a PDE says it uses is one. */
+static void CheckUses(const EkPde *pde)
+{
+  char copy[EK_PATH], *save = NULL;
+
+  EK_OK(PetscStrncpy(copy, pde->uses, sizeof(copy)));
+  for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+    int found = 0;
+
+    for (int i = 0; i < EkGenerateKeys.count; i++) found += !strcmp(EkGenerateKeys.keys[i].name + strlen("generate_"), word);
+    assert_int_equal(found, 1);
+  }
+}
+
 /* Every row is usable, and the first row's released set is what `list` shows as defaults. */
 static void TablesAreWhole(void **unused)
 {
@@ -52,19 +76,29 @@ static void TablesAreWhole(void **unused)
     const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, i);
     EkFileSpec   spec = {.nsets = 0};
 
+    CheckUses(pde);
     assert_true(pde->methods->create && pde->methods->solve && pde->methods->destroy);
     assert_true(pde->released.initial < EkInitialFamily.count && pde->released.boundary < EkBoundaryFamily.count);
-    EK_OK(pde->methods->describe(&pde->released, &spec));
+    EK_OK(pde->methods->describe(&pde->released, 0, &spec));
     assert_true(spec.nsets > 0 && spec.set[0].shape[0] == pde->released.samples);
   }
   for (int i = 0; i < EkInitialFamily.count; i++) {
-    assert_true(EkFamilyFind(&EkPdeFamily, ((const EkInitial *)EkFamilyMember(&EkInitialFamily, i))->pde) >= 0);
+    CheckWords(((const EkInitial *)EkFamilyMember(&EkInitialFamily, i))->pdes);
   }
   EK_OK(PetscOptionsSetValue(EkTestRun()->options, "-generate_file", "x.hdf5"));
   EK_OK(EkProblemsCreate(&problems));
   EK_OK(EkKeysRead(EkTestRun(), &EkGenerateKeys, &options, problems));
   EK_OK(EkProblemsRaise(EkTestRun(), &problems));
-  assert_memory_equal(&options.set, &((const EkPde *)EkFamilyMember(&EkPdeFamily, 0))->released, sizeof(EkPdeSet));
+  for (int i = 0; i < EkGenerateKeys.count; i++) {
+    const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, 0);
+    const EkKey *key = &EkGenerateKeys.keys[i];
+    const size_t at = key->offset - offsetof(EkGenerateOptions, set),
+                 size = key->type == EK_KEY_CHOICE ? sizeof(int) : sizeof(PetscReal);
+
+    if (key->offset < offsetof(EkGenerateOptions, set) || at >= sizeof(EkPdeSet) || !EkGenerateUses(pde, key)) continue;
+    assert_memory_equal((char *)&options.set + at, (const char *)&pde->released + at,
+                        key->type == EK_KEY_INT ? sizeof(PetscInt) : size);
+  }
 }
 
 static void KeysGivenStandKeysNotGivenAreReleased(void **unused)

@@ -1,10 +1,16 @@
-/* Trajectories in HDF5: PDEBench CFD 1D and 2D, scalar 1D (`tensor`), Darcy (`nu`, `tensor`). Read by hyperslab, each rank only the
-   samples it needs. Source: PDEBench's file formats and loader (split of "Model Balancing", EMNLP 2024: test first). */
+/* Trajectories in HDF5: PDEBench CFD in 1D, 2D and 3D, scalar 1D (`tensor`), Darcy (`nu`, `tensor`), and files of one group a sample
+   (diffusion-reaction, shallow water, diffusion-sorption: `0000/data`). Read by hyperslab, each rank only the samples it needs. Whole rows of
+   contiguous data are read and strided in memory. Source: PDEBench's file formats and loader (split of "Model Balancing", EMNLP 2024: test first). */
 #pragma once
 #include "evenkeel/keys.h"
 
+extern const EkFamily EkNormalizeFamily; /* none field: rows in the order of EkNormalize */
+typedef enum { EK_NORMALIZE_NONE, EK_NORMALIZE_FIELD } EkNormalize;
+
 typedef struct {
   char       file[EK_PATH];
+  char       fields[EK_PATH]; /* names of the fields to read, comma-separated, in the order wanted; "": all of the file's */
+  int        normalize;       /* EkNormalize: field: each field minus its mean over the training set, over its standard deviation there */
   PetscInt   test;          /* first N trajectories of the file; -1: a tenth of them (rounded down, at least 1) */
   PetscInt   train;         /* the N after those, before reduced_batch; -1: all the rest */
   PetscInt   reduced_batch; /* every k-th of the training trajectories: ceil(N/k) are kept */
@@ -12,6 +18,7 @@ typedef struct {
   PetscInt   initial_step;  /* frames given */
   PetscInt   t_train;       /* frames used in training, the given ones included; -1: all */
   PetscInt64 cache;         /* bytes of decoded samples a rank may keep */
+  PetscBool  unsound;       /* not a key: values that are not finite are read like any other, and the split may be anything (`inspect`) */
 } EkDataOptions;
 extern const EkKeyTable EkDataKeys;
 
@@ -19,14 +26,16 @@ typedef enum { EK_TRAIN, EK_TEST } EkSplit;
 #define EK_MAX_FIELDS 8
 
 typedef struct {
-  const char *family;                    /* "cfd", "scalar", "darcy" */
-  int         dim;                       /* 1 or 2 */
-  PetscInt    n[3];                      /* points along x, y after reduction; n[1] = 1 in 1D */
+  const char *family;                    /* "cfd", "scalar", "darcy", "groups" */
+  int         dim;                       /* 1, 2 or 3 */
+  PetscInt    n[3];                      /* points along x, y, z after reduction; 1 where there is no such axis */
   PetscInt    fields, frames;            /* C; T of the file after reduction */
   PetscInt    t_train, initial_step;     /* t_train cut to frames */
   PetscInt    samples, count[2];         /* trajectories in the file; in each split, indexed by EkSplit */
   char        field[EK_MAX_FIELDS][EK_NAME];
   float      *coordinate[3];             /* [d][n[d]], raw values of the file, after reduction; owned by the dataset */
+  double      mean[EK_MAX_FIELDS], scale[EK_MAX_FIELDS]; /* of each field, in the file's units: what is read is (value - mean)/scale; 0 and 1
+                                                            until EkDatasetSetNorm */
 } EkDataInfo;
 
 typedef struct EkDataset_ *EkDataset;
@@ -37,8 +46,16 @@ typedef struct EkDataset_ *EkDataset;
    left): who needs one checks count[]. */
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset);
 PetscErrorCode EkDatasetGetInfo(EkDataset dataset, const EkDataInfo **info);
-/* Samples index[0..n) of the split -> out (n, frames, fields, stride): planes of n[0]*n[1] values, x slow, y fast, the rest of each plane
-   zero. stride >= n[0]*n[1]. Not collective. Cost: one contiguous read a sample and field, or a copy from the cache.
+/* Mean and standard deviation (1 where it is 0) of every field over all frames and points of the training set, read through once, each
+   rank its share. Trajectory by trajectory in double, so that the result does not depend on the number of ranks. Collective. */
+PetscErrorCode EkDatasetMeasureNorm(EkDataset dataset, double mean[], double scale[]);
+/* From now on reads give (value - mean)/scale; nothing may have been read before. Not collective, the same on every rank. */
+PetscErrorCode EkDatasetSetNorm(EkDataset dataset, const double mean[], const double scale[]);
+/* From now on reads give rows [first, first + count) of the x axis (after reduction) only, and only their bytes are read where the data are
+   contiguous: planes of count*n[1]*n[2] values. For ranks that share a sample. Nothing may have been read before. Not collective. */
+PetscErrorCode EkDatasetSetSlab(EkDataset dataset, PetscInt first, PetscInt count);
+/* Samples index[0..n) of the split -> out (n, frames, fields, stride): planes of n[0]*n[1]*n[2] values, x slowest, the rest of each plane
+   zero. stride >= n[0]*n[1]*n[2]. Not collective. Cost: one contiguous read a sample and field, or a copy from the cache.
    Error: a read that fails, a value that is not finite (names the dataset and trajectory). */
 PetscErrorCode EkDatasetRead(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out);
 /* Tells the system that these samples come next (read-ahead of the file's pages). Not collective, returns at once. */

@@ -9,6 +9,7 @@ typedef enum {
   EK_KEY_INT,    /* PetscInt */
   EK_KEY_INTS,   /* EkInts: 1 to EK_INTS_MAX values, comma-separated */
   EK_KEY_REAL,   /* PetscReal */
+  EK_KEY_REALS,  /* EkReals: 1 to EK_REALS_MAX values, comma-separated */
   EK_KEY_STRING, /* char[EK_PATH] */
   EK_KEY_CHOICE, /* int: row of the family */
   EK_KEY_WALL,   /* double: seconds, written hh:mm:ss */
@@ -20,6 +21,11 @@ typedef struct {
   int      n;
   PetscInt v[EK_INTS_MAX];
 } EkInts;
+#define EK_REALS_MAX 8
+typedef struct {
+  int       n;
+  PetscReal v[EK_REALS_MAX];
+} EkReals;
 
 typedef struct {
   const char     *name;   /* "train_lr": block, underscore, key */

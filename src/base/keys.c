@@ -74,25 +74,37 @@ static PetscErrorCode CheckRange(const EkKey *key, double value, EkProblems prob
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode StoreInts(const EkKey *key, char *text, EkInts *field, EkProblems problems)
+/* Comma-separated numbers of a list key; count 0 where there is a problem. */
+static PetscErrorCode ParseList(const EkKey *key, const char *text, int max, double value[], int *count, EkProblems problems)
 {
-  char  *save = NULL, copy[EK_PATH];
-  double value;
-  PetscBool fine;
+  const PetscBool whole = (PetscBool)(key->type == EK_KEY_INTS);
+  const char     *kind  = whole ? "whole numbers" : "numbers";
+  char           *save = NULL, copy[EK_PATH];
+  PetscBool       fine = PETSC_TRUE;
+  int             n    = 0;
 
   PetscFunctionBegin;
+  *count = 0;
   PetscCall(PetscStrncpy(copy, text, sizeof(copy)));
-  field->n = 0;
-  for (char *word = strtok_r(copy, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
-    if (field->n == EK_INTS_MAX || !ParseInteger(word, &value)) {
-      PetscCall(EkProblemsAdd(problems, "%s: '%s' is not a list of up to %d whole numbers", key->name, text, EK_INTS_MAX));
+  for (char *word = strtok_r(copy, ", ", &save); word && fine; word = strtok_r(NULL, ", ", &save), n++) {
+    if (n == max || !(whole ? ParseInteger : ParseReal)(word, &value[n])) {
+      PetscCall(EkProblemsAdd(problems, "%s: '%s' is not a list of up to %d %s", key->name, text, max, kind));
       PetscFunctionReturn(0);
     }
-    PetscCall(CheckRange(key, value, problems, &fine));
-    if (!fine) PetscFunctionReturn(0);
-    field->v[field->n++] = (PetscInt)value;
+    PetscCall(CheckRange(key, value[n], problems, &fine));
   }
-  if (!field->n && *text) PetscCall(EkProblemsAdd(problems, "%s: '%s' is not a list of whole numbers", key->name, text));
+  if (fine) *count = n;
+  if (!n && *text) PetscCall(EkProblemsAdd(problems, "%s: '%s' is not a list of %s", key->name, text, kind));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode StoreInts(const EkKey *key, const char *text, EkInts *field, EkProblems problems)
+{
+  double value[EK_INTS_MAX];
+
+  PetscFunctionBegin;
+  PetscCall(ParseList(key, text, EK_INTS_MAX, value, &field->n, problems));
+  for (int i = 0; i < field->n; i++) field->v[i] = (PetscInt)value[i];
   PetscFunctionReturn(0);
 }
 
@@ -153,6 +165,7 @@ static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblem
   switch (key->type) {
   case EK_KEY_BOOL: PetscCall(StoreBool(key, text, (PetscBool *)field, problems)); break;
   case EK_KEY_INTS: PetscCall(StoreInts(key, text, (EkInts *)field, problems)); break;
+  case EK_KEY_REALS: PetscCall(ParseList(key, text, EK_REALS_MAX, ((EkReals *)field)->v, &((EkReals *)field)->n, problems)); break;
   case EK_KEY_STRING: PetscCall(PetscStrncpy((char *)field, text, EK_PATH)); break;
   case EK_KEY_CHOICE: PetscCall(StoreChoice(key, text, (int *)field, problems)); break;
   default:
@@ -286,8 +299,9 @@ static void WriteReal(FILE *file, double value)
 
 static void WriteValue(FILE *file, const EkKey *key, const void *field)
 {
-  const EkInts *ints = (const EkInts *)field;
-  const double *real = (const double *)field;
+  const EkInts  *ints  = (const EkInts *)field;
+  const EkReals *reals = (const EkReals *)field;
+  const double  *real  = (const double *)field;
 
   switch (key->type) {
   case EK_KEY_BOOL: fprintf(file, "%s", *(const PetscBool *)field ? "true" : "false"); break;
@@ -298,6 +312,14 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
     fputc(']', file);
     break;
   case EK_KEY_REAL: WriteReal(file, *real); break;
+  case EK_KEY_REALS:
+    fputc('[', file);
+    for (int i = 0; i < reals->n; i++) {
+      if (i) fputs(", ", file);
+      WriteReal(file, reals->v[i]);
+    }
+    fputc(']', file);
+    break;
   case EK_KEY_STRING: WriteString(file, (const char *)field); break;
   case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
   case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02.9g\"", (int)(*real / 3600), (int)(*real / 60) % 60, fmod(*real, 60)); break;
@@ -310,6 +332,7 @@ static PetscBool IsUnset(const EkKey *key, const void *field)
 {
   if (key->type == EK_KEY_STRING) return (PetscBool)!*(const char *)field;
   if (key->type == EK_KEY_INTS) return (PetscBool)!((const EkInts *)field)->n;
+  if (key->type == EK_KEY_REALS) return (PetscBool)!((const EkReals *)field)->n;
   return (PetscBool)(key->type == EK_KEY_WALL && *(const double *)field == 0);
 }
 

@@ -7,13 +7,14 @@ typedef struct {
 } Solver;
 
 /* PDEBench's order of creation has the y-coordinate before the x-coordinate; t-coordinate is one longer than the data. */
-static PetscErrorCode Describe(const EkPdeSet *set, EkFileSpec *spec)
+static PetscErrorCode Describe(const EkPdeSet *set, int file, EkFileSpec *spec)
 {
   static const char *const name[EK_CFD_FIELDS] = {"density", "pressure", "Vx", "Vy"};
   const PetscInt           shape[] = {set->samples, set->frames, set->nx, set->nx};
   const double             dx = 1.0 / (double)set->nx;
 
   PetscFunctionBegin;
+  (void)file;
   for (int f = 0; f < EK_CFD_FIELDS; f++) PetscCall(EkFileSpecAddData(spec, name[f], 4, shape));
   PetscCall(EkFileSpecAddCoordinate(spec, "y-coordinate", set->nx, 0.5 * dx, dx));
   PetscCall(EkFileSpecAddCoordinate(spec, "x-coordinate", set->nx, 0.5 * dx, dx));

@@ -1,24 +1,28 @@
 #include "evenkeel/pde.h"
 #include "queue.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define BETA             "{beta}" /* in the name of the file */
 #define PROGRESS_SECONDS 2.0
 #define REDRAW_STRIDE    ((uint64_t)1 << 40) /* between the streams of a trajectory's draws: beyond any trajectory's number */
 
 typedef struct {
   EkRun                    run;
   const EkGenerateOptions *options;
+  const EkPde             *pde;
   const EkPdeMethods      *methods;
-  EkFileSpec               spec;
-  EkDataFile               file;
+  int                      nfiles;
+  EkFileSpec              *spec;               /* [nfiles] */
+  EkDataFile               file[EK_REALS_MAX]; /* NULL: finished by an earlier call */
   PetscInt                 nmissing;
-  const PetscInt          *missing; /* trajectories to solve: the queue's items are places in this list */
+  PetscInt                *missing; /* trajectories to solve, those of any file: the queue's items are places in this list */
   MPI_Comm                 group;
   PetscMPIInt              group_rank;
   void                    *solver;
-  float                   *slab[EK_FILE_SETS]; /* one trajectory, first rank of the group */
+  float                   *slab[EK_REALS_MAX * EK_FILE_SETS]; /* one trajectory, first rank of the group */
   EkQueue                  queue;
   EkGenerateReport         report;
   double                   start, printed;
@@ -26,18 +30,29 @@ typedef struct {
 
 /* ---- before -------------------------------------------------------------------------------------------- */
 
-static PetscErrorCode CheckOptions(EkRun run, const EkGenerateOptions *o)
+static PetscErrorCode CheckChoices(const EkPde *pde, const EkGenerateOptions *o, EkProblems problems)
 {
   const EkInitial *initial = (const EkInitial *)EkFamilyMember(&EkInitialFamily, o->set.initial);
-  const EkMember  *type = EkFamilyMember(&EkPdeFamily, o->type);
-  EkProblems       problems;
+  const char      *name = pde->member.name;
+
+  PetscFunctionBegin;
+  if (EkWordIn("initial", pde->uses) && !EkWordIn(name, initial->pdes)) {
+    PetscCall(EkProblemsAdd(problems, "generate_initial: %s is for %s, not for %s", initial->member.name, initial->pdes, name));
+  }
+  if (EkWordIn("beta", pde->uses) && o->set.beta.n > 1 && !strstr(o->file, BETA)) {
+    PetscCall(
+        EkProblemsAdd(problems, "generate_file: with several generate_beta its name must hold " BETA ", which stands for each"));
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode CheckOptions(EkRun run, const EkPde *pde, const EkGenerateOptions *o)
+{
+  EkProblems problems;
 
   PetscFunctionBegin;
   PetscCall(EkProblemsCreate(&problems));
-  if (strcmp(initial->pde, type->name)) {
-    PetscCall(
-        EkProblemsAdd(problems, "generate_initial: %s is for %s, not for %s", initial->member.name, initial->pde, type->name));
-  }
+  PetscCall(CheckChoices(pde, o, problems));
   if (o->ranks_per_sample > run->size) {
     PetscCall(EkProblemsAdd(problems, "generate_ranks_per_sample: %lld ranks a sample, but there are %d",
                             (long long)o->ranks_per_sample, (int)run->size));
@@ -51,7 +66,7 @@ static PetscErrorCode CheckOptions(EkRun run, const EkGenerateOptions *o)
 }
 
 /* The keys on which the data depend, as YAML */
-static PetscErrorCode WriteIdentity(const EkGenerateOptions *options, char *text, size_t length)
+static PetscErrorCode WriteIdentity(const EkPde *pde, const EkGenerateOptions *options, char *text, size_t length)
 {
   EkKey      key[32];
   EkKeyTable table = {EkGenerateKeys.block, key, 0};
@@ -62,6 +77,7 @@ static PetscErrorCode WriteIdentity(const EkGenerateOptions *options, char *text
     const size_t offset = EkGenerateKeys.keys[i].offset;
 
     if (offset == offsetof(EkGenerateOptions, file) || offset == offsetof(EkGenerateOptions, ranks_per_sample)) continue;
+    if (!EkGenerateUses(pde, &EkGenerateKeys.keys[i])) continue;
     PetscCheck(table.count < 32, PETSC_COMM_SELF, PETSC_ERR_PLIB, "more keys than there is room for");
     key[table.count++] = EkGenerateKeys.keys[i];
   }
@@ -73,30 +89,95 @@ static PetscErrorCode WriteIdentity(const EkGenerateOptions *options, char *text
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode OpenFile(Worker *worker)
+/* options->file with "{beta}" replaced */
+static PetscErrorCode NameFile(const EkGenerateOptions *options, int f, char path[EK_PATH])
+{
+  const char *hole = strstr(options->file, BETA);
+  char        text[EK_PATH], number[32];
+
+  PetscFunctionBegin;
+  PetscCall(PetscStrncpy(path, options->file, EK_PATH));
+  if (!hole) PetscFunctionReturn(0);
+  snprintf(number, sizeof(number), options->set.beta.v[f] == floor(options->set.beta.v[f]) ? "%.1f" : "%g",
+           options->set.beta.v[f]);
+  snprintf(text, sizeof(text), "%.*s%s%s", (int)(hole - options->file), options->file, number, hole + sizeof(BETA) - 1);
+  PetscCall(PetscStrncpy(path, text, EK_PATH));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode DescribeFiles(Worker *worker)
 {
   const EkGenerateOptions *options = worker->options;
 
   PetscFunctionBegin;
-  PetscCall(PetscStrncpy(worker->spec.path, options->file, EK_PATH));
-  worker->spec.samples = options->set.samples;
-  PetscCall(worker->methods->describe(&options->set, &worker->spec));
-  PetscCall(WriteIdentity(options, worker->spec.identity, sizeof(worker->spec.identity)));
-  PetscCall(EkDataFileOpen(worker->run, &worker->spec, &worker->file));
-  PetscCall(EkDataFileGetMissing(worker->file, &worker->nmissing, &worker->missing));
+  worker->nfiles = EkWordIn("beta", worker->pde->uses) ? PetscMax(1, options->set.beta.n) : 1;
+  PetscCall(PetscCalloc1(worker->nfiles, &worker->spec));
+  for (int f = 0; f < worker->nfiles; f++) {
+    EkFileSpec *spec = &worker->spec[f];
+
+    PetscCall(NameFile(options, f, spec->path));
+    spec->samples = options->set.samples;
+    PetscCall(worker->methods->describe(&options->set, f, spec));
+    PetscCall(WriteIdentity(worker->pde, options, spec->identity, sizeof(spec->identity)));
+  }
+  PetscFunctionReturn(0);
+}
+
+/* Of several files some may have been finished when the run was killed, before it could finish the others: these are left alone.
+ */
+static PetscErrorCode FindFinished(Worker *worker, int finished[])
+{
+  char path[EK_PATH + 16];
+  int  begun = 0;
+
+  PetscFunctionBegin;
+  for (int f = 0; f < worker->nfiles && !worker->run->rank; f++) {
+    snprintf(path, sizeof(path), "%s.progress", worker->spec[f].path);
+    begun |= !access(path, F_OK);
+    finished[f] = !access(worker->spec[f].path, F_OK);
+  }
+  for (int f = 0; f < worker->nfiles; f++) finished[f] &= begun;
+  PetscCallMPI(MPI_Bcast(finished, worker->nfiles, MPI_INT, 0, worker->run->comm));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode OpenFiles(Worker *worker)
+{
+  int             finished[EK_REALS_MAX] = {0};
+  PetscInt        samples = worker->options->set.samples, n;
+  PetscBool      *lacks;
+  const PetscInt *missing;
+
+  PetscFunctionBegin;
+  PetscCall(DescribeFiles(worker));
+  PetscCall(FindFinished(worker, finished));
+  PetscCall(PetscCalloc1(samples, &lacks));
+  for (int f = 0; f < worker->nfiles; f++) {
+    if (finished[f]) continue;
+    PetscCall(EkDataFileOpen(worker->run, &worker->spec[f], &worker->file[f]));
+    PetscCall(EkDataFileGetMissing(worker->file[f], &n, &missing));
+    for (PetscInt i = 0; i < n; i++) lacks[missing[i]] = PETSC_TRUE;
+  }
+  PetscCall(PetscMalloc1(samples, &worker->missing));
+  for (PetscInt i = 0; i < samples; i++) {
+    if (lacks[i]) worker->missing[worker->nmissing++] = i;
+  }
+  PetscCall(PetscFree(lacks));
   PetscFunctionReturn(0);
 }
 
 static PetscErrorCode CreateSlabs(Worker *worker)
 {
   PetscFunctionBegin;
-  for (int s = 0; s < worker->spec.nsets; s++) {
-    const EkFileSet *set = &worker->spec.set[s];
-    size_t           count = 1;
+  for (int f = 0; f < worker->nfiles; f++) {
+    for (int s = 0; s < worker->spec[f].nsets; s++) {
+      const EkFileSet *set = &worker->spec[f].set[s];
+      size_t           count = 1;
 
-    if (set->coordinate) continue;
-    for (int d = 1; d < set->rank; d++) count *= (size_t)set->shape[d];
-    PetscCall(PetscMalloc1(count, &worker->slab[s]));
+      if (set->coordinate) continue;
+      for (int d = 1; d < set->rank; d++) count *= (size_t)set->shape[d];
+      PetscCall(PetscMalloc1(count, &worker->slab[f * EK_FILE_SETS + s]));
+    }
   }
   PetscFunctionReturn(0);
 }
@@ -151,10 +232,8 @@ static PetscErrorCode Solve(Worker *worker, PetscInt trajectory, PetscInt *redra
     *redraws = draw;
   }
   PetscCheck(sound, worker->group, PETSC_ERR_CONV_FAILED,
-             "generate: trajectory %lld went non-finite in %d draws; generate_M %g with generate_eta %g, generate_zeta %g cannot "
-             "be solved on generate_nx %lld",
-             (long long)trajectory, EK_MAX_REDRAWS + 1, (double)o->set.M, (double)o->set.eta, (double)o->set.zeta,
-             (long long)o->set.nx);
+             "generate: trajectory %lld went non-finite in %d draws; %s cannot be solved with these %s on generate_nx %lld",
+             (long long)trajectory, EK_MAX_REDRAWS + 1, worker->pde->member.name, worker->pde->uses, (long long)o->set.nx);
   PetscFunctionReturn(0);
 }
 
@@ -162,10 +241,14 @@ static PetscErrorCode Solve(Worker *worker, PetscInt trajectory, PetscInt *redra
 static PetscErrorCode Store(Worker *worker, PetscInt trajectory, PetscInt redraws)
 {
   PetscFunctionBegin;
-  for (int s = 0; s < worker->spec.nsets; s++) {
-    if (!worker->spec.set[s].coordinate) PetscCall(EkDataFileWrite(worker->file, s, trajectory, worker->slab[s]));
+  for (int f = 0; f < worker->nfiles; f++) {
+    if (!worker->file[f]) continue;
+    for (int s = 0; s < worker->spec[f].nsets; s++) {
+      if (worker->spec[f].set[s].coordinate) continue;
+      PetscCall(EkDataFileWrite(worker->file[f], s, trajectory, worker->slab[f * EK_FILE_SETS + s]));
+    }
+    PetscCall(EkDataFileMark(worker->file[f], trajectory, redraws));
   }
-  PetscCall(EkDataFileMark(worker->file, trajectory, redraws));
   PetscCall(EkQueueDone(worker->queue));
   worker->report.solved++;
   PetscFunctionReturn(0);
@@ -231,7 +314,14 @@ static PetscErrorCode Conclude(Worker *worker)
   PetscInt64        sum[2] = {report->solved, worker->group_rank ? 0 : report->cell_steps};
 
   PetscFunctionBegin;
-  PetscCall(EkDataFileFinish(worker->file, &report->complete, &report->redrawn));
+  report->complete = PETSC_TRUE;
+  for (int f = 0; f < worker->nfiles; f++) {
+    PetscBool complete;
+
+    if (!worker->file[f]) continue;
+    PetscCall(EkDataFileFinish(worker->file[f], &complete, &report->redrawn));
+    if (!complete) report->complete = PETSC_FALSE;
+  }
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, sum, 2, MPIU_INT64, MPI_SUM, worker->run->comm));
   report->solved = (PetscInt)sum[0];
   report->cell_steps = sum[1];
@@ -245,37 +335,51 @@ static PetscErrorCode DestroyWorker(Worker *worker)
 {
   PetscFunctionBegin;
   PetscCall(EkQueueDestroy(&worker->queue));
-  for (int s = 0; s < EK_FILE_SETS; s++) PetscCall(PetscFree(worker->slab[s]));
+  for (int s = 0; s < EK_REALS_MAX * EK_FILE_SETS; s++) PetscCall(PetscFree(worker->slab[s]));
   if (worker->solver) PetscCall(worker->methods->destroy(&worker->solver));
-  PetscCallMPI(MPI_Comm_free(&worker->group));
-  PetscCall(EkDataFileDestroy(&worker->file));
+  if (worker->group != MPI_COMM_NULL) PetscCallMPI(MPI_Comm_free(&worker->group));
+  for (int f = 0; f < worker->nfiles; f++) PetscCall(EkDataFileDestroy(&worker->file[f]));
+  PetscCall(PetscFree(worker->missing));
+  PetscCall(PetscFree(worker->spec));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode FlushFiles(Worker *worker)
+{
+  PetscFunctionBegin;
+  for (int f = 0; f < worker->nfiles; f++) {
+    if (worker->file[f]) PetscCall(EkDataFileFlush(worker->file[f]));
+  }
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkGenerate(EkRun run, const EkGenerateOptions *options, EkGenerateReport *report)
 {
+  const EkPde   *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, options->type);
   Worker        *worker;
   PetscErrorCode failed;
 
   PetscFunctionBegin;
-  PetscCall(CheckOptions(run, options));
+  PetscCall(CheckOptions(run, pde, options));
   PetscCall(PetscNew(&worker));
   worker->run = run;
   worker->options = options;
-  worker->methods = ((const EkPde *)EkFamilyMember(&EkPdeFamily, options->type))->methods;
+  worker->pde = pde;
+  worker->methods = pde->methods;
+  worker->group = MPI_COMM_NULL;
   worker->start = worker->printed = EkTime();
-  failed = OpenFile(worker);
+  failed = OpenFiles(worker);
   if (!failed) {
     PetscCall(EkStopInstall());
     PetscCall(CreateGroup(worker));
     failed = EkAgree(run, run->comm, Work(worker));
     if (failed)
-      PetscCall(EkDataFileFlush(worker->file));
+      PetscCall(FlushFiles(worker));
     else
       failed = Conclude(worker);
-    PetscCall(DestroyWorker(worker));
   }
   *report = worker->report;
+  PetscCall(DestroyWorker(worker));
   PetscCall(PetscFree(worker));
   PetscFunctionReturn(failed);
 }

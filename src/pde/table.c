@@ -2,8 +2,15 @@
 #include <stddef.h>
 #include <string.h>
 
+static const EkMember solves[] = {
+    {"transient", "the state at t = 1.75, what is left of the initial condition included: as released"},
+    {"steady", "the state that does not change any more"},
+};
+const EkFamily EkSolveFamily = EK_FAMILY("generate_solve", solves);
+
 static const EkPde pdes[] = {
     {{"cfd2d", "compressible Navier-Stokes in the unit square: density, pressure, Vx, Vy"},
+     "frames dt_save initial boundary eta zeta M",
      {.samples = 10000,
       .nx = 128,
       .frames = 21,
@@ -20,7 +27,7 @@ const EkFamily EkPdeFamily = EK_FAMILY("generate_type", pdes);
 #define OPTION(field) offsetof(EkGenerateOptions, field)
 static const EkKey keys[] = {
     {"generate_type", EK_KEY_CHOICE, OPTION(type), "cfd2d", 0, 0, &EkPdeFamily, "", "equations to solve"},
-    {"generate_file", EK_KEY_STRING, OPTION(file), NULL, 0, 0, NULL, "", "HDF5 file to write"},
+    {"generate_file", EK_KEY_STRING, OPTION(file), NULL, 0, 0, NULL, "", "HDF5 file to write; {beta} in it stands for the beta"},
     {"generate_samples", EK_KEY_INT, OPTION(set.samples), "10000", 1, 1e9, NULL, "", "trajectories"},
     {"generate_nx", EK_KEY_INT, OPTION(set.nx), "128", 4, 32768, NULL, "cells", "grid along each axis"},
     {"generate_frames", EK_KEY_INT, OPTION(set.frames), "21", 1, 1e6, NULL, "", "states stored, the initial one included"},
@@ -30,6 +37,11 @@ static const EkKey keys[] = {
     {"generate_eta", EK_KEY_REAL, OPTION(set.eta), "0.01", 0, EK_ANY, NULL, "length^2/time", "shear viscosity"},
     {"generate_zeta", EK_KEY_REAL, OPTION(set.zeta), "0.01", 0, EK_ANY, NULL, "length^2/time", "bulk viscosity"},
     {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "", "mean speed over sound speed at the start"},
+    {"generate_beta", EK_KEY_REALS, OPTION(set.beta), "1", EK_POSITIVE, EK_ANY, NULL, "",
+     "Darcy: source; advection: speed; of several each has its file"},
+    {"generate_nu", EK_KEY_REAL, OPTION(set.nu), "0.001", EK_POSITIVE, EK_ANY, NULL, "length^2/time",
+     "Burgers: viscosity times pi"},
+    {"generate_solve", EK_KEY_CHOICE, OPTION(set.solve), "transient", 0, 0, &EkSolveFamily, "", "Darcy: which state is stored"},
     {"generate_seed", EK_KEY_INT, OPTION(seed), "0", 0, 2147483647, NULL, "", "of the random initial conditions"},
     {"generate_ranks_per_sample", EK_KEY_INT, OPTION(ranks_per_sample), "1", 1, 1e6, NULL, "ranks",
      "that share one trajectory's grid"},
@@ -39,14 +51,17 @@ const EkKeyTable EkGenerateKeys = EK_KEYS("generate", keys);
 static size_t KeySize(const EkKey *key)
 {
   if (key->type == EK_KEY_CHOICE) return sizeof(int);
+  if (key->type == EK_KEY_REALS) return sizeof(EkReals);
   return key->type == EK_KEY_INT ? sizeof(PetscInt) : sizeof(PetscReal);
 }
 
 PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
 {
   const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, options->type);
+  EkProblems   problems;
 
   PetscFunctionBegin;
+  PetscCall(EkProblemsCreate(&problems));
   for (int i = 0; i < EkGenerateKeys.count; i++) {
     const EkKey *key = &EkGenerateKeys.keys[i];
     char         name[EK_NAME + 1];
@@ -55,7 +70,30 @@ PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
     if (key->offset < OPTION(set) || key->offset >= OPTION(set) + sizeof(EkPdeSet)) continue;
     PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key->name));
     PetscCall(PetscOptionsHasName(run->options, NULL, name, &given));
-    if (!given) memcpy((char *)options + key->offset, (const char *)&pde->released + (key->offset - OPTION(set)), KeySize(key));
+    if (!EkGenerateUses(pde, key)) {
+      if (given)
+        PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key->name, pde->member.name, pde->uses));
+    } else if (!given)
+      memcpy((char *)options + key->offset, (const char *)&pde->released + (key->offset - OPTION(set)), KeySize(key));
   }
+  PetscCall(EkProblemsRaise(run, &problems));
   PetscFunctionReturn(0);
+}
+
+PetscBool EkWordIn(const char *word, const char *words)
+{
+  const size_t n = strlen(word);
+
+  for (const char *at = words; (at = strstr(at, word)); at += n) {
+    if ((at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+PetscBool EkGenerateUses(const EkPde *pde, const EkKey *key)
+{
+  static const char always[] = "type file samples nx seed ranks_per_sample";
+  const char       *name = key->name + strlen(EkGenerateKeys.block) + 1;
+
+  return (PetscBool)(EkWordIn(name, always) || EkWordIn(name, pde->uses));
 }
