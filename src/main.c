@@ -43,6 +43,7 @@ int main(int argc, char **argv)
   EkThreadsSet();
   if (Run(run, &status)) {
     status = 1;
+    EkHoldLines(run, PETSC_FALSE);
     /* the others may be waiting for this rank in a collective */
     if (!run->failure_agreed && run->size > 1) MPI_Abort(run->comm, 1);
   }

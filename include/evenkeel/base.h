@@ -42,6 +42,8 @@ struct EkRun_ {
   char          deck[EK_PATH]; /* path of the deck that was loaded, or "" */
   PetscLogEvent phase[EK_PHASE_COUNT];
   PetscLogDouble start; /* wall clock at creation (s) */
+  PetscBool     hold;           /* lines of this rank alone are kept in `held` until ranks have agreed */
+  char          held[2048];
   PetscBool     failure_agreed; /* the error on its way up is known to every rank: main may finalise */
 };
 
@@ -64,6 +66,9 @@ PetscErrorCode EkRunDestroy(EkRun *run);
    The failing rank has printed its line. Collective on comm, which must hold every rank that would otherwise hang.
      PetscCall(EkAgree(run, comm, ReadMyPart(...)));                                                          */
 PetscErrorCode EkAgree(EkRun run, MPI_Comm comm, PetscErrorCode mine);
+/* Where many ranks may fail for one reason (bad data): a line that this rank would print on its own is kept back until the next EkAgree, which
+   prints the one of the lowest rank that failed, or until hold is false. Not collective. */
+void EkHoldLines(EkRun run, PetscBool hold);
 
 /* Bridges: a foreign failure becomes one PETSc error on this rank whose text names file, key or layer. */
 #define EkCallHDF5(expr, ...)   PetscCheck((expr) >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED, __VA_ARGS__)

@@ -42,7 +42,7 @@ static PetscErrorCode CheckLayers(EkMesh mesh, int nlayers, const EkLayer layers
     PetscCheck(layers[l].nbatches >= 1 && layers[l].nbatches <= EK_MAX_BATCHES, mesh->world, PETSC_ERR_ARG_SIZ,
                "layer %s: %d matrix batches, 1 to %d are possible", layers[l].name, layers[l].nbatches, EK_MAX_BATCHES);
     PetscCheck(isfinite(layers[l].scale) && layers[l].scale > 0, mesh->world, PETSC_ERR_ARG_OUTOFRANGE,
-               "layer %s: eigenvalues cannot be scaled by %g", layers[l].name, layers[l].scale);
+               "layer %s: eigenvalues cannot be scaled by %.6g", layers[l].name, layers[l].scale);
     for (int b = 0; b < layers[l].nbatches; b++) {
       const EkMatrixBatch *m = &layers[l].batch[b];
 
@@ -209,7 +209,7 @@ PetscErrorCode EkBalanceCreate(EkMesh mesh, const EkBalanceOptions *options, int
   PetscFunctionBegin;
   PetscCheck(options->rule >= 0 && options->rule < EkRuleFamily.count && options->fit >= 0 && options->fit < EkFitFamily.count &&
                  options->solver >= 0 && options->solver < EkSolverFamily.count && options->xmin_pos > 1,
-             mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance: rule %d, fit %d, solver %d or xmin_pos %g is out of range",
+             mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance: rule %d, fit %d, solver %d or xmin_pos %.6g is out of range",
              options->rule, options->fit, options->solver, options->xmin_pos);
   PetscCall(CheckLayers(mesh, nlayers, layers));
   PetscCall(PetscNew(&b));
@@ -408,7 +408,7 @@ static PetscErrorCode Refresh(EkBalance b)
   /* exp and log may differ in the last bit between hosts: all take the first rank's figures */
   PetscCallMPI(MPI_Bcast(b->shared, (PetscMPIInt)b->nshared, MPI_DOUBLE, 0, b->mesh->world));
   bad = (int)b->shared[BAD_LAYER];
-  PetscCheck(bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %g for alpha %g",
+  PetscCheck(bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
              EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO],
              Fields(b, bad)[USED]);
   PetscCall(Notice(b));

@@ -104,11 +104,11 @@ PetscErrorCode EkFit(int fit, PetscReal xmin_pos, PetscInt n, const double lambd
 
   PetscFunctionBegin;
   PetscCheck(fit >= 0 && fit < EkFitFamily.count, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "balance_fit: no member %d", fit);
-  PetscCheck(xmin_pos > 1, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "balance_xmin_pos: %g must be larger than 1", xmin_pos);
+  PetscCheck(xmin_pos > 1, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "balance_xmin_pos: %.6g must be larger than 1", xmin_pos);
   PetscCheck(n > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "a power law cannot be fitted to an empty spectrum");
   for (PetscInt i = 0; i < n; i++) {
     PetscCheck(isfinite(lambda[i]) && lambda[i] > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-               "a power law cannot be fitted to a spectrum with the value %g", lambda[i]);
+               "a power law cannot be fitted to a spectrum with the value %.6g", lambda[i]);
   }
   fit_row[fit].fit(xmin_pos, n, lambda, &tail);
   *alpha = tail.alpha;

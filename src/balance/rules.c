@@ -118,7 +118,7 @@ PetscErrorCode EkRatios(const EkBalanceOptions *options, int L, const double alp
   PetscCheck(options->rule >= 0 && options->rule < EkRuleFamily.count, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "balance_rule: no member %d", options->rule);
   bad = EkRatiosCompute(options, L, alpha, ratio);
-  PetscCheck(bad < 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives the rate ratio %g for alpha %g",
+  PetscCheck(bad < 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives the rate ratio %.6g for alpha %.6g",
              rule_row[options->rule].member.name, ratio[bad], alpha[bad]);
   PetscFunctionReturn(0);
 }

@@ -6,6 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One call: lines of several ranks stay whole. */
+static void Release(EkRun run)
+{
+  fputs(run->held, stderr);
+  run->held[0] = 0;
+}
+
+void EkHoldLines(EkRun run, PetscBool hold)
+{
+  run->hold = hold;
+  if (!hold) Release(run);
+}
+
 /* One plain line per failure. A communicator other than this rank alone means that every rank of it sees the same thing, so its first
    rank speaks for all. Called again by PetscCall on the way up: silent then. */
 static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code, PetscErrorType type,
@@ -26,7 +39,8 @@ static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, c
     fflush(stdout);
     if (size == 1 && run->size > 1) snprintf(who, sizeof(who), "[rank %d] ", (int)run->rank);
     if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message) snprintf(where, sizeof(where), " (%s, %s:%d)", function, file, line);
-    fprintf(stderr, "evenkeel: %s%s%s\n", who, message && *message ? message : "error", where); /* one call: lines of several ranks stay whole */
+    snprintf(run->held, sizeof(run->held), "evenkeel: %s%s%s\n", who, message && *message ? message : "error", where);
+    if (!run->hold || size > 1) Release(run);
   }
   return code;
 }
@@ -168,17 +182,20 @@ PetscErrorCode EkRunDestroy(EkRun *run)
 
 PetscErrorCode EkAgree(EkRun run, MPI_Comm comm, PetscErrorCode mine)
 {
-  int worst = (int)mine;
+  int both[2] = {(int)mine, mine ? -(int)run->rank : -(int)run->size}; /* largest error, lowest rank that failed */
 
   PetscFunctionBegin;
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_INT, MPI_MAX, comm));
-  if (worst) {
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, both, 2, MPI_INT, MPI_MAX, comm));
+  if (both[0]) {
     PetscMPIInt size;
 
     PetscCallMPI(MPI_Comm_size(comm, &size));
     run->failure_agreed = (PetscBool)(size == run->size);
+    if (run->hold && run->rank == -both[1]) Release(run);
   }
-  PetscFunctionReturn((PetscErrorCode)worst);
+  run->hold    = PETSC_FALSE;
+  run->held[0] = 0;
+  PetscFunctionReturn((PetscErrorCode)both[0]);
 }
 
 struct EkProblems_ {
