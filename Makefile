@@ -8,6 +8,7 @@ MPIRUN  ?= mpirun
 ARCH    ?= -march=native
 PKG     ?= PETSc hdf5-openmpi fftw3f scalapack-openmpi lapack blas libcjson
 PKGTEST ?= cmocka
+ONEDNN  ?= -ldnnl
 export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH)$(if $(PKG_CONFIG_PATH),:)$(wildcard /usr/lib/*/pkgconfig)
 
 # -fno-split-loops: GCC 12 splits loops over `i < n ? x[i] : 0` wrongly once they are vectorised for AVX-512.
@@ -18,7 +19,8 @@ WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 CFLAGS  ?=
 ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno $(WARN) -Iinclude -D_GNU_SOURCE \
             $(shell pkg-config --cflags-only-I $(PKG) | sed 's/-I/-isystem /g') $(CFLAGS)
-LDLIBS  = $(shell pkg-config --libs $(PKG)) -lm
+# oneDNN comes without a pkg-config file; its threads are OpenMP's.
+LDLIBS  = $(shell pkg-config --libs $(PKG)) $(ONEDNN) -lgomp -lm
 
 SRC     := $(sort $(wildcard src/*/*.c))
 OBJ     := $(SRC:%.c=$(BUILD)obj/%.o)
@@ -62,9 +64,10 @@ bench-programs: $(BENCH:tests/bench/%.c=$(BUILD)bench/%)
 # ---- what a user calls -------------------------------------------------------------------------------------
 
 DEBIAN  := gcc make pkg-config openmpi-bin libopenmpi-dev libpetsc-real-dev libhdf5-openmpi-dev libfftw3-dev libscalapack-openmpi-dev \
-           libopenblas-dev libcjson-dev libcmocka-dev python3-numpy python3-h5py python3-scipy python3-matplotlib
+           libopenblas-dev libdnnl-dev libcjson-dev libcmocka-dev python3-numpy python3-h5py python3-scipy python3-matplotlib
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo -n)
-HAVE     = command -v $(MPIRUN) >/dev/null && command -v $(CC) >/dev/null && pkg-config --exists $(PKG) $(PKGTEST) 2>/dev/null && test -n "$$($(FINDPY))"
+HAVE     = command -v $(MPIRUN) >/dev/null && command -v $(CC) >/dev/null && pkg-config --exists $(PKG) $(PKGTEST) 2>/dev/null && $(HAVEDNN) && test -n "$$($(FINDPY))"
+HAVEDNN  = echo 'int main(void) {return 0;}' | $(CC) -include dnnl.h -x c - -o /dev/null $(ONEDNN) 2>/dev/null
 FINDPY  := for p in python3 /usr/bin/python3; do $$p -c 'import numpy, h5py, scipy, matplotlib' 2>/dev/null && echo $$p && break; done
 
 setup: ## find what is missing and install it (Debian), or say what to do
@@ -76,6 +79,7 @@ setup: ## find what is missing and install it (Debian), or say what to do
 	fi; \
 	if $(HAVE); then exit 0; fi; \
 	for p in $(PKG) $(PKGTEST); do pkg-config --exists $$p 2>/dev/null || echo "missing: $$p (pkg-config)"; done; \
+	$(HAVEDNN) || echo "missing: oneDNN (dnnl.h, $(ONEDNN))"; \
 	for c in $(CC) $(MPIRUN) pkg-config; do command -v $$c >/dev/null || echo "missing: $$c"; done; \
 	test -n "$$($(FINDPY))" || echo "missing: a python3 with numpy, h5py, scipy, matplotlib"; \
 	echo "On Debian or Ubuntu: apt-get install $(DEBIAN)"; \

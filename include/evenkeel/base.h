@@ -160,6 +160,7 @@ typedef struct {
   int       rank;
   PetscInt  shape[EK_MAX_RANK]; /* as stored, the trailing 2 included */
   PetscBool is_complex;
+  PetscBool is_counter;         /* a whole number kept as a float: int64 in PyTorch's files */
   size_t    offset, count;      /* floats from the arena's start; floats */
 } EkTensorInfo;
 

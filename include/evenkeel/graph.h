@@ -7,12 +7,26 @@
 /* ---- parameters: two arenas of floats, weights and gradients, and a table of named views -------------------- */
 
 /* What a weight belongs to, as PyTorch names module types: decides how balancing reads its matrices. */
-typedef enum { EK_MODULE_OTHER, EK_MODULE_LINEAR, EK_MODULE_CONV1D, EK_MODULE_CONV2D, EK_MODULE_SPECTRAL } EkModuleKind;
+typedef enum {
+  EK_MODULE_OTHER, EK_MODULE_LINEAR, EK_MODULE_CONV1D, EK_MODULE_CONV2D, EK_MODULE_SPECTRAL,
+  EK_MODULE_TRANSPOSED, /* transposed convolution, (in, out, k[, k]) */
+  EK_MODULE_TIME_AGG,   /* (t, in, out) */
+  EK_MODULE_AFNO,       /* (2, blocks, in, out): real parts, imaginary parts */
+  EK_MODULE_BUFFER      /* running statistics: saved with the weights, no gradient ever reaches them */
+} EkModuleKind;
+
+/* How initial values are drawn; a complex entry draws both parts. */
+typedef enum {
+  EK_DRAW_UNIFORM, /* in [a, b); all equal a where b = a */
+  EK_DRAW_NORMAL,  /* mean a, standard deviation b */
+  EK_DRAW_POWERS   /* 2^x for x equally spaced from a to b */
+} EkDraw;
 
 typedef struct {
   EkModuleKind kind;
-  double       lo, hi; /* initial values: uniform in [lo, hi); a complex entry draws both parts */
-  PetscBool    used;   /* a gradient reaches it: otherwise it is neither updated nor decayed */
+  EkDraw       draw;
+  double       a, b;
+  PetscBool    used; /* a gradient reaches it: otherwise it is neither updated nor decayed */
 } EkParamInfo;
 
 typedef struct EkParams_ *EkParams;
@@ -26,6 +40,10 @@ struct EkParams_ {
 PetscErrorCode EkParamsCreate(EkParams *params);
 /* Appends one tensor; call in PyTorch's registration order. `shape` has the trailing 2 of a complex tensor. */
 PetscErrorCode EkParamsAdd(EkParams params, const char *name, EkModuleKind kind, PetscBool is_complex, int rank, const PetscInt shape[], double lo, double hi);
+/* Another draw than uniform for the tensor added last. */
+PetscErrorCode EkParamsSetDraw(EkParams params, EkDraw draw, double a, double b);
+/* A running statistic, `value` at the start. counter: an integer in PyTorch's files (num_batches_tracked), rank 0. */
+PetscErrorCode EkParamsAddBuffer(EkParams params, const char *name, PetscBool counter, int rank, const PetscInt shape[], double value);
 /* Makes the arenas, after the last Add. */
 PetscErrorCode EkParamsAllocate(EkParams params);
 /* Draws every tensor from its own stream (seed, tensor number): the same on any mesh. */
@@ -46,8 +64,12 @@ typedef struct {
 } EkGrid;
 EkGrid EkGridMake(int dim, const PetscInt n[]);
 
-/* Handle of a tensor of one graph: a field (B, C, X[, Y]), planar, or a parameter. */
+/* Handle of a tensor of one graph: a field (B, C, X[, Y]) or a parameter. */
 typedef int EkTensor;
+
+/* Where the values of a field lie. Planar: (C, stride), see kernel.h. Blocked: (C/EK_BLOCK rounded up, X[, Y], EK_BLOCK), what convolutions work on;
+   lanes beyond the last channel are zero, in values and gradients. Operators say which they take; none takes a mixture. */
+typedef enum { EK_PLANAR, EK_BLOCKED } EkLayout;
 
 typedef struct EkGraph_ *EkGraph;
 /* capacity: the largest batch; gradients: plan and keep what backward needs. Parameters are borrowed. */
@@ -58,16 +80,25 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph);
 PetscErrorCode EkGraphInput(EkGraph graph, PetscInt channels, EkGrid grid, PetscBool wants_gradient, EkTensor *out);
 /* value: (batch, channels, stride) with `step` floats between samples; 0 when all samples share it. Borrowed until the next Bind. */
 PetscErrorCode EkGraphBind(EkGraph graph, EkTensor input, const float *value, size_t step);
+/* A field that never changes, the same for every sample: values (channels, stride) are copied. */
+PetscErrorCode EkGraphConstant(EkGraph graph, PetscInt channels, EkGrid grid, const float *values, EkTensor *out);
+/* Operators that take statistics over the global batch add their sums up with this, n doubles at a time; without one, the batch of this graph is all there
+   is. With it, Forward and Backward are collective over whatever the function sums over. A graph made without gradients uses running statistics and
+   never calls it. */
+typedef PetscErrorCode (*EkSumFunction)(void *context, int n, double *values);
+PetscErrorCode EkGraphSetSum(EkGraph graph, EkSumFunction sum, void *context);
+/* Does a sample's value depend on the other samples of the batch? Then a batch cannot be run in parts. */
+PetscBool EkGraphIsCoupled(EkGraph graph);
 /* A parameter by its state_dict key. */
 PetscErrorCode EkGraphParam(EkGraph graph, const char *name, EkTensor *out);
-/* Channels [first, first + count) of a field, without a copy. */
+/* Channels [first, first + count) of a planar field, without a copy. */
 PetscErrorCode EkGraphSlice(EkGraph graph, EkTensor field, PetscInt first, PetscInt count, EkTensor *out);
 /* The value outlives the forward run (predictions to look at). */
 PetscErrorCode EkGraphKeep(EkGraph graph, EkTensor field);
 
 /* Lifetimes and places of all buffers; no operators may be added after it. Cost: quadratic in their number, once. */
 PetscErrorCode EkGraphPlan(EkGraph graph);
-/* batch <= capacity samples. loss_scale multiplies every sample's loss and its gradient: 1 / global batch makes a mean. */
+/* batch <= capacity samples, zero included. loss_scale multiplies every sample's loss and its gradient: 1 / global batch makes a mean. */
 PetscErrorCode EkGraphForward(EkGraph graph, int batch, double loss_scale);
 /* Adds to the gradient arena of the parameters. Follows a Forward of the same batch. */
 PetscErrorCode EkGraphBackward(EkGraph graph);
@@ -105,5 +136,51 @@ PetscErrorCode EkAdd(EkGraph graph, EkTensor a, EkTensor b, EkTensor *out);
 PetscErrorCode EkPad(EkGraph graph, EkTensor x, const PetscInt more[], EkTensor *out);
 PetscErrorCode EkCrop(EkGraph graph, EkTensor x, const PetscInt less[], EkTensor *out);
 PetscErrorCode EkConcat(EkGraph graph, int nfields, const EkTensor fields[], EkTensor *out);
+/* W^T x without bias, W (in, out[, ...]): the GEMM of a transposed convolution whose stride is its kernel, followed by EkUnpatch. */
+PetscErrorCode EkLinearTransposed(EkGraph graph, EkTensor x, const char *weight, EkTensor *out);
+/* (C, X, Y) <-> (C p p, X/p, Y/p), channel c p p + kx p + ky: the pixels of a patch become channels. Concatenates several fields on the way. */
+PetscErrorCode EkPatch(EkGraph graph, int nfields, const EkTensor fields[], PetscInt p, EkTensor *out);
+PetscErrorCode EkUnpatch(EkGraph graph, EkTensor x, PetscInt p, EkTensor *out);
+/* x + parameter: one value a channel (C), or a whole field (1, C, X[, Y]). */
+PetscErrorCode EkBias(EkGraph graph, EkTensor x, const char *bias, EkTensor *out);
+/* GroupNorm over (C/groups, X, Y) of each sample, biased variance, eps 1e-5, then weight and bias a channel. */
+PetscErrorCode EkGroupNorm(EkGraph graph, EkTensor x, PetscInt groups, const char *weight, const char *bias, EkTensor *out);
+/* AFNO's mixing of Fourier coefficients (Guibas et al. 2022): rfft2 (ortho), two layers of block-diagonal complex products with GELU on real and imaginary
+   part between them, irfft2; the input is added. w (2, blocks, in, out), b (2, blocks, out). Rows and columns below `modes` are kept. */
+PetscErrorCode EkAfno(EkGraph graph, EkTensor x, PetscInt modes, const char *w1, const char *b1, const char *w2, const char *b2, EkTensor *out);
+/* y[o] = sum_j sum_i w[j,i,o] e[j,i] x_j[i]: nfields fields, one a frame; e = cos(t_j gamma_i), t_j equally spaced from 0 to 1, or 1 where gamma is NULL. */
+PetscErrorCode EkTimeAggregate(EkGraph graph, int nfields, const EkTensor fields[], const char *w, const char *gamma, EkTensor *out);
+/* Mean and standard deviation (unbiased, + 1e-6) of each of the C channels over the points of all nfields fields (C each): a field of 2C channels on one point,
+   means first. */
+PetscErrorCode EkMoments(EkGraph graph, int nfields, const EkTensor fields[], EkTensor *out);
+/* (x - mean)/deviation, or its inverse x deviation + mean; moments as EkMoments gives them, for x's C channels (or a divisor of them: they repeat). */
+PetscErrorCode EkStandardize(EkGraph graph, EkTensor x, EkTensor moments, PetscBool inverse, EkTensor *out);
+/* x scale + shift, one value a channel: fields of C channels on one point. */
+PetscErrorCode EkScaleShift(EkGraph graph, EkTensor x, EkTensor scale, EkTensor shift, EkTensor *out);
+/* Mean over the points of each channel: a field on one point. */
+PetscErrorCode EkMean(EkGraph graph, EkTensor x, EkTensor *out);
+
+/* ---- operators on blocked fields ---- */
+
+/* Planar fields, concatenated, into blocks; and back. */
+PetscErrorCode EkToBlocked(EkGraph graph, int nfields, const EkTensor fields[], EkTensor *out);
+PetscErrorCode EkToPlanar(EkGraph graph, EkTensor x, EkTensor *out);
+/* Convolution without bias, stride 1, zeros around so that the grid stays; weight (out, in, k[, k]), k odd. */
+PetscErrorCode EkConv(EkGraph graph, EkTensor x, const char *weight, EkTensor *out);
+/* Transposed convolution of kernel and stride 2: doubles every axis. weight (in, out, 2[, 2]), bias (out). */
+PetscErrorCode EkConvTranspose(EkGraph graph, EkTensor x, const char *weight, const char *bias, EkTensor *out);
+/* tanh(BatchNorm(x)): with gradients, statistics over batch and points of all ranks (EkGraphSetSum), and running_mean, running_var and num_batches_tracked of `module`
+   move on (momentum 0.1, unbiased variance); without, the running ones are used. Parameters MODULE.weight, MODULE.bias. eps 1e-5. */
+PetscErrorCode EkBatchNormTanh(EkGraph graph, EkTensor x, const char *module, EkTensor *out);
+/* Largest of 2 (x 2) neighbours. Even axes. */
+PetscErrorCode EkMaxPool(EkGraph graph, EkTensor x, EkTensor *out);
+/* Channels of a, then of b; whole blocks each. */
+PetscErrorCode EkConcatBlocked(EkGraph graph, EkTensor a, EkTensor b, EkTensor *out);
+
+/* ---- losses ---- */
+
 /* Adds loss_scale * sum_b mean_{c,x}((prediction - target)^2) to the graph's loss. */
 PetscErrorCode EkMseLoss(EkGraph graph, EkTensor prediction, EkTensor target);
+/* Adds loss_scale * sum_b (1/n) sum_c ||m (prediction - target)|| / (||m target|| + 1e-8), norms over the points of each channel and all nfields pairs (frames); n: channels
+   with a mask that is not all zero. mask: a field of C channels of zeros and ones (an input or constant), or EK_NONE. DPOT's loss. */
+PetscErrorCode EkRelativeLoss(EkGraph graph, int nfields, const EkTensor predictions[], const EkTensor targets[], EkTensor mask);

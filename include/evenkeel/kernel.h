@@ -8,7 +8,14 @@
 #define EK_LANES 8
 #define EK_ROUND_UP(n, unit) (((n) + (unit) - 1) / (unit) * (unit))
 
-/* BLAS threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise. Call once, in main. */
+/* Channels of a block: those of one vector register, which oneDNN's convolutions want. */
+#ifdef __AVX512F__
+#define EK_BLOCK 16
+#else
+#define EK_BLOCK 8
+#endif
+
+/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise. Call once, in main. */
 void EkThreadsSet(void);
 
 /* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of

@@ -47,10 +47,45 @@ PetscErrorCode EkGraphInput(EkGraph g, PetscInt channels, EkGrid grid, PetscBool
   PetscFunctionReturn(0);
 }
 
+PetscErrorCode EkGraphConstant(EkGraph g, PetscInt channels, EkGrid grid, const float *values, EkTensor *out)
+{
+  const size_t   n = (size_t)channels * grid.stride;
+  EkTensorState *s;
+
+  PetscFunctionBegin;
+  PetscCall(EkGraphInput(g, channels, grid, PETSC_FALSE, out));
+  s = &g->tensor[*out];
+  PetscCall(PetscMalloc1(n, &s->constant));
+  PetscCall(PetscArraycpy(s->constant, values, n));
+  s->bound = s->constant;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSetSum(EkGraph g, EkSumFunction sum, void *context)
+{
+  PetscFunctionBegin;
+  g->sum         = sum;
+  g->sum_context = context;
+  PetscFunctionReturn(0);
+}
+
+void EkGraphSum(EkGraph g, int n, double *values)
+{
+  if (g->sum && !g->failed) g->failed = g->sum(g->sum_context, n, values);
+}
+
+PetscBool EkGraphIsCoupled(EkGraph g)
+{
+  for (int i = 0; g->gradients && i < g->nnodes; i++) {
+    if (g->node[i]->op->coupled) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
 PetscErrorCode EkGraphBind(EkGraph g, EkTensor input, const float *value, size_t step)
 {
   PetscFunctionBegin;
-  PetscCheck(g->tensor[input].kind == EK_TENSOR_INPUT, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "only an input can be bound");
+  PetscCheck(g->tensor[input].kind == EK_TENSOR_INPUT && !g->tensor[input].constant, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "only an input can be bound");
   g->tensor[input].bound      = value;
   g->tensor[input].bound_step = step;
   PetscFunctionReturn(0);
@@ -102,8 +137,23 @@ PetscErrorCode EkGraphKeep(EkGraph g, EkTensor field)
 PetscErrorCode EkGraphCheckField(EkGraph g, EkTensor t, const char *op)
 {
   PetscFunctionBegin;
-  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a field of this graph", op);
+  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_PLANAR, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a planar field of this graph", op);
   PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphCheckBlocked(EkGraph g, EkTensor t, const char *op)
+{
+  PetscFunctionBegin;
+  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_BLOCKED, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a blocked field of this graph", op);
+  PetscFunctionReturn(0);
+}
+
+void EkGraphMakeBlocked(EkGraph g, EkTensor t) { g->tensor[t].layout = EK_BLOCKED; }
+
+size_t EkSampleFloats(const EkTensorState *t)
+{
+  if (t->layout == EK_BLOCKED) return EK_ROUND_UP((size_t)t->channels, EK_BLOCK) * t->grid.points;
+  return (size_t)t->channels * t->grid.stride;
 }
 
 PetscErrorCode EkGraphCheckShape(EkGraph g, EkTensor param, int rank, const PetscInt shape[], const char *op)
@@ -165,7 +215,7 @@ static float *Place(EkGraph g, int buffer) { return buffer == EK_NO_BUFFER ? NUL
 EkField EkGraphField(EkGraph g, EkTensor t)
 {
   const EkTensorState *s = &g->tensor[t], *root = &g->tensor[s->root];
-  const size_t         stride = s->grid.stride, full = (size_t)root->channels * stride, shift = (size_t)s->first * stride;
+  const size_t         stride = s->layout == EK_BLOCKED ? s->grid.points : s->grid.stride, full = EkSampleFloats(root), shift = (size_t)s->first * stride;
   EkField              f = {.step = full, .gradient_step = full, .channels = s->channels, .points = s->grid.points, .stride = stride};
 
   if (root->kind == EK_TENSOR_INPUT) {
@@ -199,15 +249,16 @@ PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
   PetscCheck(g->planned && batch >= 0 && batch <= g->capacity, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "batch %d, the graph is planned for %d", batch, g->planned ? g->capacity : 0);
   g->batch      = batch;
   g->loss_scale = loss_scale;
+  g->runs++;
   for (int i = 0; i < g->nnodes; i++) {
     const double start = EkTime();
 
     g->node[i]->loss = 0;
-    if (batch) g->node[i]->op->forward(g, g->node[i]);
+    if (batch || g->node[i]->op->coupled) g->node[i]->op->forward(g, g->node[i]);
     g->node[i]->seconds[0] += EkTime() - start;
     g->node[i]->calls[0] += batch;
   }
-  PetscFunctionReturn(0);
+  PetscFunctionReturn(g->failed);
 }
 
 /* Gradients that several slices write are added up from zero. */
@@ -223,17 +274,16 @@ PetscErrorCode EkGraphBackward(EkGraph g)
 {
   PetscFunctionBegin;
   PetscCheck(g->gradients, PETSC_COMM_SELF, PETSC_ERR_ORDER, "the graph was made without gradients");
-  if (!g->batch) PetscFunctionReturn(0);
   for (int i = 0; i < g->nnodes; i++) ClearSliced(g, i);
   for (int i = g->nnodes - 1; i >= 0; i--) {
     const double start = EkTime();
 
-    if (!g->node[i]->active) continue;
+    if (!g->node[i]->active || !(g->batch || g->node[i]->op->coupled)) continue;
     g->node[i]->op->backward(g, g->node[i]);
     g->node[i]->seconds[1] += EkTime() - start;
     g->node[i]->calls[1] += g->batch;
   }
-  PetscFunctionReturn(0);
+  PetscFunctionReturn(g->failed);
 }
 
 double EkGraphLoss(EkGraph g)
@@ -280,9 +330,11 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
   if (!g) PetscFunctionReturn(0);
   for (int i = 0; i < g->nnodes; i++) {
     PetscCall(EkTransformDestroy(&g->node[i]->transform));
+    if (g->node[i]->op->destroy) g->node[i]->op->destroy(g->node[i]);
     PetscCall(PetscFree3(g->node[i]->input, g->node[i]->kept, g->node[i]->accumulate));
     PetscCall(PetscFree(g->node[i]));
   }
+  for (EkTensor t = 0; t < g->ntensors; t++) PetscCall(PetscFree(g->tensor[t].constant));
   PetscCall(PetscFree(g->node));
   PetscCall(PetscFree(g->tensor));
   PetscCall(PetscFree(g->buffer));

@@ -7,6 +7,7 @@ typedef enum { EK_TENSOR_INPUT, EK_TENSOR_PARAM, EK_TENSOR_FIELD, EK_TENSOR_SLIC
 #define EK_NO_BUFFER (-1)
 typedef struct {
   EkTensorKind kind;
+  EkLayout     layout;
   EkGrid       grid;
   PetscInt     channels;
   EkTensor     root;         /* of a slice; itself otherwise */
@@ -18,6 +19,7 @@ typedef struct {
   int          value, gradient;              /* buffers */
   const float *bound;
   size_t       bound_step;
+  float       *constant;     /* owned: what `bound` points to */
 } EkTensorState;
 
 typedef struct EkNode_ EkNode;
@@ -26,6 +28,8 @@ typedef struct EkOperator_ {
   void   (*forward)(EkGraph graph, EkNode *node);
   void   (*backward)(EkGraph graph, EkNode *node);
   double (*flops)(EkGraph graph, EkNode *node, PetscBool backward); /* of one sample */
+  void   (*destroy)(EkNode *node); /* frees node->plan; may be NULL */
+  PetscBool coupled; /* samples meet (EkGraphSetSum): it runs with an empty batch too, for the other ranks' sake */
 } EkOperator;
 
 struct EkNode_ {
@@ -43,6 +47,9 @@ struct EkNode_ {
   PetscBool         has_addend, gelu;
   PetscInt          margin[3];  /* pad, crop */
   EkTransform       transform;
+  PetscInt          group;      /* groupnorm: groups; patch: size; afno: modes */
+  PetscBool         inverse;    /* standardize */
+  void             *plan;       /* the operator's own, see destroy */
   double            loss, seconds[2];
   PetscInt          calls[2];
 };
@@ -59,6 +66,10 @@ struct EkGraph_ {
   int            capacity, batch;
   PetscBool      gradients, planned;
   double         loss_scale;
+  EkSumFunction  sum;
+  void          *sum_context;
+  PetscErrorCode failed; /* of a sum: told when the run ends */
+  PetscInt64     runs;   /* forward runs so far: packed copies of weights are made anew in each */
   int            ntensors, tensor_capacity;
   EkTensorState *tensor;
   int            nnodes, node_capacity;
@@ -69,7 +80,7 @@ struct EkGraph_ {
   size_t         arena_floats, unshared_floats;
 };
 
-/* A field as an operator works on it. value and gradient point at sample 0. */
+/* A field as an operator works on it. value and gradient point at sample 0. Of a blocked field, stride is points, a block's planes being EK_BLOCK times that. */
 typedef struct {
   float   *value, *gradient;
   size_t   step, gradient_step; /* floats between samples */
@@ -78,6 +89,10 @@ typedef struct {
 } EkField;
 
 EkField EkGraphField(EkGraph graph, EkTensor t);
+/* Floats of one sample's value. */
+size_t EkSampleFloats(const EkTensorState *tensor);
+/* Adds values up over the global batch; a failure shows when the run ends. */
+void    EkGraphSum(EkGraph graph, int n, double *values);
 float  *EkGraphWeight(EkGraph graph, const EkNode *node, int input);
 float  *EkGraphWeightGradient(EkGraph graph, const EkNode *node, int input); /* NULL where none is wanted */
 float  *EkGraphSaved(EkGraph graph, const EkNode *node);
@@ -86,7 +101,11 @@ float  *EkGraphScratch(EkGraph graph, const EkNode *node);
 /* Building: a node with room for its inputs; the output field. */
 PetscErrorCode EkGraphAddNode(EkGraph graph, const EkOperator *op, int ninputs, const EkTensor inputs[], EkNode **node);
 PetscErrorCode EkGraphAddField(EkGraph graph, EkNode *node, PetscInt channels, EkGrid grid, EkTensor *out);
+/* A planar field, or a blocked one. */
 PetscErrorCode EkGraphCheckField(EkGraph graph, EkTensor t, const char *op);
+PetscErrorCode EkGraphCheckBlocked(EkGraph graph, EkTensor t, const char *op);
+/* Before anything looks at it: the output is blocked. */
+void EkGraphMakeBlocked(EkGraph graph, EkTensor t);
 PetscErrorCode EkGraphCheckShape(EkGraph graph, EkTensor param, int rank, const PetscInt shape[], const char *op);
 
 /* Row pointers of a sample's planes from column `at` on. */

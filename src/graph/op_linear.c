@@ -137,7 +137,7 @@ static double LinearFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 2.0 * (double)out->channels * (double)out->grid.points * (backward ? in + with_gradient : in);
 }
 
-const EkOperator EkOpLinear = {{"linear", "W concat(fields) + bias (+ addend), optionally through GELU"}, LinearForward, LinearBackward, LinearFlops};
+const EkOperator EkOpLinear = {{"linear", "W concat(fields) + bias (+ addend), optionally through GELU"}, LinearForward, LinearBackward, LinearFlops, NULL, PETSC_FALSE};
 
 static PetscErrorCode CheckFields(EkGraph g, int n, const EkTensor field[], PetscInt *channels)
 {

@@ -35,7 +35,7 @@ static double PerValue(EkGraph g, EkNode *node, PetscBool backward)
   return (double)x->channels * (double)x->grid.points;
 }
 
-const EkOperator EkOpGelu = {{"gelu", "x Phi(x), erf form"}, GeluForward, GeluBackward, PerValue};
+const EkOperator EkOpGelu = {{"gelu", "x Phi(x), erf form"}, GeluForward, GeluBackward, PerValue, NULL, PETSC_FALSE};
 
 PetscErrorCode EkGeluField(EkGraph g, EkTensor x, EkTensor *out)
 {
@@ -77,7 +77,7 @@ static void AddBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpAdd = {{"add", "sum of two fields"}, AddForward, AddBackward, PerValue};
+const EkOperator EkOpAdd = {{"add", "sum of two fields"}, AddForward, AddBackward, PerValue, NULL, PETSC_FALSE};
 
 PetscErrorCode EkAdd(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
 {
@@ -124,7 +124,7 @@ static void MseBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpMse = {{"mse", "mean squared error against a target, added to the loss"}, MseForward, MseBackward, PerValue};
+const EkOperator EkOpMse = {{"mse", "mean squared error against a target, added to the loss"}, MseForward, MseBackward, PerValue, NULL, PETSC_FALSE};
 
 PetscErrorCode EkMseLoss(EkGraph g, EkTensor prediction, EkTensor target)
 {

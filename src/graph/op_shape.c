@@ -76,8 +76,8 @@ static double NoFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 0;
 }
 
-const EkOperator EkOpPad = {{"pad", "zeros appended at the end of every axis"}, PadForward, PadBackward, NoFlops};
-const EkOperator EkOpCrop = {{"crop", "the end of every axis cut off"}, CropForward, CropBackward, NoFlops};
+const EkOperator EkOpPad = {{"pad", "zeros appended at the end of every axis"}, PadForward, PadBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpCrop = {{"crop", "the end of every axis cut off"}, CropForward, CropBackward, NoFlops, NULL, PETSC_FALSE};
 
 static PetscErrorCode Resize(EkGraph g, const EkOperator *op, EkTensor x, const PetscInt by[], int sign, EkTensor *out)
 {
@@ -144,7 +144,7 @@ static void ConcatBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpConcat = {{"concat", "channels of several fields one after the other"}, ConcatForward, ConcatBackward, NoFlops};
+const EkOperator EkOpConcat = {{"concat", "channels of several fields one after the other"}, ConcatForward, ConcatBackward, NoFlops, NULL, PETSC_FALSE};
 
 PetscErrorCode EkConcat(EkGraph g, int n, const EkTensor field[], EkTensor *out)
 {

@@ -47,7 +47,7 @@ static double SpectralFlops(EkGraph g, EkNode *node, PetscBool backward)
   return g->tensor[node->input[0]].has_gradient ? one * (in + out) + 2 * modes : one * out + modes;
 }
 
-const EkOperator EkOpSpectralConv = {{"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"}, SpectralForward, SpectralBackward, SpectralFlops};
+const EkOperator EkOpSpectralConv = {{"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"}, SpectralForward, SpectralBackward, SpectralFlops, NULL, PETSC_FALSE};
 
 PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[], const PetscInt modes[], EkTransformMethod method, EkTensor *out)
 {

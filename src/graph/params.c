@@ -1,4 +1,5 @@
 #include "evenkeel/graph.h"
+#include <math.h>
 #include <string.h>
 
 PetscErrorCode EkParamsCreate(EkParams *params)
@@ -34,7 +35,26 @@ PetscErrorCode EkParamsAdd(EkParams p, const char *name, EkModuleKind kind, Pets
   if (is_complex) p->total = EK_ROUND_UP(p->total, 2);
   t->offset = p->total;
   p->total += t->count;
-  p->info[p->n++] = (EkParamInfo){kind, lo, hi, PETSC_FALSE};
+  p->info[p->n++] = (EkParamInfo){kind, EK_DRAW_UNIFORM, lo, hi, PETSC_FALSE};
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkParamsSetDraw(EkParams p, EkDraw draw, double a, double b)
+{
+  EkParamInfo *info = &p->info[p->n - 1];
+
+  PetscFunctionBegin;
+  info->draw = draw;
+  info->a    = a;
+  info->b    = b;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkParamsAddBuffer(EkParams p, const char *name, PetscBool counter, int rank, const PetscInt shape[], double value)
+{
+  PetscFunctionBegin;
+  PetscCall(EkParamsAdd(p, name, EK_MODULE_BUFFER, PETSC_FALSE, rank, shape, value, value));
+  p->table[p->n - 1].is_counter = counter;
   PetscFunctionReturn(0);
 }
 
@@ -47,6 +67,21 @@ PetscErrorCode EkParamsAllocate(EkParams p)
   PetscFunctionReturn(0);
 }
 
+/* Box-Muller; one of the pair is enough here. */
+static double Normal(EkRandom *stream)
+{
+  const double u = 1 - EkUniform(stream), v = EkUniform(stream);
+
+  return sqrt(-2 * log(u)) * cos(2 * M_PI * v);
+}
+
+static double DrawOne(const EkParamInfo *info, EkRandom *stream, size_t j, size_t count)
+{
+  if (info->draw == EK_DRAW_NORMAL) return info->a + info->b * Normal(stream);
+  if (info->draw == EK_DRAW_POWERS) return exp2(info->a + (info->b - info->a) * (count > 1 ? (double)j / (double)(count - 1) : 0));
+  return EkUniformIn(stream, info->a, info->b);
+}
+
 PetscErrorCode EkParamsInitialise(EkParams p, uint64_t seed)
 {
   PetscFunctionBegin;
@@ -54,7 +89,7 @@ PetscErrorCode EkParamsInitialise(EkParams p, uint64_t seed)
     const EkTensorInfo *t      = &p->table[i];
     EkRandom            stream = EkRandomStream(seed, EK_RANDOM_INIT, (uint64_t)i);
 
-    for (size_t j = 0; j < t->count; j++) p->weights[t->offset + j] = (float)EkUniformIn(&stream, p->info[i].lo, p->info[i].hi);
+    for (size_t j = 0; j < t->count; j++) p->weights[t->offset + j] = (float)DrawOne(&p->info[i], &stream, j, t->count);
   }
   PetscFunctionReturn(0);
 }
@@ -71,7 +106,9 @@ PetscInt64 EkParamsCount(EkParams p, PetscBool as_reals)
 {
   PetscInt64 count = 0;
 
-  for (int i = 0; i < p->n; i++) count += (PetscInt64)p->table[i].count / (p->table[i].is_complex && !as_reals ? 2 : 1);
+  for (int i = 0; i < p->n; i++) {
+    if (p->info[i].kind != EK_MODULE_BUFFER) count += (PetscInt64)p->table[i].count / (p->table[i].is_complex && !as_reals ? 2 : 1);
+  }
   return count;
 }
 

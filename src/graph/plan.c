@@ -78,7 +78,7 @@ static PetscErrorCode FieldBuffers(EkGraph g)
   PetscFunctionBegin;
   for (EkTensor t = 0; t < g->ntensors; t++) {
     EkTensorState *s      = &g->tensor[t];
-    const size_t   floats = (size_t)s->channels * s->grid.stride;
+    const size_t   floats = EkSampleFloats(s);
 
     if (s->kind == EK_TENSOR_FIELD) PetscCall(NewBuffer(g, floats, 0, ForwardStep(s->producer), ValueDeath(g, t), &s->value));
     if ((s->kind == EK_TENSOR_FIELD || s->kind == EK_TENSOR_INPUT) && s->has_gradient) {

@@ -154,8 +154,8 @@ static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, double *lo
   PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
   PetscCall(EkMeshSumDouble(t->session->mesh, 3, both));
   PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
-  if (both[2] > 0) t->run->failure_agreed = PETSC_TRUE;
-  if (both[2] > 0) PetscFunctionReturn(failed ? failed : PETSC_ERR_FILE_READ);
+  if (both[2] > 0) PetscFunctionReturn(EkAgree(t->run, t->run->comm, failed));
+  EkHoldLines(t->run, PETSC_FALSE);
   *loss = both[0];
   *stop = (PetscBool)(both[1] > 0);
   PetscFunctionReturn(0);
@@ -215,6 +215,7 @@ static PetscErrorCode Step(EkTrainer t, PetscBool *stop)
   PetscErrorCode failed;
 
   PetscFunctionBegin;
+  EkHoldLines(t->run, PETSC_TRUE);
   failed = LocalPart(t, &loss);
   PetscCall(AgreeOnStep(t, failed, &loss, stop));
   PetscCheck(isfinite(loss), t->run->comm, PETSC_ERR_FP, "the loss is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last checkpoint is kept",
@@ -312,7 +313,7 @@ static PetscErrorCode Finish(EkTrainer t)
 
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/final.safetensors", t->session->deck.out.dir));
-  PetscCall(EkWeightsWrite(t->run, path, t->session->params->n, t->session->params->table, t->session->params->weights));
+  PetscCall(EkSessionWriteWeights(t->session, path));
   if (!t->evaluated) { /* continued from a finished run */
     PetscCall(EkEvaluate(t->evaluator, NULL, &t->predicted, &t->published));
     t->evaluated = PETSC_TRUE;
@@ -350,6 +351,8 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   PetscCall(EkRestartFind(run, deck, &checkpoint, &transform));
   resumed = (PetscBool)(checkpoint != NULL);
   PetscCall(EkSessionCreate(run, deck, transform, &session));
+  if (resumed) PetscCall(EkRestartNorm(session, checkpoint));
+  else PetscCall(EkSessionMeasureNorm(session));
   PetscCall(TrainerCreate(run, session, &t));
   PetscCall(Begin(t, &checkpoint));
   if (resumed) PetscCall(SpreadRatios(t));
