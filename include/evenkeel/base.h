@@ -102,6 +102,8 @@ const EkMember *EkFamilyMember(const EkFamily *family, int i);
 int EkFamilyFind(const EkFamily *family, const char *name);
 /* "a b c" for messages. */
 PetscErrorCode EkFamilyNames(const EkFamily *family, char *text, size_t length);
+/* Is it one of the words? Spaces between. */
+PetscBool EkWordIn(const char *word, const char *words);
 
 /* ---- counter-based random numbers (Philox4x32-10, Salmon et al., SC11) ---------------------------------- */
 

@@ -10,9 +10,24 @@ typedef struct {
   EkInts   modes;            /* kept Fourier modes along x, y; one value serves all axes */
   char     weights[EK_PATH]; /* start from this file, "" to draw */
   int      transform;        /* row of EkTransformFamily: auto, fft, gemm */
+  PetscInt features;         /* UNet: channels of the first level */
+  /* DPOT; what is 0 takes the preset's value */
+  int       preset;          /* row of EkPresetFamily */
+  PetscInt  embed_dim, depth, n_blocks, patch_size, out_layer_dim;
+  PetscReal mlp_ratio;       /* hidden channels of the blocks' MLP over embed_dim */
+  int       time_agg;        /* row of EkTimeAggFamily */
+  PetscBool normalize;
+  PetscInt  n_cls;           /* classes of the head that tells data sets apart */
 } EkModelOptions;
 extern const EkKeyTable EkModelKeys;
-extern const EkFamily   EkModelFamily, EkTransformFamily;
+extern const EkFamily   EkModelFamily, EkTransformFamily, EkPresetFamily, EkTimeAggFamily;
+typedef enum { EK_TIME_EXP_MLP, EK_TIME_MLP } EkTimeAgg;
+
+/* Defaults that differ between models and presets: keys the deck does not give (0, or no modes) take the row's. */
+PetscErrorCode EkModelSettle(EkModelOptions *options);
+PetscBool      EkModelUses(const EkModelOptions *options, const EkKey *key);
+/* A problem for every key given that the model has no use for. */
+PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProblems problems);
 typedef enum { EK_CHOOSE_AUTO, EK_CHOOSE_FFT, EK_CHOOSE_GEMM } EkTransformChoice;
 
 /* What the data decide. */
@@ -24,6 +39,8 @@ typedef struct {
 typedef struct {
   EkMember       member;
   int            dim;
+  const char    *uses; /* its keys besides type and weights: words without the block, spaces between */
+  PetscErrorCode (*settle)(EkModelOptions *options); /* may be NULL */
   PetscErrorCode (*declare)(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
   /* window: fields whose channels are the given frames, t slow, field fast; coordinates: dim channels. */
   PetscErrorCode (*apply)(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates,

@@ -55,9 +55,9 @@ typedef struct {
   const EkPdeMethods *methods;
 } EkPde;
 PetscBool                 EkGenerateUses(const EkPde *pde, const EkKey *key);
-PetscBool                 EkWordIn(const char *word, const char *words); /* is it one of them? spaces between */
 extern const EkFamily     EkPdeFamily; /* cfd1d cfd2d darcy2d burgers1d advection1d */
-extern const EkPdeMethods EkCfd2dMethods;
+extern const EkPdeMethods EkAdvection1dMethods, EkBurgers1dMethods, EkDarcy2dMethods;
+extern const EkPdeMethods EkCfd1dMethods, EkCfd2dMethods;
 
 typedef struct {
   EkMember    member;

@@ -24,3 +24,13 @@ PetscErrorCode EkFamilyNames(const EkFamily *family, char *text, size_t length)
   }
   PetscFunctionReturn(0);
 }
+
+PetscBool EkWordIn(const char *word, const char *words)
+{
+  const size_t n = strlen(word);
+
+  for (const char *at = words; (at = strstr(at, word)); at += n) {
+    if ((at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}

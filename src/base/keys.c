@@ -327,13 +327,15 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
   }
 }
 
-/* Unset strings, lists and durations are left out, so that loading the file leaves them unset too. */
+/* Unset strings, lists, durations and numbers are left out, so that loading the file leaves them unset too. */
 static PetscBool IsUnset(const EkKey *key, const void *field)
 {
   if (key->type == EK_KEY_STRING) return (PetscBool)!*(const char *)field;
   if (key->type == EK_KEY_INTS) return (PetscBool)!((const EkInts *)field)->n;
   if (key->type == EK_KEY_REALS) return (PetscBool)!((const EkReals *)field)->n;
-  return (PetscBool)(key->type == EK_KEY_WALL && *(const double *)field == 0);
+  if (!key->value || *key->value) return PETSC_FALSE;
+  if (key->type == EK_KEY_INT) return (PetscBool)!*(const PetscInt *)field;
+  return (PetscBool)((key->type == EK_KEY_WALL || key->type == EK_KEY_REAL) && *(const double *)field == 0);
 }
 
 PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, PetscBool continued)

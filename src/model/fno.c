@@ -7,6 +7,13 @@
 #define PADDING 2
 #define HIDDEN  128
 
+PetscErrorCode EkFnoSettle(EkModelOptions *options)
+{
+  PetscFunctionBegin;
+  if (!options->modes.n) options->modes = (EkInts){1, {12}};
+  PetscFunctionReturn(0);
+}
+
 /* The last value given serves the axes that are left. */
 static PetscInt Modes(const EkModelOptions *options, int axis)
 {

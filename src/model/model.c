@@ -1,10 +1,11 @@
 #include "evenkeel/model.h"
 #include "fno.h"
 #include <stddef.h>
+#include <string.h>
 
 static const EkModelRow model_row[] = {
-    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, EkFnoDeclare, EkFnoApply},
-    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, EkFnoDeclare, EkFnoApply},
+    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
+    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
 };
 const EkFamily EkModelFamily = EK_FAMILY("model_type", model_row);
 
@@ -15,16 +16,71 @@ static const EkMember transform_row[] = {
 };
 const EkFamily EkTransformFamily = EK_FAMILY("model_transform", transform_row);
 
+/* Row 0 serves where no preset is meant. Sizes: models-and-data 5.3. */
+static const EkMember preset_row[] = {
+    {"tiny", "7.5 M parameters"}, {"small", "31 M parameters"}, {"medium", "122 M parameters"}, {"large", "509 M parameters"}, {"huge", "1.03 G parameters"},
+};
+const EkFamily EkPresetFamily = EK_FAMILY("model_preset", preset_row);
+
+static const EkMember time_agg_row[] = {
+    [EK_TIME_EXP_MLP] = {"exp_mlp", "a matrix a frame, its inputs times cos(t gamma)"},
+    [EK_TIME_MLP]     = {"mlp", "a matrix a frame"},
+};
+const EkFamily EkTimeAggFamily = EK_FAMILY("model_time_agg", time_agg_row);
+
 #define FIELD(name) offsetof(EkModelOptions, name)
 static const EkKey model_key[] = {
     {"model_type", EK_KEY_CHOICE, FIELD(type), NULL, 0, 0, &EkModelFamily, NULL, "the network"},
     {"model_width", EK_KEY_INT, FIELD(width), "20", 1, 512, NULL, "channels", "hidden channels"},
-    {"model_modes", EK_KEY_INTS, FIELD(modes), "12", 1, 4096, NULL, NULL, "kept Fourier modes along each axis"},
+    {"model_modes", EK_KEY_INTS, FIELD(modes), "", 1, 4096, NULL, NULL, "kept Fourier modes along each axis; FNO: 12, DPOT: 32"},
     {"model_weights", EK_KEY_STRING, FIELD(weights), "", 0, 0, NULL, NULL, "start from these weights (.safetensors or a checkpoint)"},
     {"model_transform", EK_KEY_CHOICE, FIELD(transform), "auto", 0, 0, &EkTransformFamily, NULL, "form of the truncated Fourier transform"},
+    {"model_features", EK_KEY_INT, FIELD(features), "32", 1, 1024, NULL, "channels", "UNet: of the first level"},
+    {"model_preset", EK_KEY_CHOICE, FIELD(preset), "tiny", 0, 0, &EkPresetFamily, NULL, "DPOT: what the keys below are when they are not given"},
+    {"model_embed_dim", EK_KEY_INT, FIELD(embed_dim), "", 1, 65536, NULL, "channels", "DPOT: embedding"},
+    {"model_depth", EK_KEY_INT, FIELD(depth), "", 1, 1024, NULL, "blocks", "DPOT: AFNO blocks one after the other"},
+    {"model_n_blocks", EK_KEY_INT, FIELD(n_blocks), "", 1, 65536, NULL, NULL, "DPOT: diagonal blocks of the mixing in Fourier space"},
+    {"model_patch_size", EK_KEY_INT, FIELD(patch_size), "", 1, 1024, NULL, "points", "DPOT: edge of a patch"},
+    {"model_out_layer_dim", EK_KEY_INT, FIELD(out_layer_dim), "", 1, 65536, NULL, "channels", "DPOT: of the last layers"},
+    {"model_mlp_ratio", EK_KEY_REAL, FIELD(mlp_ratio), "", EK_POSITIVE, 64, NULL, NULL, "DPOT: hidden over embedding channels"},
+    {"model_time_agg", EK_KEY_CHOICE, FIELD(time_agg), "exp_mlp", 0, 0, &EkTimeAggFamily, NULL, "DPOT: how given frames become one"},
+    {"model_normalize", EK_KEY_BOOL, FIELD(normalize), "no", 0, 0, NULL, NULL, "DPOT: each sample's channels by their own mean and deviation"},
+    {"model_n_cls", EK_KEY_INT, FIELD(n_cls), "12", 1, 65536, NULL, "classes", "DPOT: of the head that tells data sets apart"},
 };
 #undef FIELD
 const EkKeyTable EkModelKeys = EK_KEYS("model", model_key);
+
+PetscErrorCode EkModelSettle(EkModelOptions *options)
+{
+  PetscFunctionBegin;
+  if (model_row[options->type].settle) PetscCall(model_row[options->type].settle(options));
+  PetscFunctionReturn(0);
+}
+
+PetscBool EkModelUses(const EkModelOptions *options, const EkKey *key)
+{
+  const char *word = key->name + strlen(EkModelKeys.block) + 1;
+
+  return (PetscBool)(EkWordIn(word, "type weights") || EkWordIn(word, model_row[options->type].uses));
+}
+
+PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProblems problems)
+{
+  const EkModelRow *row = &model_row[options->type];
+
+  PetscFunctionBegin;
+  for (int i = 0; i < EkModelKeys.count; i++) {
+    const char *key = EkModelKeys.keys[i].name;
+    char        name[EK_NAME + 1];
+    PetscBool   given;
+
+    PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key));
+    PetscCall(PetscOptionsHasName(run->options, NULL, name, &given));
+    if (!given || EkModelUses(options, &EkModelKeys.keys[i])) continue;
+    PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key, row->member.name, row->uses));
+  }
+  PetscFunctionReturn(0);
+}
 
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params)
 {

@@ -21,6 +21,22 @@ static const EkPde pdes[] = {
       .zeta = 0.01,
       .M = 0.1},
      &EkCfd2dMethods},
+    {{"cfd1d", "compressible Navier-Stokes on the interval [-1, 1]: density, pressure, Vx"},
+     "frames dt_save initial boundary eta zeta",
+     {.samples = 10000, .nx = 1024, .frames = 101, .dt_save = 0.01, .initial = 1, .boundary = 0, .eta = 0.01, .zeta = 0.01},
+     &EkCfd1dMethods},
+    {{"darcy2d", "flow through a medium of two permeabilities in the unit square, driven by a uniform source"},
+     "beta solve",
+     {.samples = 10000, .nx = 128, .beta = {1, {1}}, .solve = EK_SOLVE_TRANSIENT},
+     &EkDarcy2dMethods},
+    {{"burgers1d", "viscous Burgers equation on the periodic interval [0, 1]"},
+     "frames dt_save initial nu",
+     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = 3, .nu = 0.001},
+     &EkBurgers1dMethods},
+    {{"advection1d", "advection at a constant speed on the periodic interval [0, 1]"},
+     "frames dt_save initial beta",
+     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = 3, .beta = {1, {0.1}}},
+     &EkAdvection1dMethods},
 };
 const EkFamily EkPdeFamily = EK_FAMILY("generate_type", pdes);
 
@@ -36,7 +52,7 @@ static const EkKey keys[] = {
     {"generate_boundary", EK_KEY_CHOICE, OPTION(set.boundary), "periodic", 0, 0, &EkBoundaryFamily, "", "edges of the box"},
     {"generate_eta", EK_KEY_REAL, OPTION(set.eta), "0.01", 0, EK_ANY, NULL, "length^2/time", "shear viscosity"},
     {"generate_zeta", EK_KEY_REAL, OPTION(set.zeta), "0.01", 0, EK_ANY, NULL, "length^2/time", "bulk viscosity"},
-    {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "", "mean speed over sound speed at the start"},
+    {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "", "mean speed at the start over sound speed of the undisturbed gas"},
     {"generate_beta", EK_KEY_REALS, OPTION(set.beta), "1", EK_POSITIVE, EK_ANY, NULL, "",
      "Darcy: source; advection: speed; of several each has its file"},
     {"generate_nu", EK_KEY_REAL, OPTION(set.nu), "0.001", EK_POSITIVE, EK_ANY, NULL, "length^2/time",
@@ -78,16 +94,6 @@ PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
   }
   PetscCall(EkProblemsRaise(run, &problems));
   PetscFunctionReturn(0);
-}
-
-PetscBool EkWordIn(const char *word, const char *words)
-{
-  const size_t n = strlen(word);
-
-  for (const char *at = words; (at = strstr(at, word)); at += n) {
-    if ((at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return PETSC_TRUE;
-  }
-  return PETSC_FALSE;
 }
 
 PetscBool EkGenerateUses(const EkPde *pde, const EkKey *key)

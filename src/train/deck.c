@@ -42,6 +42,7 @@ static const Block block[] = {
     {&EkDataKeys, offsetof(EkDeck, data)},   {&EkModelKeys, offsetof(EkDeck, model)},     {&EkTrainKeys, offsetof(EkDeck, train)}, {&EkOptimKeys, offsetof(EkDeck, optim)},
     {&EkBalanceKeys, offsetof(EkDeck, balance)}, {&EkMeshKeys, offsetof(EkDeck, mesh)}, {&EkOutKeys, offsetof(EkDeck, out)},
 };
+#define MAX_KEYS 64
 #define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
 
 PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
@@ -62,12 +63,26 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   }
   known = EkAllKeyTables(&nknown);
   PetscCall(EkKeysCheckAll(run, BLOCKS, used, nknown, known, problems));
+  PetscCall(EkModelCheckKeys(run, &deck->model, problems));
   PetscCall(EkProblemsRaise(run, &problems));
+  PetscCall(EkModelSettle(&deck->model));
   PetscFunctionReturn(0);
+}
+
+/* The keys that mean something in this deck: a model has no use for another one's. */
+static EkKeyTable UsedKeys(const EkDeck *deck, const EkKeyTable *table, EkKey key[])
+{
+  EkKeyTable used = {table->block, key, 0};
+
+  for (int i = 0; i < table->count && i < MAX_KEYS; i++) {
+    if (table != &EkModelKeys || EkModelUses(&deck->model, &table->keys[i])) key[used.count++] = table->keys[i];
+  }
+  return used;
 }
 
 static PetscErrorCode WriteBlocks(const EkDeck *deck)
 {
+  EkKey key[MAX_KEYS];
   char  path[2 * EK_PATH];
   FILE *file;
   int   failed;
@@ -78,8 +93,9 @@ static PetscErrorCode WriteBlocks(const EkDeck *deck)
   PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
   for (int b = 0; b < BLOCKS; b++) {
     const PetscBool continued = (PetscBool)(b > 0 && !strcmp(block[b].table->block, block[b - 1].table->block));
+    const EkKeyTable used = UsedKeys(deck, block[b].table, key);
 
-    PetscCall(EkKeysWriteYaml(file, block[b].table, (const char *)deck + block[b].offset, continued));
+    PetscCall(EkKeysWriteYaml(file, &used, (const char *)deck + block[b].offset, continued));
   }
   failed = ferror(file);
   failed |= fclose(file);
