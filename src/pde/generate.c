@@ -90,9 +90,9 @@ static PetscErrorCode WriteIdentity(const EkPde *pde, const EkGenerateOptions *o
 }
 
 /* options->file with "{beta}" replaced */
-static PetscErrorCode NameFile(const EkGenerateOptions *options, int f, char path[EK_PATH])
+static PetscErrorCode NameFile(const EkPde *pde, const EkGenerateOptions *options, int f, char path[EK_PATH])
 {
-  const char *hole = strstr(options->file, BETA);
+  const char *hole = EkWordIn("beta", pde->uses) ? strstr(options->file, BETA) : NULL;
   char        text[EK_PATH], number[32];
 
   PetscFunctionBegin;
@@ -115,7 +115,7 @@ static PetscErrorCode DescribeFiles(Worker *worker)
   for (int f = 0; f < worker->nfiles; f++) {
     EkFileSpec *spec = &worker->spec[f];
 
-    PetscCall(NameFile(options, f, spec->path));
+    PetscCall(NameFile(worker->pde, options, f, spec->path));
     spec->samples = options->set.samples;
     PetscCall(worker->methods->describe(&options->set, f, spec));
     PetscCall(WriteIdentity(worker->pde, options, spec->identity, sizeof(spec->identity)));
