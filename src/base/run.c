@@ -52,8 +52,8 @@ static PetscBool IsKey(const char *word)
 }
 
 /* The command line's keys into the options; the other words into `words` (argc + 1 places, NULL at the end) unless it is NULL. */
-/* Prefixes of the options that are PETSc's system layer's, not a deck's. */
-static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_"};
+/* Prefixes of options that are PETSc's, not a deck's: its system layer, and the solvers it runs for us. */
+static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_", "darcy_"};
 
 PetscBool EkIsPetscOption(const char *name)
 {
