@@ -13,6 +13,7 @@ PetscErrorCode EkCommandGenerate(EkRun run, int *exit_status);
 PetscErrorCode EkCommandTrain(EkRun run, int *exit_status);
 PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status);
 PetscErrorCode EkCommandExport(EkRun run, int *exit_status);
+PetscErrorCode EkCommandInspect(EkRun run, int *exit_status);
 PetscErrorCode EkCommandList(EkRun run, int *exit_status);
 
 /* Every key table and every family there is: what `list` shows, what "known" means in messages about keys. */

@@ -1,6 +1,8 @@
 /* Trajectories in HDF5: PDEBench CFD in 1D, 2D and 3D, scalar 1D (`tensor`), Darcy (`nu`, `tensor`), and files of one group a sample
-   (diffusion-reaction, shallow water, diffusion-sorption: `0000/data`). Read by hyperslab, each rank only the samples it needs. Whole rows of
-   contiguous data are read and strided in memory. Source: PDEBench's file formats and loader (split of "Model Balancing", EMNLP 2024: test first). */
+   (diffusion-reaction, shallow water, diffusion-sorption: `0000/data` (T, X[, Y[, Z]], C), fields data0, data1 ...; samples in the order of
+   the groups' sorted names). Read by hyperslab, each rank only the samples it needs. Whole rows of contiguous data are read and strided in
+   memory; chunked data go through HDF5 a trajectory at a time. Source: PDEBench's file formats and loader. The split is that of "Model
+   Balancing" (EMNLP 2024), test first, for every family; PDEBench's own loader takes the last tenth of a file of groups for the test. */
 #pragma once
 #include "evenkeel/keys.h"
 
@@ -18,7 +20,8 @@ typedef struct {
   PetscInt   initial_step;  /* frames given */
   PetscInt   t_train;       /* frames used in training, the given ones included; -1: all */
   PetscInt64 cache;         /* bytes of decoded samples a rank may keep */
-  PetscBool  unsound;       /* not a key: values that are not finite are read like any other, and the split may be anything (`inspect`) */
+  PetscBool  unsound;       /* not a key, for `inspect`: values that are not finite are read like any other, test -1 is the whole file, and no
+                               number of trajectories or frames is a mistake */
 } EkDataOptions;
 extern const EkKeyTable EkDataKeys;
 
@@ -41,21 +44,25 @@ typedef struct {
 typedef struct EkDataset_ *EkDataset;
 
 /* Collective on run->comm. Errors (one line, naming file and dataset): missing, truncated or foreign file, missing dataset, wrong rank
-   or shape, datasets that disagree, more trajectories asked for than there are, a grid or frames that reduction leaves empty,
-   t_train <= initial_step. t_train beyond the file is cut with a notice. A split may be empty (data_test or data_train 0, or no trajectories
+   or shape, datasets that disagree, a filter that HDF5 does not have, unknown fields (with the known ones), more trajectories asked for than
+   there are, a grid or frames that reduction leaves empty, t_train <= initial_step, normalize of a Darcy file (coefficient and solution are
+   frames of one field). Of files of groups only the names and the first group are looked at, the others when they are read. t_train beyond the file is cut with a notice. A split may be empty (data_test or data_train 0, or no trajectories
    left): who needs one checks count[]. */
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset);
 PetscErrorCode EkDatasetGetInfo(EkDataset dataset, const EkDataInfo **info);
-/* Mean and standard deviation (1 where it is 0) of every field over all frames and points of the training set, read through once, each
-   rank its share. Trajectory by trajectory in double, so that the result does not depend on the number of ranks. Collective. */
+/* Mean and standard deviation of every field (1 where it is 0 but for float's rounding) over all points of the frames that training reads,
+   read through once, each rank its share. Trajectory by trajectory in double, so that the result is the same bits on any number of ranks.
+   Before SetNorm and SetSlab; what is read is not kept. Collective. Error: no training trajectories, a value that is not finite. */
 PetscErrorCode EkDatasetMeasureNorm(EkDataset dataset, double mean[], double scale[]);
 /* From now on reads give (value - mean)/scale; nothing may have been read before. Not collective, the same on every rank. */
 PetscErrorCode EkDatasetSetNorm(EkDataset dataset, const double mean[], const double scale[]);
 /* From now on reads give rows [first, first + count) of the x axis (after reduction) only, and only their bytes are read where the data are
-   contiguous: planes of count*n[1]*n[2] values. For ranks that share a sample. Nothing may have been read before. Not collective. */
+   contiguous: planes of count*n[1]*n[2] values. The info stays that of the whole grid. For ranks that share a sample. Nothing may have been
+   read before. Not collective. */
 PetscErrorCode EkDatasetSetSlab(EkDataset dataset, PetscInt first, PetscInt count);
-/* Samples index[0..n) of the split -> out (n, frames, fields, stride): planes of n[0]*n[1]*n[2] values, x slowest, the rest of each plane
-   zero. stride >= n[0]*n[1]*n[2]. Not collective. Cost: one contiguous read a sample and field, or a copy from the cache.
+/* Samples index[0..n) of the split -> out (n, T, fields, stride): planes of n[0]*n[1]*n[2] values, x slowest, the rest of each plane
+   zero. T is t_train in the training set and frames in the test set: no others are read. stride >= n[0]*n[1]*n[2]. Not collective. Cost: one
+   contiguous read a sample and field, or a copy from the cache; the first read of a group opens it, closes it again and remembers its address.
    Error: a read that fails, a value that is not finite (names the dataset and trajectory). */
 PetscErrorCode EkDatasetRead(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out);
 /* Tells the system that these samples come next (read-ahead of the file's pages). Not collective, returns at once. */

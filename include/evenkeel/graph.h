@@ -36,6 +36,8 @@ struct EkParams_ {
   EkParamInfo  *info;
   size_t        total;               /* floats of an arena; even, complex tensors start at even offsets */
   float        *weights, *gradients; /* arenas, owned */
+  EkPacked     *packed;              /* [n] weights of convolutions in oneDNN's layout: one copy of those there are, whatever the number of graphs and steps */
+  PetscInt64    runs;                /* forward runs of all graphs so far: the copies are made anew in each */
 };
 PetscErrorCode EkParamsCreate(EkParams *params);
 /* Appends one tensor; call in PyTorch's registration order. `shape` has the trailing 2 of a complex tensor. */
@@ -89,6 +91,8 @@ typedef PetscErrorCode (*EkSumFunction)(void *context, int n, double *values);
 PetscErrorCode EkGraphSetSum(EkGraph graph, EkSumFunction sum, void *context);
 /* Does a sample's value depend on the other samples of the batch? Then a batch cannot be run in parts. */
 PetscBool EkGraphIsCoupled(EkGraph graph);
+/* Another largest batch, before Plan: what it should be may depend on IsCoupled. */
+PetscErrorCode EkGraphSetCapacity(EkGraph graph, int capacity);
 /* A parameter by its state_dict key. */
 PetscErrorCode EkGraphParam(EkGraph graph, const char *name, EkTensor *out);
 /* Channels [first, first + count) of a planar field, without a copy. */
@@ -98,7 +102,8 @@ PetscErrorCode EkGraphKeep(EkGraph graph, EkTensor field);
 
 /* Lifetimes and places of all buffers; no operators may be added after it. Cost: quadratic in their number, once. */
 PetscErrorCode EkGraphPlan(EkGraph graph);
-/* batch <= capacity samples, zero included. loss_scale multiplies every sample's loss and its gradient: 1 / global batch makes a mean. */
+/* batch <= capacity samples, zero included. loss_scale multiplies every sample's loss and its gradient: 1 / global batch makes a mean. Where samples meet those of
+   other ranks, what failed in an operator shows only when Backward ends, so that all ranks get there. */
 PetscErrorCode EkGraphForward(EkGraph graph, int batch, double loss_scale);
 /* Adds to the gradient arena of the parameters. Follows a Forward of the same batch. */
 PetscErrorCode EkGraphBackward(EkGraph graph);
@@ -122,8 +127,8 @@ PetscErrorCode EkGraphProfile(EkGraph graph, FILE *file);
 int             EkOperatorCount(void);
 const EkMember *EkOperatorMember(int i);
 
-/* out[o] = W concat(fields) + bias (+ addend), through GELU when `gelu`: Linear and 1x1 convolution on planar fields. weight (out, in[, 1[, 1]]), bias (out). The
-   concatenation is never made. addend: a field of `out` channels, or EK_NONE. */
+/* out[o] = W concat(fields) + bias (+ addend), through GELU when `gelu`: Linear and 1x1 convolution on planar fields. weight (out, in[, ..]) where
+   trailing axes count as channels in the order of EkPatch, bias (out). The concatenation is never made. addend: a field of `out` channels, or EK_NONE. */
 #define EK_NONE (-1)
 PetscErrorCode EkLinear(EkGraph graph, int nfields, const EkTensor fields[], const char *weight, const char *bias, EkTensor addend, PetscBool gelu, EkTensor *out);
 /* fc2(GELU(fc1(x))), the hidden layer made tile by tile and again in backward, never stored. */
@@ -136,27 +141,28 @@ PetscErrorCode EkAdd(EkGraph graph, EkTensor a, EkTensor b, EkTensor *out);
 PetscErrorCode EkPad(EkGraph graph, EkTensor x, const PetscInt more[], EkTensor *out);
 PetscErrorCode EkCrop(EkGraph graph, EkTensor x, const PetscInt less[], EkTensor *out);
 PetscErrorCode EkConcat(EkGraph graph, int nfields, const EkTensor fields[], EkTensor *out);
-/* W^T x without bias, W (in, out[, ...]): the GEMM of a transposed convolution whose stride is its kernel, followed by EkUnpatch. */
-PetscErrorCode EkLinearTransposed(EkGraph graph, EkTensor x, const char *weight, EkTensor *out);
-/* (C, X, Y) <-> (C p p, X/p, Y/p), channel c p p + kx p + ky: the pixels of a patch become channels. Concatenates several fields on the way. */
-PetscErrorCode EkPatch(EkGraph graph, int nfields, const EkTensor fields[], PetscInt p, EkTensor *out);
+/* Pixels of p x p patches become channels: (C, X, Y) -> (C p p, groups X/p, Y/p), channel c p p + kx p + ky. fields: `groups` lists of `per` fields, each list C channels
+   together; its patches are rows of their own, so that the frames of a window make one large product. */
+PetscErrorCode EkPatch(EkGraph graph, int groups, int per, const EkTensor fields[], PetscInt p, EkTensor *out);
+/* Transposed convolution whose stride is its kernel p, optionally through GELU; weight (in, out, p, p), bias (out). Its points stay where the product leaves them: out on the
+   grid (p p X, Y), pixel (kx, ky) of patch (i, j) at row (kx p + ky) X + i, column j. Pointwise operators may follow before EkUnpatch puts them in their places. */
+PetscErrorCode EkLinearTransposed(EkGraph graph, EkTensor x, const char *weight, const char *bias, PetscBool gelu, EkTensor *out);
+/* (C, p p X, Y) in the order of EkLinearTransposed -> (C, p X, p Y). */
 PetscErrorCode EkUnpatch(EkGraph graph, EkTensor x, PetscInt p, EkTensor *out);
-/* x + parameter: one value a channel (C), or a whole field (1, C, X[, Y]). */
-PetscErrorCode EkBias(EkGraph graph, EkTensor x, const char *bias, EkTensor *out);
 /* GroupNorm over (C/groups, X, Y) of each sample, biased variance, eps 1e-5, then weight and bias a channel. */
 PetscErrorCode EkGroupNorm(EkGraph graph, EkTensor x, PetscInt groups, const char *weight, const char *bias, EkTensor *out);
 /* AFNO's mixing of Fourier coefficients (Guibas et al. 2022): rfft2 (ortho), two layers of block-diagonal complex products with GELU on real and imaginary
    part between them, irfft2; the input is added. w (2, blocks, in, out), b (2, blocks, out). Rows and columns below `modes` are kept. */
 PetscErrorCode EkAfno(EkGraph graph, EkTensor x, PetscInt modes, const char *w1, const char *b1, const char *w2, const char *b2, EkTensor *out);
-/* y[o] = sum_j sum_i w[j,i,o] e[j,i] x_j[i]: nfields fields, one a frame; e = cos(t_j gamma_i), t_j equally spaced from 0 to 1, or 1 where gamma is NULL. */
-PetscErrorCode EkTimeAggregate(EkGraph graph, int nfields, const EkTensor fields[], const char *w, const char *gamma, EkTensor *out);
-/* Mean and standard deviation (unbiased, + 1e-6) of each of the C channels over the points of all nfields fields (C each): a field of 2C channels on one point,
-   means first. */
-PetscErrorCode EkMoments(EkGraph graph, int nfields, const EkTensor fields[], EkTensor *out);
-/* (x - mean)/deviation, or its inverse x deviation + mean; moments as EkMoments gives them, for x's C channels (or a divisor of them: they repeat). */
-PetscErrorCode EkStandardize(EkGraph graph, EkTensor x, EkTensor moments, PetscBool inverse, EkTensor *out);
-/* x scale + shift, one value a channel: fields of C channels on one point. */
-PetscErrorCode EkScaleShift(EkGraph graph, EkTensor x, EkTensor scale, EkTensor shift, EkTensor *out);
+/* Many frames become one: y[o] = sum_j sum_i w[j,i,o] e[j,i] z_j[i] of the embeddings z_j = P x_j + b + position; e = cos(t_j gamma_i), t_j equally spaced from 0 to 1, or 1 where
+   gamma is NULL. x (E, frames X, Y): frame j is rows j X .. (j+1) X - 1. P (D, E[, 1, 1]), b (D), position (1, D, X, Y), w (frames, D, D), gamma (1, D). All of it is linear, so
+   that the products of weights come first, once a run, and the D channels of all frames never exist: 2 frames E D flops a point instead of 2 frames D D. */
+PetscErrorCode EkTimeAggregate(EkGraph graph, EkTensor x, const char *P, const char *b, const char *position, const char *w, const char *gamma, EkTensor *out);
+/* Mean and standard deviation (unbiased, + 1e-6) of each of C channels over the points of all fields, each of one or more frames of C channels: a field of 2C channels on
+   one point, means first. */
+PetscErrorCode EkMoments(EkGraph graph, int nfields, const EkTensor fields[], PetscInt channels, EkTensor *out);
+/* x scale + shift, or its inverse (x - shift)/scale: fields on one point, of x's channels or a divisor of them (they repeat, frame by frame). */
+PetscErrorCode EkScaleShift(EkGraph graph, EkTensor x, EkTensor scale, EkTensor shift, PetscBool inverse, EkTensor *out);
 /* Mean over the points of each channel: a field on one point. */
 PetscErrorCode EkMean(EkGraph graph, EkTensor x, EkTensor *out);
 
@@ -170,11 +176,12 @@ PetscErrorCode EkConv(EkGraph graph, EkTensor x, const char *weight, EkTensor *o
 /* Transposed convolution of kernel and stride 2: doubles every axis. weight (in, out, 2[, 2]), bias (out). */
 PetscErrorCode EkConvTranspose(EkGraph graph, EkTensor x, const char *weight, const char *bias, EkTensor *out);
 /* tanh(BatchNorm(x)): with gradients, statistics over batch and points of all ranks (EkGraphSetSum), and running_mean, running_var and num_batches_tracked of `module`
-   move on (momentum 0.1, unbiased variance); without, the running ones are used. Parameters MODULE.weight, MODULE.bias. eps 1e-5. */
+   move on (momentum 0.1, unbiased variance) every time it is applied; without, the running ones are used. Parameters MODULE.weight, MODULE.bias. eps 1e-5. Error when it runs:
+   a channel of the whole batch has one value. */
 PetscErrorCode EkBatchNormTanh(EkGraph graph, EkTensor x, const char *module, EkTensor *out);
 /* Largest of 2 (x 2) neighbours. Even axes. */
 PetscErrorCode EkMaxPool(EkGraph graph, EkTensor x, EkTensor *out);
-/* Channels of a, then of b; whole blocks each. */
+/* Channels of a, then of b. Cheapest where a's are whole blocks: nothing but copies. */
 PetscErrorCode EkConcatBlocked(EkGraph graph, EkTensor a, EkTensor b, EkTensor *out);
 
 /* ---- losses ---- */

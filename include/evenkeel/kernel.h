@@ -36,6 +36,12 @@ void EkTileSum(int M, size_t n, const float *const A[], float *C);
 /* Columns a fused chain works on at a time: its rows stay in the first two levels of cache. */
 #define EK_TILE 256
 
+/* ---- large dense products: BLAS ---------------------------------------------------------------------------- */
+
+/* C = op(A) op(B), added to C when `accumulate`; row-major, C of M rows and N columns, op the transpose where told; a, b, c: floats between the rows of what
+   is stored. Reaches its full speed from some 64 rows and columns on. */
+void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, const float *A, size_t a, const float *B, size_t b, int accumulate, float *C, size_t c);
+
 /* ---- activation ---------------------------------------------------------------------------------------- */
 
 /* GELU in its erf form, y = x Phi(x); slope = Phi(x) + x phi(x). Absolute error of Phi below 1e-7 (Abramowitz & Stegun 7.1.26). In place allowed. */
@@ -52,7 +58,7 @@ typedef struct EkTransform_ *EkTransform;
 typedef struct {
   int    dim;
   int    n[2], m[2];    /* m[0] = 1 in 1D */
-  int    segments;      /* 1 or 2 */
+  int    segments;      /* 1 (1D, corner) or 2 */
   int    modes;         /* kept coefficients of a segment: m[0]*m[1] */
   size_t segment;       /* floats of one part of a segment */
   size_t plane;         /* floats of a plane's spectrum: segments * 2 * segment */
@@ -60,6 +66,8 @@ typedef struct {
 
 /* Error: 2 m[0] > n[0] or m[1] > n[1]/2 + 1 ("model_modes"), FFTW without a plan. */
 PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt modes[], EkTransformMethod method, EkTransform *transform);
+/* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are. */
+PetscErrorCode EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *transform);
 const EkTransformShape *EkTransformGetShape(EkTransform transform);
 /* X[k] = s_k2 sum_{r,j} x[r,j] exp(-2 pi i (k1 r/n0 + k2 j/n1)): s = 1, or when `inverse_weights` s = c_k2/(n0 n1), c = 1 for k2 = 0 and n1/2, else 2.
    planes: how many; strides in floats. The plain form is the forward transform, the weighted one the adjoint of the inverse. */
@@ -78,3 +86,65 @@ void EkModesForward(const EkTransformShape *shape, int batch, int in, int out, c
 void EkModesBackward(const EkTransformShape *shape, int batch, int in, int out, const float *const w[], const float *Y, float *X);
 /* W[i,o,k] += sum_b conj(X[b,i,k]) Y[b,o,k] */
 void EkModesWeights(const EkTransformShape *shape, int batch, int in, int out, const float *X, const float *Y, float *const w[]);
+
+/* ---- blocked fields ---------------------------------------------------------------------------------------- */
+
+/* Channels of a blocked field with the lanes that only fill its last block. A block is (points, EK_BLOCK): lane c % EK_BLOCK of block c / EK_BLOCK is channel c;
+   lanes beyond the last channel are zero, and every kernel here leaves them so when what it is given for them (bias, scale, ...) is zero. */
+#define EK_BLOCKED_CHANNELS(channels) EK_ROUND_UP((size_t)(channels), EK_BLOCK)
+
+/* Lanes [lane, lane + lanes) of a block from as many planes, `stride` floats apart; and planes (+)= lanes. */
+void EkBlockFromPlanes(size_t points, int lanes, const float *planes, size_t stride, float *block, int lane);
+void EkBlockToPlanes(size_t points, int lanes, const float *block, int lane, int accumulate, float *planes, size_t stride);
+/* Lanes [to_lane, to_lane + lanes) of `to` (+)= those of `from` that begin at from_lane. */
+void EkBlockMoveLanes(size_t points, int lanes, const float *from, int from_lane, int accumulate, float *to, int to_lane);
+/* Lanes from `lane` on become zero. */
+void EkBlockClear(size_t points, float *block, int lane);
+/* x[p][l] += bias[l]; bias[l] += sum_p x[p][l] for the first `lanes` lanes. */
+void EkBlockAddBias(size_t points, const float bias[EK_BLOCK], float *x);
+void EkBlockSum(size_t points, int lanes, const float *x, float bias[]);
+/* Largest of 2 (x 2) neighbours of a block on n[0] (x n[1]) points, NaN if there is one; backward: the gradient goes to the first that is largest. */
+void EkBlockMaxPool(int dim, const PetscInt n[], const float *x, float *y);
+void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate, float *dx);
+
+/* A block's sums of values and of squares are added to sum and square, in double: their mean may be much larger than their deviation. */
+void EkBlockMoments(size_t points, const float *x, double sum[EK_BLOCK], double square[EK_BLOCK]);
+/* y = tanh((x - mean) scale + shift) lane by lane; absolute error of tanh below 3e-7, relative below 1e-6. */
+typedef struct {
+  float mean[EK_BLOCK], scale[EK_BLOCK], shift[EK_BLOCK];
+} EkBlockNorm;
+void EkBlockNormTanh(size_t points, const EkBlockNorm *norm, const float *x, float *y);
+/* With z the argument of tanh and dz = dy (1 - y^2) its gradient: sum += sum_p dz, product += sum_p dz (x - mean). */
+void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy, double sum[EK_BLOCK], double product[EK_BLOCK]);
+/* dx (+)= dz scale + (x - mean) slope + shift: scale and shift of `norm`, slope apart. */
+void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y, const float *dy, int accumulate,
+                             float *dx);
+
+/* ---- convolution (oneDNN) ---------------------------------------------------------------------------------- */
+
+/* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a batch's samples one after the
+   other. Weights (out, in, kernel[, kernel]). What oneDNN needs for a batch size is made when that size first comes and kept. */
+typedef struct {
+  int      dim;
+  PetscInt n[3], in, out, kernel, stride;
+} EkConvShape;
+typedef enum {
+  EK_CONV_FORWARD, /* x -> y */
+  EK_CONV_DATA,    /* dy -> dx, the adjoint; the forward pass of a transposed convolution */
+  EK_CONV_WEIGHTS, /* x, dy -> dweights */
+  EK_CONV_PASSES
+} EkConvPass;
+typedef struct EkConvolution_ *EkConvolution;
+PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
+PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution);
+/* Flops of one pass of one sample. */
+double EkConvolutionFlops(const EkConvShape *shape);
+
+/* Weights in the layout of a pass, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up to whole blocks. */
+typedef struct EkPacked_ *EkPacked;
+PetscErrorCode EkPackedDestroy(EkPacked *packed);
+/* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the layout does. */
+PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run, EkPacked *packed, const float *from, float *to);
+/* dweights += gradient from x and dy. scratch: EkConvolutionScratch floats. */
+PetscErrorCode EkConvolutionWeights(EkConvolution convolution, int batch, const float *x, const float *dy, float *scratch, float *dweights);
+size_t         EkConvolutionScratch(const EkConvShape *shape);

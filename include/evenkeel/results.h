@@ -13,5 +13,5 @@ PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const Ek
 /* Drops the groups after `epoch`; a missing file is no error. */
 PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch);
 
-/* prediction and target (n, fields, frames, x[, y]) float32, attributes initial_step and fields. Both arrays are (n, frames, fields, stride), planar. */
+/* prediction, target and error (their difference), (n, fields, frames, x[, y[, z]]) float32, attributes initial_step and fields. Both arrays are (n, frames, fields, stride), planar. */
 PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target);

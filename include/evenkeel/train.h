@@ -8,6 +8,7 @@
 
 typedef struct {
   PetscInt  epochs, batch;      /* trajectories over all ranks */
+  PetscInt  accumulate;         /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm), those of a part do */
   int       mode;               /* EkTrainMode */
   int       loss;               /* row of EkLossFamily */
   PetscReal clip;               /* largest norm of the gradient; 0: no limit */
@@ -26,6 +27,11 @@ typedef struct {
 } EkOutOptions;
 extern const EkKeyTable EkOutKeys;
 
+typedef struct {
+  PetscInt write_predictions; /* trajectories of the test set, the first ones */
+} EkEvaluateOptions;
+extern const EkKeyTable EkEvaluateKeys;
+
 /* The blocks of a training deck. */
 typedef struct {
   EkDataOptions    data;
@@ -34,6 +40,7 @@ typedef struct {
   EkOptimOptions   optim;
   EkBalanceOptions balance;
   EkMeshOptions    mesh;
+  EkEvaluateOptions evaluate;
   EkOutOptions     out;
 } EkDeck;
 /* Reads DECK (run->argv[1]) under the command line, checks everything, raises all mistakes together. Collective. */
@@ -54,19 +61,23 @@ struct EkSession_ {
   EkModelShape      shape;
   EkParams          params;
   float            *coordinates; /* (dim, stride) planes of the grid */
-  int               chunk;       /* samples a graph runs at a time: they meet no other sample, so results do not depend on it */
+  int               chunk;       /* samples a graph runs at a time where they meet no other sample: results do not depend on it */
 };
 /* Mesh, dataset, model, initial or given weights. Collective. `transform`: EK_CHOOSE_* that a restart must repeat, or EK_CHOOSE_AUTO. */
 PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkSession *session);
 PetscErrorCode EkSessionDestroy(EkSession *session);
+/* For weights that were trained: with data_normalize, reads are normalised by the constants that model_weights (a checkpoint or the safetensors of a
+   run) carries. Before anything is read. Collective. Error: weights without constants, with those of other fields, or with any where data_normalize
+   is none. */
+PetscErrorCode EkSessionLoadNorm(EkSession session);
 
 /* A graph bound to the session's model: `steps` rollout steps with losses (training) or kept predictions (evaluation). */
 typedef struct {
   EkGraph   graph;
   EkTensor  frames, coordinates, *prediction;
-  int       steps;
+  int       steps, chunk; /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
   PetscInt *target;     /* [steps] frame each step predicts */
-  size_t    sample;     /* floats of a trajectory in a batch buffer: frames * fields * stride */
+  size_t    sample;     /* floats of a trajectory in a batch buffer: frames * fields * stride, training: t_train * fields * stride */
 } EkRollout;
 PetscErrorCode EkRolloutCreate(EkSession session, PetscBool training, EkRollout *rollout);
 PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
@@ -75,8 +86,8 @@ PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
 
 typedef struct EkEvaluator_ *EkEvaluator;
 PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
-/* Rolls the whole test set out with the session's weights; without one, every figure is NaN. predictions: path of an HDF5 file for the first few
-   trajectories, or NULL. Collective. */
+/* Rolls the whole test set out with the session's weights; without one, every figure is NaN. predictions: path of an HDF5 file for the first
+   evaluate_write_predictions trajectories, described by an .xdmf beside it, or NULL. Collective. */
 PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 /* The table `train` and `evaluate` end with. Rank 0. */

@@ -25,6 +25,7 @@ PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status)
   PetscCall(DefaultWeights(&deck));
   if (run->rank == 0) mkdir(deck.out.dir, 0777); /* the file's own error says the rest */
   PetscCall(EkSessionCreate(run, &deck, EK_CHOOSE_AUTO, &session));
+  PetscCall(EkSessionLoadNorm(session));
   PetscCheck(session->info->count[EK_TEST] > 0, run->comm, PETSC_ERR_USER_INPUT, "data_test: no trajectories to evaluate on");
   PetscCall(EkEvaluatorCreate(session, &evaluator));
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/evaluate.json", deck.out.dir));

@@ -1,5 +1,6 @@
 /* What there is: subcommands, key tables, families. `list`, -help and every message about an unknown name go through these tables. */
 #include "evenkeel/command.h"
+#include "evenkeel/inspect.h"
 #include "evenkeel/pde.h"
 #include "evenkeel/train.h"
 
@@ -8,11 +9,12 @@ static const EkCommand command_row[] = {
     {{"train", "train a model, balanced or not"}, "DECK [-key value ...]", EkCommandTrain},
     {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"}, "DECK [-model_weights FILE] [-key value ...]", EkCommandEvaluate},
     {{"export", "weights of a checkpoint as safetensors"}, "CHECKPOINT OUT.safetensors", EkCommandExport},
+    {{"inspect", "what a data file is, and whether it is sound"}, "FILE [-key value ...]", EkCommandInspect},
     {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
 };
 const EkFamily EkCommandFamily = EK_FAMILY("command", command_row);
 
-static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkOutKeys, &EkGenerateKeys};
+static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkEvaluateKeys, &EkOutKeys, &EkGenerateKeys, &EkInspectKeys};
 
 const EkKeyTable *const *EkAllKeyTables(int *count)
 {
@@ -21,7 +23,7 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
 }
 
 static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
-                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily};
+                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkNormalizeFamily, &EkPresetFamily, &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)
 {

@@ -5,7 +5,11 @@
 #define FIELD(name) offsetof(EkDataOptions, name)
 static const EkKey data_key[] = {
     {"data_file", EK_KEY_STRING, FIELD(file), NULL, 0, 0, NULL, NULL,
-     "trajectories in HDF5, laid out as PDEBench's CFD, scalar 1D and Darcy files"},
+     "trajectories in HDF5, laid out as PDEBench's files: CFD, scalar 1D, Darcy, one group a sample"},
+    {"data_fields", EK_KEY_STRING, FIELD(fields), "", 0, 0, NULL, NULL,
+     "names of the fields to read, comma-separated, in this order; all when not given (`inspect` shows them)"},
+    {"data_normalize", EK_KEY_CHOICE, FIELD(normalize), "none", 0, 0, &EkNormalizeFamily, NULL,
+     "what the network gets; figures and predictions are always in the file's units"},
     {"data_test", EK_KEY_INT, FIELD(test), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
      "the first of the file are the test set; -1: a tenth of them"},
     {"data_train", EK_KEY_INT, FIELD(train), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
@@ -32,10 +36,14 @@ static PetscInt Kept(PetscInt n, PetscInt every)
 static PetscErrorCode Split(EkDataset d)
 {
   const EkDataOptions *o = &d->options;
-  const PetscInt       n = d->layout.samples, test = o->test < 0 ? PetscMax(1, n / 10) : o->test,
-                 train = o->train < 0 ? PetscMax(0, n - test) : o->train;
+  const PetscInt       n = d->layout.samples, tenth = o->unsound ? n : PetscMax(1, n / 10);
+  PetscInt             test = o->test < 0 ? tenth : o->test, train = o->train < 0 ? PetscMax(0, n - test) : o->train;
 
   PetscFunctionBegin;
+  if (o->unsound) {
+    test = PetscMin(test, n);
+    train = PetscMin(train, n - test);
+  }
   PetscCheck(test <= n, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_test: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT, test, o->file, n);
   PetscCheck((PetscInt64)test + train <= n, d->run->comm, PETSC_ERR_USER_INPUT,
@@ -62,20 +70,21 @@ static PetscErrorCode SetFrames(EkDataset d)
   info->frames = Kept(d->layout.frames, d->step_t);
   info->initial_step = o->initial_step;
   info->t_train = o->t_train < 0 ? info->frames : PetscMin(o->t_train, info->frames);
-  PetscCheck(info->t_train > info->initial_step, d->run->comm, PETSC_ERR_USER_INPUT,
+  PetscCheck(o->unsound || info->t_train > info->initial_step, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_initial_step: after %" PetscInt_FMT " given frames nothing is left to predict of the %" PetscInt_FMT
              " used (data_t_train, %s)",
              info->initial_step, info->t_train, o->file);
-  if (o->t_train > info->frames) {
+  if (o->t_train > info->frames && !o->unsound) {
     PetscCall(PetscPrintf(d->run->comm, "data_t_train: %" PetscInt_FMT " cut to the %" PetscInt_FMT " frames of %s\n", o->t_train,
                           info->frames, o->file));
   }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode SetGrid(EkDataset d, float *raw[2])
+static PetscErrorCode SetGrid(EkDataset d, float *raw[3])
 {
-  const PetscInt k = d->options.reduced_resolution;
+  const EkDataOptions *o = &d->options;
+  const PetscInt       k = o->reduced_resolution;
 
   PetscFunctionBegin;
   for (int axis = 0; axis < 3; axis++) d->info.n[axis] = 1;
@@ -85,18 +94,20 @@ static PetscErrorCode SetGrid(EkDataset d, float *raw[2])
     PetscCheck(k <= n, d->run->comm, PETSC_ERR_USER_INPUT,
                "data_reduced_resolution: every %" PetscInt_FMT "th of the %" PetscInt_FMT
                " points of axis %c of %s leaves nothing",
-               k, n, "xy"[axis], d -> options.file);
+               k, n, "xyz"[axis], o -> file);
     d->info.n[axis] = Kept(n, k);
     if (!raw[axis]) PetscCall(PetscMalloc1(n, &raw[axis]));
     PetscCall(EkBcastBytes(d->run, raw[axis], (size_t)n * sizeof(float)));
     PetscCall(PetscMalloc1(d->info.n[axis], &d->info.coordinate[axis]));
     for (PetscInt i = 0; i < d->info.n[axis]; i++) d->info.coordinate[axis][i] = raw[axis][(size_t)i * k];
   }
+  d->row = 0;
+  d->rows = d->info.n[0];
   PetscFunctionReturn(0);
 }
 
 /* What follows from options and layout, the same on every rank. */
-static PetscErrorCode Describe(EkDataset d, float *raw[2])
+static PetscErrorCode Describe(EkDataset d, float *raw[3])
 {
   EkDataInfo *info = &d->info;
 
@@ -104,17 +115,32 @@ static PetscErrorCode Describe(EkDataset d, float *raw[2])
   info->family = EkDatasetFamilyName(d->layout.family);
   info->dim = d->layout.dim;
   info->fields = d->layout.fields;
+  for (int f = 0; f < EK_MAX_FIELDS; f++) info->scale[f] = 1;
   d->step_t = d->layout.pair ? 1 : d->options.reduced_resolution_t;
   PetscCall(PetscMemcpy(info->field, d->layout.field, sizeof(info->field)));
+  PetscCheck(!d->layout.pair || d->options.normalize == EK_NORMALIZE_NONE, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_normalize: the coefficient and the solution of %s are frames of one field, which has no scale of its own: "
+             "none is possible",
+             d->options.file);
   PetscCall(Split(d));
   PetscCall(SetGrid(d, raw));
   PetscCall(SetFrames(d));
-  d->sample_floats = (size_t)info->frames * (size_t)info->fields * (size_t)info->n[0] * (size_t)info->n[1];
   PetscCall(PetscCalloc1((size_t)info->count[EK_TEST] + (size_t)info->count[EK_TRAIN] + 1, &d->kept));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Open(EkDataset d, float *raw[2])
+static PetscErrorCode ShareGroups(EkDataset d)
+{
+  const size_t bytes = (size_t)d->layout.samples * (size_t)d->layout.name_bytes;
+
+  PetscFunctionBegin;
+  if (!d->layout.groups) PetscFunctionReturn(0);
+  if (d->run->rank) PetscCall(PetscMalloc1(bytes, &d->group));
+  PetscCall(EkBcastBytes(d->run, d->group, bytes));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Open(EkDataset d, float *raw[3])
 {
   EkRun          run = d->run;
   EkCatch        caught;
@@ -123,10 +149,11 @@ static PetscErrorCode Open(EkDataset d, float *raw[2])
   PetscFunctionBegin;
   /* one rank touches the metadata: thousands of them opening one file at once is what file servers bear least */
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? EkDatasetProbe(d->options.file, &d->layout, raw) : 0;
+  code = run->rank == 0 ? EkDatasetProbe(&d->options, &d->layout, raw, &d->group) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
   EkCatchRaise(run, &caught);
   PetscCallMPI(MPI_Bcast(&d->layout, (PetscMPIInt)sizeof(d->layout), MPI_BYTE, 0, run->comm));
+  PetscCall(ShareGroups(d));
   PetscCall(Describe(d, raw));
   PetscCall(EkCatchBegin(&caught));
   code = EkDatasetOpenSources(d);
@@ -139,7 +166,7 @@ PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset 
 {
   EkDataset      d;
   PetscErrorCode code;
-  float         *raw[2] = {NULL, NULL};
+  float         *raw[3] = {NULL, NULL, NULL};
 
   PetscFunctionBegin;
   *dataset = NULL;
@@ -150,7 +177,7 @@ PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset 
   d->file = -1;
   for (int i = 0; i < EK_MAX_FIELDS; i++) d->set[i] = -1;
   code = Open(d, raw);
-  for (int axis = 0; axis < 2; axis++) PetscCall(PetscFree(raw[axis]));
+  for (int axis = 0; axis < 3; axis++) PetscCall(PetscFree(raw[axis]));
   if (code) PetscCall(EkDatasetDestroy(&d));
   *dataset = d;
   PetscFunctionReturn(code);
@@ -160,6 +187,18 @@ PetscErrorCode EkDatasetGetInfo(EkDataset d, const EkDataInfo **info)
 {
   PetscFunctionBegin;
   *info = &d->info;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetSetSlab(EkDataset d, PetscInt first, PetscInt count)
+{
+  PetscFunctionBegin;
+  PetscCheck(!d->begun, PETSC_COMM_SELF, PETSC_ERR_ORDER, "%s: rows chosen after samples were read", d->options.file);
+  PetscCheck(first >= 0 && count >= 0 && (PetscInt64)first + count <= d->info.n[0], PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "%s: rows %" PetscInt_FMT " to %" PetscInt_FMT " of %" PetscInt_FMT, d->options.file, first, first + count,
+             d->info.n[0]);
+  d->row = first;
+  d->rows = count;
   PetscFunctionReturn(0);
 }
 
@@ -176,6 +215,7 @@ PetscErrorCode EkDatasetDestroy(EkDataset *dataset)
   if (!d) PetscFunctionReturn(0);
   for (PetscInt i = 0; d->kept && i < d->info.count[EK_TEST] + d->info.count[EK_TRAIN]; i++) PetscCall(PetscFree(d->kept[i]));
   PetscCall(PetscFree(d->kept));
+  PetscCall(PetscFree(d->group));
   for (int axis = 0; axis < 3; axis++) PetscCall(PetscFree(d->info.coordinate[axis]));
   PetscCall(EkDatasetCloseSources(d));
   PetscCall(PetscFree(*dataset));

@@ -3,62 +3,23 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#define KEY EK_DATA_FILE
 /* Read this much at a time: it stays in the second-level cache while it is strided and checked. */
-#define CHUNK_BYTES (256 << 10)
-#define MAX_PLANES  512 /* vectors of one preadv, under every IOV_MAX */
+#define CHUNK_BYTES  (256 << 10)
+#define CHUNK_FLOATS (CHUNK_BYTES / sizeof(float))
+#define MAX_PLANES   512 /* vectors of one preadv, under every IOV_MAX */
 
-static size_t RawPoints(const EkLayout *layout)
+size_t EkDatasetPoints(EkDataset d)
 {
-  return (size_t)layout->n[0] * (size_t)layout->n[1];
-}
-static size_t Points(EkDataset d)
-{
-  return (size_t)d->info.n[0] * (size_t)d->info.n[1];
+  return (size_t)d->rows * (size_t)d->info.n[1] * (size_t)d->info.n[2];
 }
 
-/* Kept frames of one source. */
-static PetscInt KeptFrames(EkDataset d, const EkSource *source)
+PetscInt EkDatasetFrames(EkDataset d, EkSplit split)
 {
-  return (source->frames - 1) / d->step_t + 1;
+  return split == EK_TRAIN ? d->info.t_train : d->info.frames;
 }
 
-PetscErrorCode EkDatasetOpenSources(EkDataset d)
-{
-  const size_t points = RawPoints(&d->layout);
-  size_t       floats = 0;
-  char         reason[256];
-
-  PetscFunctionBegin;
-  d->chunk = PetscMax(1, PetscMin(CHUNK_BYTES / sizeof(float) / points, (size_t)MAX_PLANES));
-  PetscCall(EkFileOpen("data_file", d->options.file, O_RDONLY, &d->fd));
-  for (int i = 0; i < d->layout.nsources; i++) {
-    const EkSource *source = &d->layout.source[i];
-
-    if (source->address >= 0) {
-      if (d->options.reduced_resolution > 1) floats = PetscMax(floats, points * d->chunk);
-      continue;
-    }
-    floats = PetscMax(floats, points * (size_t)source->frames);
-    if (d->file < 0) PetscCall(EkH5Open("data_file", d->options.file, H5F_ACC_RDONLY, &d->file));
-    d->set[i] = H5Dopen2(d->file, source->name, H5P_DEFAULT);
-    PetscCheck(d->set[i] >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_READ, "data_file %s: dataset '%s' cannot be opened: %s",
-               d->options.file, source->name, EkH5Reason(reason));
-  }
-  if (floats) PetscCall(PetscMalloc1(floats, &d->bounce));
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkDatasetCloseSources(EkDataset d)
-{
-  PetscFunctionBegin;
-  for (int i = 0; i < EK_MAX_FIELDS; i++) {
-    if (d->set[i] >= 0) H5Dclose(d->set[i]);
-  }
-  if (d->file >= 0) H5Fclose(d->file);
-  if (d->fd >= 0) close(d->fd);
-  PetscCall(PetscFree(d->bounce));
-  PetscFunctionReturn(0);
-}
+/* ---- from the file's order into planes ------------------------------------------------------------------------ */
 
 /* NaN and infinity times zero are NaN, and a NaN stays in the sum. */
 static PetscBool IsFinite(size_t n, const float *x)
@@ -70,146 +31,221 @@ static PetscBool IsFinite(size_t n, const float *x)
   return (PetscBool)(zero == 0.0f);
 }
 
-static void Decimate(EkDataset d, const float *raw, float *plane)
+/* A stride the compiler knows makes shuffles instead of gathers. */
+static void CopyLine(size_t n, size_t step, const float *from, float *to)
 {
-  const PetscInt k = d->options.reduced_resolution, ny = d->layout.n[1];
-
-  if (k == 1) {
-    memcpy(plane, raw, Points(d) * sizeof(float));
-    return;
-  }
-  for (PetscInt i = 0; i < d->info.n[0]; i++) {
-    const float *row = raw + (size_t)i * k * ny;
-
-    for (PetscInt j = 0; j < d->info.n[1]; j++) *plane++ = row[(size_t)j * k];
+  switch (step) {
+  case 1:
+    memcpy(to, from, n * sizeof(float));
+    break;
+  case 2:
+    for (size_t i = 0; i < n; i++) to[i] = from[2 * i];
+    break;
+  case 4:
+    for (size_t i = 0; i < n; i++) to[i] = from[4 * i];
+    break;
+  default:
+    for (size_t i = 0; i < n; i++) to[i] = from[i * step];
   }
 }
 
-/* Planes of consecutive frames, straight from the file where nothing is strided. */
-static ssize_t ReadPlanes(EkDataset d, PetscInt64 offset, size_t n, float *plane, size_t pitch)
+/* `rows` kept rows of one frame, from values of the file that begin at the first of them, into the planes of the source's fields.
+ */
+static void Unpack(EkDataset d, const EkPart *part, PetscInt rows, const float *raw, float *plane)
 {
-  const size_t points = RawPoints(&d->layout);
-  struct iovec part[MAX_PLANES];
-  ssize_t      got, all = 0;
+  const EkSource *source = &d->layout.source[part->source];
+  const int       dim = d->layout.dim;
+  const size_t    k = (size_t)d->options.reduced_resolution, channels = (size_t)source->channels,
+               row = EkDatasetRowFloats(d, source), length = (size_t)(dim == 1 ? rows : d->info.n[dim - 1]),
+               outer = dim > 1 ? (size_t)rows : 1, inner = dim > 2 ? (size_t)d->info.n[1] : 1;
 
-  for (size_t t = 0; t < n; t++) part[t] = (struct iovec){plane + t * pitch, points * sizeof(float)};
-  got = preadv(d->fd, part, (int)n, (off_t)offset);
-  if (got == (ssize_t)(n * points * sizeof(float))) return got;
-  /* interrupted or at the end of the file: plane by plane, to know which */
-  for (size_t t = 0; t < n; t++) {
-    got = EkFileReadSome(d->fd, plane + t * pitch, points * sizeof(float), offset + all);
-    if (got < 0) return -1;
-    all += got;
+  for (PetscInt f = 0; f < source->taken; f++, plane += part->stride) {
+    const float *from = raw + source->channel[f];
+    float       *to = plane;
+
+    for (size_t i = 0; i < outer; i++) {
+      for (size_t j = 0; j < inner; j++, to += length) {
+        CopyLine(length, k * channels, from + i * k * row + j * k * (size_t)d->layout.n[2] * channels, to);
+      }
+    }
   }
-  return all;
 }
 
-static ssize_t ReadStrided(EkDataset d, PetscInt64 offset, size_t n, float *plane, size_t pitch)
+/* (x - mean)/scale in double, for fields whose mean is large beside their spread. */
+static void Normalise(EkDataset d, PetscInt field, float *plane)
 {
-  const size_t  points = RawPoints(&d->layout);
-  const ssize_t got = EkFileReadSome(d->fd, d->bounce, n * points * sizeof(float), offset);
+  const size_t points = EkDatasetPoints(d);
+  const double mean = d->info.mean[field], factor = 1 / d->info.scale[field];
 
-  for (size_t t = 0; got > 0 && t < n; t++) Decimate(d, d->bounce + t * points, plane + t * pitch);
-  return got;
+  for (size_t i = 0; i < points; i++) plane[i] = (float)((plane[i] - mean) * factor);
 }
 
-/* Zeroes the tail of each plane and looks for values that are not finite. */
-static PetscErrorCode FinishPlanes(EkDataset d, const EkSource *source, PetscInt64 trajectory, PetscInt first, size_t n,
-                                   float *plane, size_t pitch, size_t stride)
+/* Zeroes the tail of n frames' planes, looks for values that are not finite, normalises. */
+static PetscErrorCode FinishFrames(EkDataset d, const EkPart *part, PetscInt first, PetscInt n)
 {
-  const size_t points = Points(d);
+  const EkSource *source = &d->layout.source[part->source];
+  const size_t    points = EkDatasetPoints(d);
+  char            name[EK_PATH];
 
   PetscFunctionBegin;
-  for (size_t t = 0; t < n; t++, plane += pitch) {
-    memset(plane + points, 0, (stride - points) * sizeof(float));
-    PetscCheck(IsFinite(points, plane), PETSC_COMM_SELF, PETSC_ERR_FP,
-               "data_file %s: dataset '%s', trajectory %lld, frame %lld: a value is not finite", d->options.file, source->name,
-               (long long)trajectory, (long long)(first + (PetscInt)t) * d->step_t);
+  for (PetscInt t = first; t < first + n; t++) {
+    for (PetscInt f = 0; f < source->taken; f++) {
+      float *plane = part->plane + (size_t)t * part->pitch + (size_t)f * part->stride;
+
+      memset(plane + points, 0, (part->stride - points) * sizeof(float));
+      PetscCheck(d->options.unsound || IsFinite(points, plane), PETSC_COMM_SELF, PETSC_ERR_FP,
+                 KEY " %s: dataset '%s', trajectory %lld, frame %lld: a value is not finite", d->options.file,
+                 EkDatasetSetName(d, part->source, part->trajectory, name), (long long)part->trajectory,
+                 (long long)t * d->step_t);
+      if (d->normalised) Normalise(d, source->field + f, plane);
+    }
   }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode ReadContiguous(EkDataset d, const EkSource *source, PetscInt64 trajectory, size_t stride, float *first)
+/* ---- contiguous data ---------------------------------------------------------------------------------------- */
+
+static PetscErrorCode CheckRead(EkDataset d, const EkPart *part, ssize_t got, size_t wanted)
 {
-  const size_t     frame_bytes = RawPoints(&d->layout) * sizeof(float), pitch = (size_t)d->info.fields * stride;
-  const PetscInt   kept = KeptFrames(d, source), step = d->step_t;
-  const PetscInt64 base = source->address + trajectory * source->frames * (PetscInt64)frame_bytes;
+  const int error = errno;
+  char      name[EK_PATH];
 
   PetscFunctionBegin;
-  for (PetscInt t = 0, n; t < kept; t += n) {
-    const PetscInt64 offset = base + (PetscInt64)t * step * (PetscInt64)frame_bytes;
-    float           *plane = first + (size_t)t * pitch;
-    ssize_t          got;
+  PetscCheck(got == (ssize_t)wanted, PETSC_COMM_SELF, PETSC_ERR_FILE_READ,
+             KEY " %s: dataset '%s', trajectory %lld cannot be read: %s", d->options.file,
+             EkDatasetSetName(d, part->source, part->trajectory, name), (long long)part->trajectory,
+             got < 0 ? strerror(error) : "the file ends before");
+  d->bytes_read += got;
+  PetscFunctionReturn(0);
+}
 
-    n = step == 1 ? PetscMin((PetscInt)d->chunk, kept - t) : 1;
-    got = d->options.reduced_resolution == 1 ? ReadPlanes(d, offset, (size_t)n, plane, pitch)
-                                             : ReadStrided(d, offset, (size_t)n, plane, pitch);
-    PetscCheck(got == (ssize_t)((size_t)n * frame_bytes), PETSC_COMM_SELF, PETSC_ERR_FILE_READ,
-               "data_file %s: dataset '%s', trajectory %lld cannot be read: %s", d->options.file, source->name,
-               (long long)trajectory, got < 0 ? strerror(errno) : "the file ends before");
+/* n frames from t on, which follow one another in the file, straight into their planes. */
+static PetscErrorCode ReadPlanes(EkDataset d, const EkPart *part, PetscInt64 offset, PetscInt t, PetscInt n)
+{
+  const size_t bytes = EkDatasetPoints(d) * sizeof(float);
+  float       *plane = part->plane + (size_t)t * part->pitch;
+  struct iovec vector[MAX_PLANES];
+  ssize_t      got;
+
+  PetscFunctionBegin;
+  for (PetscInt i = 0; i < n; i++) vector[i] = (struct iovec){plane + (size_t)i * part->pitch, bytes};
+  got = preadv(d->fd, vector, (int)n, (off_t)offset);
+  if (got == (ssize_t)((size_t)n * bytes)) {
     d->bytes_read += got;
-    PetscCall(FinishPlanes(d, source, trajectory, t, (size_t)n, plane, pitch, stride));
+    PetscFunctionReturn(0);
+  }
+  /* interrupted or at the end of the file: plane by plane, to know which */
+  for (PetscInt i = 0; i < n; i++) {
+    got = EkFileReadSome(d->fd, plane + (size_t)i * part->pitch, bytes, offset + (PetscInt64)i * (PetscInt64)bytes);
+    PetscCall(CheckRead(d, part, got, bytes));
   }
   PetscFunctionReturn(0);
 }
 
-/* One trajectory of set `i` into the bounce buffer, converted to float. */
-static PetscErrorCode ReadSet(EkDataset d, int i, PetscInt64 trajectory)
+/* n whole frames from t on by way of the bounce buffer. */
+static PetscErrorCode ReadFrames(EkDataset d, const EkPart *part, PetscInt64 offset, PetscInt t, PetscInt n)
 {
-  const hid_t space = H5Dget_space(d->set[i]);
-  hsize_t     start[EK_MAX_RANK] = {(hsize_t)trajectory}, count[EK_MAX_RANK];
-  hid_t       memory;
-  herr_t      failed;
-  char        reason[256];
+  const size_t frame = (size_t)d->layout.n[0] * EkDatasetRowFloats(d, &d->layout.source[part->source]),
+               bytes = (size_t)n * frame * sizeof(float);
 
   PetscFunctionBegin;
-  EkCallHDF5(H5Sget_simple_extent_dims(space, count, NULL), "data_file %s: dataset '%s' has no shape", d->options.file,
-             d->layout.source[i].name);
-  count[0] = 1;
-  memory = H5Screate_simple(H5Sget_simple_extent_ndims(space), count, NULL);
-  H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
-  failed = H5Dread(d->set[i], H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, d->bounce);
-  if (failed < 0) EkH5Reason(reason);
-  H5Sclose(memory);
-  H5Sclose(space);
-  PetscCheck(failed >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_READ, "data_file %s: dataset '%s', trajectory %lld cannot be read: %s",
-             d->options.file, d->layout.source[i].name, (long long)trajectory, reason);
+  PetscCall(CheckRead(d, part, EkFileReadSome(d->fd, d->bounce, bytes, offset), bytes));
+  for (PetscInt i = 0; i < n; i++)
+    Unpack(d, part, d->rows, d->bounce + (size_t)i * frame, part->plane + (size_t)(t + i) * part->pitch);
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode ReadConverted(EkDataset d, int i, PetscInt64 trajectory, size_t stride, float *first)
+/* The rows of frame t, some at a time; offset: of the first. */
+static PetscErrorCode ReadRows(EkDataset d, const EkPart *part, PetscInt64 offset, PetscInt t)
 {
-  const EkSource *source = &d->layout.source[i];
-  const size_t    points = RawPoints(&d->layout), pitch = (size_t)d->info.fields * stride;
-  const PetscInt  kept = KeptFrames(d, source);
+  const size_t row = EkDatasetRowFloats(d, &d->layout.source[part->source]), k = (size_t)d->options.reduced_resolution,
+               kept = (size_t)d->info.n[1] * (size_t)d->info.n[2];
+  const PetscInt most = (PetscInt)PetscMax((size_t)1, CHUNK_FLOATS / (k * row));
 
   PetscFunctionBegin;
-  PetscCall(ReadSet(d, i, trajectory));
-  d->bytes_read += (PetscInt64)points * source->frames * source->bytes;
-  for (PetscInt t = 0; t < kept; t++) Decimate(d, d->bounce + (size_t)t * d->step_t * points, first + (size_t)t * pitch);
-  PetscCall(FinishPlanes(d, source, trajectory, 0, (size_t)kept, first, pitch, stride));
+  for (PetscInt r = 0; r < d->rows; r += most) {
+    const PetscInt n = PetscMin(most, d->rows - r);
+    const size_t   bytes = (((size_t)n - 1) * k + 1) * row * sizeof(float);
+    const ssize_t  got = EkFileReadSome(d->fd, d->bounce, bytes, offset + (PetscInt64)((size_t)r * k * row * sizeof(float)));
+
+    PetscCall(CheckRead(d, part, got, bytes));
+    Unpack(d, part, n, d->bounce, part->plane + (size_t)t * part->pitch + (size_t)r * kept);
+  }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode ReadSample(EkDataset d, PetscInt64 trajectory, size_t stride, float *out)
+static PetscErrorCode ReadContiguous(EkDataset d, const EkPart *part, PetscInt64 address)
 {
-  PetscFunctionBegin;
-  for (int i = 0; i < d->layout.nsources; i++) {
-    const EkSource *source = &d->layout.source[i];
-    float          *first = out + ((size_t)source->frame * (size_t)d->info.fields + (size_t)source->field) * stride;
+  const EkSource *source = &d->layout.source[part->source];
+  const size_t    row = EkDatasetRowFloats(d, source), frame = (size_t)d->layout.n[0] * row;
+  const PetscBool direct = (PetscBool)(d->options.reduced_resolution == 1 && source->channels == 1),
+                  whole = (PetscBool)(d->rows == d->info.n[0]), small = (PetscBool)(frame <= CHUNK_FLOATS);
+  const PetscInt most = d->step_t == 1 && whole && (small || direct)
+                            ? (PetscInt)PetscMax((size_t)1, PetscMin(CHUNK_FLOATS / frame, (size_t)MAX_PLANES))
+                            : 1;
 
-    if (source->address >= 0)
-      PetscCall(ReadContiguous(d, source, trajectory, stride, first));
+  PetscFunctionBegin;
+  if (!direct) PetscCall(EkDatasetReserveBounce(d, PetscMax(CHUNK_FLOATS, row)));
+  for (PetscInt t = 0, n; t < part->frames; t += n) {
+    const PetscInt64 start = address + (PetscInt64)((size_t)t * (size_t)d->step_t * frame * sizeof(float)),
+                     first = start + (PetscInt64)((size_t)d->row * (size_t)d->options.reduced_resolution * row * sizeof(float));
+
+    n = PetscMin(most, part->frames - t);
+    if (direct)
+      PetscCall(ReadPlanes(d, part, first, t, n));
+    else if (whole && small)
+      PetscCall(ReadFrames(d, part, start, t, n));
     else
-      PetscCall(ReadConverted(d, i, trajectory, stride, first));
+      PetscCall(ReadRows(d, part, first, t));
+    PetscCall(FinishFrames(d, part, t, n));
+  }
+  PetscFunctionReturn(0);
+}
+
+/* ---- samples ------------------------------------------------------------------------------------------------ */
+
+static PetscErrorCode ReadThroughHDF5(EkDataset d, const EkPart *part)
+{
+  const size_t frame = EkDatasetSpan(d) * EkDatasetRowFloats(d, &d->layout.source[part->source]);
+
+  PetscFunctionBegin;
+  PetscCall(EkDatasetReadConverted(d, part));
+  for (PetscInt t = 0; t < part->frames; t++)
+    Unpack(d, part, d->rows, d->bounce + (size_t)t * (size_t)d->step_t * frame, part->plane + (size_t)t * part->pitch);
+  PetscCall(FinishFrames(d, part, 0, part->frames));
+  PetscFunctionReturn(0);
+}
+
+/* Frames of a source that are in the sample's first `frames`. */
+static PetscInt KeptFrames(EkDataset d, const EkSource *source, PetscInt frames)
+{
+  return PetscMin((source->frames - 1) / d->step_t + 1, frames - source->frame);
+}
+
+PetscErrorCode EkDatasetReadSample(EkDataset d, PetscInt64 trajectory, PetscInt frames, size_t stride, float *out)
+{
+  const size_t pitch = (size_t)d->info.fields * stride;
+  PetscInt64   address;
+
+  PetscFunctionBegin;
+  for (int i = 0; i < d->layout.nsources && d->rows; i++) {
+    const EkSource *source = &d->layout.source[i];
+    float          *first = out + (size_t)source->frame * pitch + (size_t)source->field * stride;
+    const EkPart    part = {i, trajectory, KeptFrames(d, source, frames), first, pitch, stride};
+
+    PetscCall(EkDatasetLocate(d, i, trajectory, &address));
+    if (address >= 0)
+      PetscCall(ReadContiguous(d, &part, address));
+    else
+      PetscCall(ReadThroughHDF5(d, &part));
   }
   PetscFunctionReturn(0);
 }
 
 /* Copies planes between different strides; the rest of a wider plane is zeroed. */
-static void CopyPlanes(EkDataset d, const float *from, size_t from_stride, float *to, size_t to_stride)
+static void CopyPlanes(EkDataset d, PetscInt frames, const float *from, size_t from_stride, float *to, size_t to_stride)
 {
-  const size_t points = Points(d), planes = (size_t)d->info.frames * (size_t)d->info.fields;
+  const size_t points = EkDatasetPoints(d), planes = (size_t)frames * (size_t)d->info.fields;
 
   for (size_t p = 0; p < planes; p++, from += from_stride, to += to_stride) {
     memcpy(to, from, points * sizeof(float));
@@ -219,15 +255,16 @@ static void CopyPlanes(EkDataset d, const float *from, size_t from_stride, float
 
 /* The first samples that fit stay for good. Every epoch visits each sample once, so no policy that evicts hits more often, and
    the most usual one (least recently used) would never hit. */
-static PetscErrorCode KeepSample(EkDataset d, size_t stride, const float *sample, float **kept)
+static PetscErrorCode KeepSample(EkDataset d, PetscInt frames, size_t stride, const float *sample, float **kept)
 {
-  const PetscInt64 bytes = (PetscInt64)(d->sample_floats * sizeof(float));
+  const size_t     floats = (size_t)frames * (size_t)d->info.fields * EkDatasetPoints(d);
+  const PetscInt64 bytes = (PetscInt64)(floats * sizeof(float));
 
   PetscFunctionBegin;
-  if (d->kept_bytes + bytes > d->options.cache) PetscFunctionReturn(0);
-  PetscCall(PetscMalloc1(d->sample_floats, kept));
+  if (!bytes || d->kept_bytes + bytes > d->options.cache) PetscFunctionReturn(0);
+  PetscCall(PetscMalloc1(floats, kept));
   d->kept_bytes += bytes;
-  CopyPlanes(d, sample, stride, *kept, Points(d));
+  CopyPlanes(d, frames, sample, stride, *kept, EkDatasetPoints(d));
   PetscFunctionReturn(0);
 }
 
@@ -235,7 +272,7 @@ static PetscErrorCode Locate(EkDataset d, EkSplit split, PetscInt index, PetscIn
 {
   PetscFunctionBegin;
   PetscCheck(index >= 0 && index < d->info.count[split], PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "data_file %s: sample %" PetscInt_FMT " asked for, the %s set has %" PetscInt_FMT, d->options.file, index,
+             KEY " %s: sample %" PetscInt_FMT " asked for, the %s set has %" PetscInt_FMT, d->options.file, index,
              split == EK_TEST ? "test" : "training", d->info.count[split]);
   *trajectory = d->first[split] + (PetscInt64)index * d->stride[split];
   *kept = &d->kept[split == EK_TEST ? index : d->info.count[EK_TEST] + index];
@@ -244,20 +281,22 @@ static PetscErrorCode Locate(EkDataset d, EkSplit split, PetscInt index, PetscIn
 
 PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out)
 {
-  const size_t sample_stride = (size_t)d->info.frames * (size_t)d->info.fields * stride;
-  PetscInt64   trajectory = 0;
-  float      **kept = NULL;
+  const PetscInt frames = EkDatasetFrames(d, split);
+  const size_t   points = EkDatasetPoints(d);
+  PetscInt64     trajectory = 0;
+  float        **kept = NULL;
 
   PetscFunctionBegin;
-  PetscCheck(stride >= Points(d), PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "planes of %zu values do not fit a stride of %zu",
-             Points(d), stride);
-  for (PetscInt i = 0; i < n; i++, out += sample_stride) {
+  PetscCheck(stride >= points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "planes of %zu values do not fit a stride of %zu", points,
+             stride);
+  d->begun = PETSC_TRUE;
+  for (PetscInt i = 0; i < n; i++, out += (size_t)frames * (size_t)d->info.fields * stride) {
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
     if (*kept)
-      CopyPlanes(d, *kept, Points(d), out, stride);
+      CopyPlanes(d, frames, *kept, points, out, stride);
     else {
-      PetscCall(ReadSample(d, trajectory, stride, out));
-      PetscCall(KeepSample(d, stride, out, kept));
+      PetscCall(EkDatasetReadSample(d, trajectory, frames, stride, out));
+      PetscCall(KeepSample(d, frames, stride, out, kept));
     }
   }
   PetscFunctionReturn(0);
@@ -265,20 +304,23 @@ PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const Petsc
 
 PetscErrorCode EkDatasetPrefetch(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[])
 {
-  const PetscInt64 frame_bytes = (PetscInt64)(RawPoints(&d->layout) * sizeof(float));
-  PetscInt64       trajectory = 0;
-  float          **kept = NULL;
+  PetscInt64 trajectory = 0, address;
+  float    **kept = NULL;
 
   PetscFunctionBegin;
   for (PetscInt i = 0; i < n; i++) {
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
     for (int s = 0; s < d->layout.nsources && !*kept; s++) {
       const EkSource *source = &d->layout.source[s];
+      const PetscInt  frames = (KeptFrames(d, source, EkDatasetFrames(d, split)) - 1) * d->step_t + 1;
 
+      if (d->layout.groups && !d->address[trajectory]) continue; /* to look where it is takes as long as to read it */
+      PetscCall(EkDatasetLocate(d, s, trajectory, &address));
+      if (address < 0) continue;
       /* advice: where the system takes none, reading works all the same */
-      if (source->address < 0) continue;
-      posix_fadvise(d->fd, (off_t)(source->address + trajectory * source->frames * frame_bytes),
-                    (off_t)(source->frames * frame_bytes), POSIX_FADV_WILLNEED);
+      posix_fadvise(d->fd, (off_t)address,
+                    (off_t)((size_t)frames * (size_t)d->layout.n[0] * EkDatasetRowFloats(d, source) * sizeof(float)),
+                    POSIX_FADV_WILLNEED);
     }
   }
   PetscFunctionReturn(0);

@@ -58,7 +58,7 @@ const char *EkShapeText(int rank, const PetscInt64 shape[], char text[160]);
 
 typedef struct {
   char       name[2 * EK_NAME]; /* in a checkpoint GROUP/NAME */
-  char       type[16];          /* "F32", "F64"; another one cannot be read */
+  char       type[16];          /* "F32", "F64", for a counter "I64"; another one cannot be read */
   int        rank;
   PetscBool  is_complex;
   PetscInt64 shape[EK_MAX_RANK], count;
@@ -80,8 +80,12 @@ PetscErrorCode EkCheckpointProbe(const char *path, struct EkCheckpoint_ *checkpo
    the first word. */
 uint64_t EkChecksum(const void *words, size_t n, uint64_t first);
 
-/* Header of a safetensors file, strictly checked; tensors in file order, PyTorch's batch counters left out. Not collective.
+/* One of PyTorch's batch counters, by its name and shape: a whole number, I64 in its files. */
+PetscBool EkIsCounter(const EkStored *stored);
+/* Header of a safetensors file, strictly checked; tensors in file order. Not collective.
    The caller frees the list. */
 PetscErrorCode EkSafetensorsProbe(const char *path, int *n, EkStored **stored);
-/* Not collective. */
-PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena);
+/* Entry `key` of __metadata__ into *note for the caller, NULL where there is none. Not collective. */
+PetscErrorCode EkSafetensorsReadNote(const char *path, const char *key, char **note);
+/* note: entry `key` of __metadata__, or NULL. Not collective. */
+PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, const char *key, const char *note);

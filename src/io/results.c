@@ -114,10 +114,16 @@ PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch)
   PetscFunctionReturn(0);
 }
 
+/* of n trajectories */
+static size_t Values(const EkDataInfo *info, PetscInt n)
+{
+  return (size_t)(n * info->fields * info->frames) * (size_t)info->n[0] * (size_t)info->n[1] * (size_t)info->n[2];
+}
+
 /* (n, frames, fields, stride) -> (n, fields, frames, points) */
 static void Reorder(const EkDataInfo *info, PetscInt n, size_t stride, const float *from, float *to)
 {
-  const size_t points = (size_t)(info->n[0] * info->n[1]);
+  const size_t points = (size_t)info->n[0] * (size_t)info->n[1] * (size_t)info->n[2];
 
   for (PetscInt s = 0; s < n; s++) {
     for (PetscInt c = 0; c < info->fields; c++) {
@@ -128,19 +134,36 @@ static void Reorder(const EkDataInfo *info, PetscInt n, size_t stride, const flo
 
 static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo *info, PetscInt n, size_t stride, const float *values, const char *path)
 {
-  const hsize_t dims[5] = {(hsize_t)n, (hsize_t)info->fields, (hsize_t)info->frames, (hsize_t)info->n[0], (hsize_t)info->n[1]};
-  hid_t         space   = H5Screate_simple(3 + info->dim, dims, NULL), set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  const hsize_t dims[6] = {(hsize_t)n, (hsize_t)info->fields, (hsize_t)info->frames, (hsize_t)info->n[0], (hsize_t)info->n[1], (hsize_t)info->n[2]};
+  hid_t         space = H5Screate_simple(3 + info->dim, dims, NULL), create = H5Pcreate(H5P_DATASET_CREATE), set;
   float        *ordered;
   herr_t        status;
 
   PetscFunctionBegin;
-  PetscCall(PetscMalloc1((size_t)(n * info->fields * info->frames * info->n[0] * info->n[1]) + 1, &ordered));
+  H5Pset_obj_track_times(create, 0); /* the same predictions are the same file */
+  set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+  PetscCall(PetscMalloc1(Values(info, n) + 1, &ordered));
   Reorder(info, n, stride, values, ordered);
   status = H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, ordered);
   PetscCall(PetscFree(ordered));
   H5Dclose(set);
+  H5Pclose(create);
   H5Sclose(space);
   EkCallHDF5(status, "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+/* Stored, although it follows from the others: readers of XDMF compute nothing reliably. */
+static PetscErrorCode WriteError(hid_t file, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target, const char *path)
+{
+  const size_t count = (size_t)(n * info->frames * info->fields) * stride;
+  float       *error;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc1(count + 1, &error));
+  for (size_t i = 0; i < count; i++) error[i] = prediction[i] - target[i];
+  PetscCall(WriteFields(file, "error", info, n, stride, error, path));
+  PetscCall(PetscFree(error));
   PetscFunctionReturn(0);
 }
 
@@ -150,9 +173,10 @@ PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, Pets
   hid_t file;
 
   PetscFunctionBegin;
-  PetscCall(OpenWithRoom(path, PETSC_TRUE, 8 * (PetscInt64)n * info->fields * info->frames * info->n[0] * info->n[1], &file));
+  PetscCall(OpenWithRoom(path, PETSC_TRUE, 3 * (PetscInt64)(Values(info, n) * sizeof(float)), &file));
   PetscCall(WriteFields(file, "prediction", info, n, stride, prediction, path));
   PetscCall(WriteFields(file, "target", info, n, stride, target, path));
+  PetscCall(WriteError(file, info, n, stride, prediction, target, path));
   for (PetscInt c = 0; c < info->fields; c++) {
     if (c) PetscCall(PetscStrlcat(names, ",", sizeof(names)));
     PetscCall(PetscStrlcat(names, info->field[c], sizeof(names)));

@@ -27,12 +27,12 @@ static int TypeBytes(const char *name)
   return 0;
 }
 
-static PetscBool IsCounter(const char *name)
+PetscBool EkIsCounter(const EkStored *stored)
 {
   static const char suffix[] = "num_batches_tracked";
-  const size_t      length = strlen(name), n = sizeof(suffix) - 1;
+  const size_t      length = strlen(stored->name), n = sizeof(suffix) - 1;
 
-  return (PetscBool)(length >= n && !strcmp(name + length - n, suffix));
+  return (PetscBool)(stored->rank == 0 && length >= n && !strcmp(stored->name + length - n, suffix));
 }
 
 /* A whole number from 0 to 2^53, where doubles are exact. */
@@ -152,7 +152,6 @@ static PetscErrorCode ParseHeader(const char *path, const cJSON *json, PetscInt6
   const cJSON *item,
       *complex_names = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "__metadata__"), COMPLEX);
   const char *list = cJSON_IsString(complex_names) ? complex_names->valuestring : "";
-  int         kept = 0;
 
   PetscFunctionBegin;
   *n = 0;
@@ -166,10 +165,6 @@ static PetscErrorCode ParseHeader(const char *path, const cJSON *json, PetscInt6
     ++*n;
   }
   PetscCall(CheckLayout(path, *n, entry, data_start, file_bytes));
-  for (int i = 0; i < *n; i++) {
-    if (!IsCounter(entry[i].stored.name)) entry[kept++] = entry[i];
-  }
-  *n = kept;
   PetscFunctionReturn(0);
 }
 
@@ -233,25 +228,65 @@ PetscErrorCode EkSafetensorsProbe(const char *path, int *n, EkStored **stored)
   PetscFunctionReturn(code);
 }
 
+PetscErrorCode EkSafetensorsReadNote(const char *path, const char *key, char **note)
+{
+  PetscErrorCode code;
+  PetscInt64     file_bytes, length = 0;
+  char          *text = NULL;
+  const cJSON   *item;
+  cJSON         *json;
+  int            fd;
+
+  PetscFunctionBegin;
+  *note = NULL;
+  PetscCall(EkFileOpen(WHAT, path, O_RDONLY, &fd));
+  code = EkFileSize(WHAT, path, &file_bytes);
+  if (!code) code = ReadHeader(path, fd, file_bytes, &text, &length);
+  close(fd);
+  if (!code) {
+    json = cJSON_ParseWithLength(text, (size_t)length);
+    item = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "__metadata__"), key);
+    if (cJSON_IsString(item)) code = PetscStrallocpy(item->valuestring, note);
+    cJSON_Delete(json);
+  }
+  PetscCall(PetscFree(text));
+  PetscFunctionReturn(code);
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
-static cJSON *TensorJson(const EkTensorInfo *tensor, double start)
+static PetscInt64 TensorBytes(const EkTensorInfo *tensor) { return (PetscInt64)(tensor->is_counter ? sizeof(int64_t) : tensor->count * sizeof(float)); }
+
+/* Where each tensor's data begins: counters first, so that every value lies at a multiple of its size. */
+static void PlaceTensors(int n, const EkTensorInfo table[], PetscInt64 start[])
 {
-  const double offsets[2] = {start, start + (double)tensor->count * sizeof(float)};
+  PetscInt64 at = 0;
+
+  for (int floats = 0; floats < 2; floats++) {
+    for (int i = 0; i < n; i++) {
+      if ((int)table[i].is_counter == floats) continue;
+      start[i] = at;
+      at += TensorBytes(&table[i]);
+    }
+  }
+}
+
+static cJSON *TensorJson(const EkTensorInfo *tensor, PetscInt64 start)
+{
+  const double offsets[2] = {(double)start, (double)(start + TensorBytes(tensor))};
   cJSON       *item = cJSON_CreateObject(), *shape = cJSON_AddArrayToObject(item, "shape");
 
-  cJSON_AddStringToObject(item, "dtype", "F32");
+  cJSON_AddStringToObject(item, "dtype", tensor->is_counter ? "I64" : "F32");
   for (int d = 0; d < tensor->rank; d++) cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)tensor->shape[d]));
   cJSON_AddItemToObject(item, "data_offsets", cJSON_CreateDoubleArray(offsets, 2));
   return item;
 }
 
 /* The header's text, to be freed with cJSON_free. */
-static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], char **text)
+static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscInt64 start[], const char *key, const char *note, char **text)
 {
   cJSON *json = cJSON_CreateObject(), *metadata = cJSON_AddObjectToObject(json, "__metadata__");
   char  *list;
-  double start = 0;
 
   PetscFunctionBegin;
   PetscCall(PetscCalloc1((size_t)n * EK_NAME + 1, &list));
@@ -259,11 +294,11 @@ static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], char **text)
   for (int i = 0; i < n; i++) {
     const size_t used = strlen(list);
 
-    cJSON_AddItemToObject(json, table[i].name, TensorJson(&table[i], start));
-    start += (double)table[i].count * sizeof(float);
+    cJSON_AddItemToObject(json, table[i].name, TensorJson(&table[i], start[i]));
     if (table[i].is_complex) snprintf(list + used, (size_t)n * EK_NAME + 1 - used, "%s%s", used ? "," : "", table[i].name);
   }
   if (list[0]) cJSON_AddStringToObject(metadata, COMPLEX, list);
+  if (note) cJSON_AddStringToObject(metadata, key, note);
   *text = cJSON_PrintUnformatted(json);
   cJSON_Delete(json);
   PetscCall(PetscFree(list));
@@ -287,24 +322,31 @@ static PetscErrorCode WriteHeader(const char *path, int fd, const char *text, Pe
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorInfo table[], const float *arena)
+static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorInfo table[], const float *arena, const char *key,
+                               const char *note)
 {
   PetscErrorCode code;
-  PetscInt64     at = 0;
+  PetscInt64     data = 0, *start;
   char          *text = NULL;
 
   PetscFunctionBegin;
-  PetscCall(HeaderText(n, table, &text));
-  code = WriteHeader(path, fd, text, &at);
+  PetscCall(PetscMalloc1((size_t)n + 1, &start));
+  PlaceTensors(n, table, start);
+  code = HeaderText(n, table, start, key, note, &text);
+  if (!code) code = WriteHeader(path, fd, text, &data);
   cJSON_free(text);
   for (int i = 0; i < n && !code; i++) {
-    code = EkFileWrite(WHAT, path, fd, arena + table[i].offset, table[i].count * sizeof(float), at);
-    at += (PetscInt64)(table[i].count * sizeof(float));
+    const float  *values = arena + table[i].offset;
+    const int64_t number = table[i].is_counter ? (int64_t)values[0] : 0;
+
+    code = EkFileWrite(WHAT, path, fd, table[i].is_counter ? (const void *)&number : (const void *)values, (size_t)TensorBytes(&table[i]), data + start[i]);
   }
+  PetscCall(PetscFree(start));
   PetscFunctionReturn(code);
 }
 
-PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena)
+PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, const char *key,
+                                  const char *note)
 {
   PetscErrorCode code;
   char           temporary[EK_PATH + 8];
@@ -313,7 +355,7 @@ PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo ta
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(temporary, sizeof(temporary), "%s.tmp", path));
   PetscCall(EkFileOpen(WHAT, temporary, O_RDWR | O_CREAT | O_TRUNC, &fd));
-  code = WriteAll(temporary, fd, n, table, arena);
+  code = WriteAll(temporary, fd, n, table, arena, key, note);
   if (code)
     close(fd);
   else

@@ -1,6 +1,7 @@
 #include "io.h"
 #include "evenkeel/checkpoint.h"
 #include "evenkeel/weights.h"
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,7 +90,7 @@ static PetscErrorCode SourceClose(Source *source)
 
 static PetscBool IsReadable(const EkStored *stored)
 {
-  return (PetscBool)(!strcmp(stored->type, "F32") || !strcmp(stored->type, "F64"));
+  return (PetscBool)(!strcmp(stored->type, "F32") || !strcmp(stored->type, "F64") || (EkIsCounter(stored) && !strcmp(stored->type, "I64")));
 }
 
 #define BLOCK 4096
@@ -98,8 +99,14 @@ static PetscErrorCode ReadTensor(const Source *source, const EkStored *stored, f
 {
   const size_t n = (size_t)stored->count;
   double       wide[BLOCK];
+  int64_t      whole;
 
   PetscFunctionBegin;
+  if (!strcmp(stored->type, "I64")) {
+    PetscCall(EkFileRead(WHAT, source->path, source->fd, &whole, sizeof(whole), stored->address));
+    *out = (float)whole;
+    PetscFunctionReturn(0);
+  }
   if (!strcmp(stored->type, "F32")) {
     PetscCall(EkFileRead(WHAT, source->path, source->fd, out, n * sizeof(float), stored->address));
     PetscFunctionReturn(0);
@@ -142,12 +149,13 @@ static const char *WantedText(const EkTensorInfo *wanted, char text[160])
   return EkShapeText(wanted->rank, shape, text);
 }
 
-/* Reads one wanted tensor, or adds the line that says why it does not fit. `used` marks the tensors of the file that are wanted.
+/* Reads one wanted tensor, or adds the line that says why it does not fit; a counter that is missing is zero. `used` marks the tensors of the file that are wanted.
  */
 static PetscErrorCode FitTensor(const Source *source, const EkTensorInfo *wanted, float *out, PetscBool used[], FILE *lines,
                                 int *misfits)
 {
   const EkStored *stored = NULL;
+  const char     *type = wanted->is_counter ? "I64" : "F32";
   char            found[160], want[160];
   PetscInt64      bad = -1;
 
@@ -158,12 +166,16 @@ static PetscErrorCode FitTensor(const Source *source, const EkTensorInfo *wanted
     used[i] = PETSC_TRUE;
   }
   WantedText(wanted, want);
+  if (!stored && wanted->is_counter) {
+    *out = 0;
+    PetscFunctionReturn(0);
+  }
   ++*misfits;
   if (!stored)
-    fprintf(lines, "%s: missing, wanted F32 %s\n", wanted->name, want);
+    fprintf(lines, "%s: missing, wanted %s %s\n", wanted->name, type, want);
   else if (!IsReadable(stored) || !SameShape(stored, wanted)) {
-    fprintf(lines, "%s: found %s %s, wanted F32 %s\n", wanted->name, stored->type,
-            EkShapeText(stored->rank, stored->shape, found), want);
+    fprintf(lines, "%s: found %s %s, wanted %s %s\n", wanted->name, stored->type,
+            EkShapeText(stored->rank, stored->shape, found), type, want);
   } else {
     PetscCall(ReadTensor(source, stored, out));
     bad = NotFinite(wanted->count, out);
@@ -187,7 +199,7 @@ static PetscErrorCode FitTable(const Source *source, int n, const EkTensorInfo t
   for (int i = 0; i < source->n && !code; i++) {
     const EkStored *stored = &source->stored[i];
 
-    if (used[i]) continue;
+    if (used[i] || EkIsCounter(stored)) continue;
     ++*misfits;
     fprintf(lines, "%s: found %s %s, the model has no such tensor\n", stored->name, stored->type,
             EkShapeText(stored->rank, stored->shape, found));
@@ -279,7 +291,7 @@ static PetscErrorCode MakeTable(const Source *source, EkTensorInfo *table)
     PetscCheck(strlen(stored->name) < EK_NAME, PETSC_COMM_SELF, PETSC_ERR_SUP,
                WHAT " '%s': the name '%s' is longer than %d letters", source->path, stored->name, EK_NAME - 1);
     table[i] =
-        (EkTensorInfo){.rank = stored->rank, .is_complex = stored->is_complex, .offset = offset, .count = (size_t)stored->count};
+        (EkTensorInfo){.rank = stored->rank, .is_complex = stored->is_complex, .is_counter = EkIsCounter(stored), .offset = offset, .count = (size_t)stored->count};
     PetscCall(PetscStrncpy(table[i].name, stored->name, EK_NAME));
     for (int d = 0; d < stored->rank; d++) table[i].shape[d] = (PetscInt)stored->shape[d];
   }
@@ -345,15 +357,81 @@ PetscErrorCode EkWeightsReadAll(EkRun run, const char *path, int *n, EkTensorInf
   PetscFunctionReturn(code);
 }
 
-PetscErrorCode EkWeightsWrite(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena)
+PetscErrorCode EkWeightsWriteNoted(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena,
+                                   const char *key, const char *note)
 {
   EkCatch        caught;
   PetscErrorCode code;
 
   PetscFunctionBegin;
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? EkSafetensorsWrite(path, n, table, arena) : 0;
+  code = run->rank == 0 ? EkSafetensorsWrite(path, n, table, arena, key, note) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
   EkCatchRaise(run, &caught);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkWeightsWrite(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena)
+{
+  PetscFunctionBegin;
+  PetscCall(EkWeightsWriteNoted(run, path, n, table, arena, NULL, NULL));
+  PetscFunctionReturn(0);
+}
+
+/* ---- notes -------------------------------------------------------------------------------------------------- */
+
+/* The checkpoint's header alone. */
+static PetscErrorCode CheckpointNote(const char *path, const char *key, char **note)
+{
+  struct EkCheckpoint_ checkpoint = {.fd = -1};
+  PetscErrorCode       code = EkCheckpointProbe(path, &checkpoint);
+  cJSON               *json = code ? NULL : cJSON_Parse(checkpoint.meta);
+  const cJSON         *item = cJSON_GetObjectItemCaseSensitive(json, key);
+
+  PetscFunctionBegin;
+  if (cJSON_IsString(item))
+    code = PetscStrallocpy(item->valuestring, note);
+  else if (item) {
+    char *text = cJSON_PrintUnformatted(item);
+
+    code = PetscStrallocpy(text, note);
+    cJSON_free(text);
+  }
+  cJSON_Delete(json);
+  PetscCall(PetscFree(checkpoint.meta));
+  PetscCall(PetscFree(checkpoint.stored));
+  PetscFunctionReturn(code);
+}
+
+static PetscErrorCode ReadNoteRoot(const char *path, const char *key, char **note)
+{
+  PetscBool hdf5;
+
+  PetscFunctionBegin;
+  PetscCall(ReadSignature(path, &hdf5));
+  if (hdf5)
+    PetscCall(CheckpointNote(path, key, note));
+  else
+    PetscCall(EkSafetensorsReadNote(path, key, note));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkWeightsReadNote(EkRun run, const char *path, const char *key, char **note)
+{
+  PetscInt64     bytes = 0;
+  EkCatch        caught;
+  PetscErrorCode code;
+
+  PetscFunctionBegin;
+  *note = NULL;
+  PetscCall(EkCatchBegin(&caught));
+  code = run->rank == 0 ? ReadNoteRoot(path, key, note) : 0;
+  PetscCall(EkCatchEnd(run, &caught, code));
+  EkCatchRaise(run, &caught);
+  if (*note) bytes = (PetscInt64)strlen(*note) + 1;
+  PetscCallMPI(MPI_Bcast(&bytes, 1, MPIU_INT64, 0, run->comm));
+  if (!bytes) PetscFunctionReturn(0);
+  if (run->rank) PetscCall(PetscMalloc1(bytes, note));
+  PetscCall(EkBcastBytes(run, *note, (size_t)bytes));
   PetscFunctionReturn(0);
 }

@@ -17,6 +17,7 @@ const EkFamily        EkLossFamily      = EK_FAMILY("train_loss", loss_row);
 static const EkKey train_key[] = {
     {"train_epochs", EK_KEY_INT, FIELD(epochs), "500", 1, 1 << 30, NULL, "epochs", "length of the training"},
     {"train_batch", EK_KEY_INT, FIELD(batch), "20", 1, 1 << 30, NULL, "trajectories", "global batch, over all ranks"},
+    {"train_accumulate", EK_KEY_INT, FIELD(accumulate), "1", 1, 1 << 30, NULL, "parts", "a global batch is worked on one after the other"},
     {"train_mode", EK_KEY_CHOICE, FIELD(mode), "autoregressive", 0, 0, &EkTrainModeFamily, NULL, "what a step predicts"},
     {"train_loss", EK_KEY_CHOICE, FIELD(loss), "mse", 0, 0, &EkLossFamily, NULL, "what is minimised"},
     {"train_clip", EK_KEY_REAL, FIELD(clip), "0", 0, EK_ANY, NULL, NULL, "largest norm of the gradient, 0: no limit"},
@@ -30,6 +31,11 @@ static const EkKey train_key[] = {
 #undef FIELD
 const EkKeyTable EkTrainKeys = EK_KEYS("train", train_key);
 
+static const EkKey evaluate_key[] = {
+    {"evaluate_write_predictions", EK_KEY_INT, offsetof(EkEvaluateOptions, write_predictions), "4", 0, 1 << 30, NULL, "trajectories",
+     "of the test set in predictions.h5 and .xdmf, after the last epoch too; 0: none"}};
+const EkKeyTable EkEvaluateKeys = EK_KEYS("evaluate", evaluate_key);
+
 static const EkKey out_key[] = {{"out_dir", EK_KEY_STRING, offsetof(EkOutOptions, dir), NULL, 0, 0, NULL, NULL, "directory the run writes into"}};
 const EkKeyTable   EkOutKeys = EK_KEYS("out", out_key);
 
@@ -40,10 +46,23 @@ typedef struct {
 } Block;
 static const Block block[] = {
     {&EkDataKeys, offsetof(EkDeck, data)},   {&EkModelKeys, offsetof(EkDeck, model)},     {&EkTrainKeys, offsetof(EkDeck, train)}, {&EkOptimKeys, offsetof(EkDeck, optim)},
-    {&EkBalanceKeys, offsetof(EkDeck, balance)}, {&EkMeshKeys, offsetof(EkDeck, mesh)}, {&EkOutKeys, offsetof(EkDeck, out)},
+    {&EkBalanceKeys, offsetof(EkDeck, balance)}, {&EkMeshKeys, offsetof(EkDeck, mesh)}, {&EkEvaluateKeys, offsetof(EkDeck, evaluate)}, {&EkOutKeys, offsetof(EkDeck, out)},
 };
 #define MAX_KEYS 64
 #define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
+
+/* What only two blocks together can have wrong. */
+static PetscErrorCode CheckTogether(const EkDeck *deck, EkProblems problems)
+{
+  PetscFunctionBegin;
+  if (deck->train.accumulate > deck->train.batch) {
+    PetscCall(EkProblemsAdd(problems, "train_accumulate: a train_batch of %lld has no %lld parts", (long long)deck->train.batch, (long long)deck->train.accumulate));
+  }
+  if (deck->mesh.shard == EK_SHARD_OPTIMIZER && EkOptimizerIsWhole(&deck->optim)) {
+    PetscCall(EkProblemsAdd(problems, "mesh_shard: %s needs tensors whole, its state cannot be divided; set it to none", EkFamilyMember(&EkOptimizerFamily, deck->optim.optimizer)->name));
+  }
+  PetscFunctionReturn(0);
+}
 
 PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
 {
@@ -64,18 +83,22 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   known = EkAllKeyTables(&nknown);
   PetscCall(EkKeysCheckAll(run, BLOCKS, used, nknown, known, problems));
   PetscCall(EkModelCheckKeys(run, &deck->model, problems));
+  PetscCall(EkOptimCheck(run, &deck->optim, deck->train.epochs, problems));
+  PetscCall(CheckTogether(deck, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkModelSettle(&deck->model));
   PetscFunctionReturn(0);
 }
 
-/* The keys that mean something in this deck: a model has no use for another one's. */
+/* The keys that mean something in this deck: a model or an optimizer has no use for another one's. */
 static EkKeyTable UsedKeys(const EkDeck *deck, const EkKeyTable *table, EkKey key[])
 {
   EkKeyTable used = {table->block, key, 0};
 
   for (int i = 0; i < table->count && i < MAX_KEYS; i++) {
-    if (table != &EkModelKeys || EkModelUses(&deck->model, &table->keys[i])) key[used.count++] = table->keys[i];
+    if (table == &EkModelKeys && !EkModelUses(&deck->model, &table->keys[i])) continue;
+    if (table == &EkOptimKeys && !EkOptimUses(&deck->optim, &table->keys[i])) continue;
+    key[used.count++] = table->keys[i];
   }
   return used;
 }

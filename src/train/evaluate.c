@@ -1,10 +1,8 @@
 #include "evenkeel/results.h"
-#include "evenkeel/train.h"
+#include "evenkeel/xdmf.h"
+#include "trainer.h"
 #include <math.h>
 #include <string.h>
-
-/* Trajectories of the test set whose predictions are kept as pictures' raw material. */
-#define SHOWN 4
 
 struct EkEvaluator_ {
   EkSession session;
@@ -12,8 +10,9 @@ struct EkEvaluator_ {
   EkMetrics metrics;
   PetscInt  lo, hi;  /* this rank's part of the test set */
   float    *batch;   /* chunk trajectories */
-  float    *shown[2]; /* prediction and target of the first few: rank 0 only */
-  PetscInt  nshown;
+  float    *shown[2]; /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
+  float    *units;    /* one predicted frame in the file's units; NULL: predictions are in them */
+  PetscInt  nshown, nmine; /* how many over all ranks, on this one */
 };
 
 PetscErrorCode EkEvaluatorCreate(EkSession s, EkEvaluator *out)
@@ -32,6 +31,7 @@ PetscErrorCode EkEvaluatorCreate(EkSession s, EkEvaluator *out)
   /* a single step predicts one frame: the figures are over that frame and the given ones */
   PetscCall(EkMetricsCreate(s->info->dim, s->info->n, s->info->fields, single ? s->info->initial_step + 1 : s->info->frames, s->info->initial_step, &e->metrics));
   PetscCall(PetscMalloc1((size_t)s->chunk * e->rollout.sample, &e->batch));
+  if (s->deck.data.normalize != EK_NORMALIZE_NONE) PetscCall(PetscCalloc1((size_t)s->info->fields * s->shape.grid.stride, &e->units));
   *out = e;
   PetscFunctionReturn(0);
 }
@@ -43,6 +43,7 @@ PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator)
   PetscCall(EkRolloutDestroy(&(*evaluator)->rollout));
   PetscCall(EkMetricsDestroy(&(*evaluator)->metrics));
   PetscCall(PetscFree((*evaluator)->batch));
+  PetscCall(PetscFree((*evaluator)->units));
   PetscCall(PetscFree(*evaluator));
   PetscFunctionReturn(0);
 }
@@ -52,11 +53,12 @@ static PetscErrorCode Collect(EkEvaluator e, int b, PetscInt index)
 {
   EkSession      s      = e->session;
   const size_t   stride = s->shape.grid.stride, frame = (size_t)s->info->fields * stride;
-  const float   *truth  = e->batch + (size_t)b * e->rollout.sample;
+  float         *truth  = e->batch + (size_t)b * e->rollout.sample;
   const PetscInt place  = index - e->lo;
 
   PetscFunctionBegin;
-  if (place < e->nshown) {
+  if (e->units) EkSessionDenormalise(s, s->info->frames, truth, truth);
+  if (place < e->nmine) {
     for (int k = 0; k < 2; k++) memcpy(e->shown[k] + (size_t)place * e->rollout.sample, truth, e->rollout.sample * sizeof(float));
   }
   for (int i = 0; i < e->rollout.steps; i++) {
@@ -65,8 +67,13 @@ static PetscErrorCode Collect(EkEvaluator e, int b, PetscInt index)
     size_t         step;
 
     PetscCall(EkGraphGetValue(e->rollout.graph, e->rollout.prediction[i], &value, &step));
-    PetscCall(EkMetricsAdd(e->metrics, s->info->initial_step + i, stride, value + b * step, truth + (size_t)t * frame));
-    if (place < e->nshown) memcpy(e->shown[0] + (size_t)place * e->rollout.sample + (size_t)t * frame, value + b * step, frame * sizeof(float));
+    value += b * step;
+    if (e->units) {
+      EkSessionDenormalise(s, 1, value, e->units);
+      value = e->units;
+    }
+    PetscCall(EkMetricsAdd(e->metrics, s->info->initial_step + i, stride, value, truth + (size_t)t * frame));
+    if (place < e->nmine) memcpy(e->shown[0] + (size_t)place * e->rollout.sample + (size_t)t * frame, value, frame * sizeof(float));
   }
   PetscFunctionReturn(0);
 }
@@ -92,11 +99,46 @@ static PetscErrorCode RollOut(EkEvaluator e)
 
 static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 {
+  const PetscInt n = e->session->deck.evaluate.write_predictions, all = e->session->info->count[EK_TEST];
+  size_t         floats;
+
   PetscFunctionBegin;
-  e->nshown = 0;
-  if (!wanted || e->session->run->rank) PetscFunctionReturn(0);
-  e->nshown = e->hi - e->lo < SHOWN ? e->hi - e->lo : SHOWN;
-  PetscCall(PetscMalloc2((size_t)e->nshown * e->rollout.sample + 1, &e->shown[0], (size_t)e->nshown * e->rollout.sample + 1, &e->shown[1]));
+  e->nshown = !wanted ? 0 : n < all ? n : all;
+  e->nmine  = e->nshown < e->lo ? 0 : e->nshown < e->hi ? e->nshown - e->lo : e->hi - e->lo;
+  floats    = (size_t)(e->session->mesh->idata == 0 ? e->nshown : e->nmine) * e->rollout.sample;
+  if (e->nshown) PetscCall(PetscMalloc2(floats, &e->shown[0], floats, &e->shown[1]));
+  PetscFunctionReturn(0);
+}
+
+/* The first few trajectories of the test set onto the first rank of the data axis. */
+static PetscErrorCode GatherShown(EkEvaluator e)
+{
+  EkMesh       mesh  = e->session->mesh;
+  PetscMPIInt *count = NULL, *place, mine = (PetscMPIInt)e->nmine, start = (PetscMPIInt)e->lo;
+  MPI_Datatype sample;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc2(mesh->ndata, &count, mesh->ndata, &place));
+  PetscCallMPI(MPI_Gather(&mine, 1, MPI_INT, count, 1, MPI_INT, 0, mesh->data));
+  PetscCallMPI(MPI_Gather(&start, 1, MPI_INT, place, 1, MPI_INT, 0, mesh->data));
+  PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)e->rollout.sample, MPI_FLOAT, &sample));
+  PetscCallMPI(MPI_Type_commit(&sample));
+  for (int k = 0; k < 2; k++) {
+    PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], mine, sample, e->shown[k], count, place, sample, 0, mesh->data));
+  }
+  PetscCallMPI(MPI_Type_free(&sample));
+  PetscCall(PetscFree2(count, place));
+  PetscFunctionReturn(0);
+}
+
+/* predictions.h5 and its description. */
+static PetscErrorCode WriteShown(EkEvaluator e, const char *path)
+{
+  EkSession s = e->session;
+
+  PetscFunctionBegin;
+  PetscCall(EkPredictionsWrite(path, s->info, e->nshown, s->shape.grid.stride, e->shown[0], e->shown[1]));
+  PetscCall(EkXdmfWritePredictions(path, s->info, e->nshown));
   PetscFunctionReturn(0);
 }
 
@@ -118,10 +160,12 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
   PetscCall(EkPhaseBegin(s->run, EVALUATE));
   PetscCall(EkMetricsReset(e->metrics));
   PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));
+  EkHoldLines(s->run, PETSC_TRUE);
   PetscCall(EkAgree(s->run, s->mesh->world, RollOut(e)));
   PetscCall(EkMetricsReduce(e->metrics, s->mesh, s->info->count[EK_TEST], predicted, published));
   if (e->nshown) {
-    failed = EkPredictionsWrite(predictions, s->info, e->nshown, s->shape.grid.stride, e->shown[0], e->shown[1]);
+    PetscCall(GatherShown(e));
+    if (s->run->rank == 0) failed = WriteShown(e, predictions);
     PetscCall(PetscFree2(e->shown[0], e->shown[1]));
   }
   PetscCall(EkAgree(s->run, s->mesh->world, failed));

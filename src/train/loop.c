@@ -13,6 +13,8 @@ static PetscInt NumBatches(EkTrainer t)
   return (n + batch - 1) / batch;
 }
 
+EkScheduleAt EkTrainerAt(EkTrainer t) { return (EkScheduleAt){t->at.epoch, t->at.batch, t->session->deck.train.epochs, t->nbatches}; }
+
 static PetscErrorCode CreateBalance(EkTrainer t)
 {
   EkSession s = t->session;
@@ -34,6 +36,7 @@ static PetscErrorCode CreateOptimizer(EkTrainer t)
   PetscFunctionBegin;
   if (s->mesh->shard == EK_SHARD_OPTIMIZER) EkMeshSlice(s->mesh, s->params->total, s->mesh->idata, &lo, &hi);
   PetscCall(EkOptimizerCreate(&s->deck.optim, s->params, lo, hi, &t->optimizer));
+  if (s->deck.optim.sam > 0) PetscCall(PetscMalloc1(s->params->total, &t->kept));
   PetscFunctionReturn(0);
 }
 
@@ -53,8 +56,7 @@ static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out
   PetscCall(EkEvaluatorCreate(session, &t->evaluator));
   PetscCall(CreateOptimizer(t));
   PetscCall(CreateBalance(t));
-  t->most = (session->deck.train.batch + session->mesh->ndata - 1) / session->mesh->ndata;
-  if (t->most > session->info->count[EK_TRAIN]) t->most = session->info->count[EK_TRAIN];
+  t->most = EkSessionMost(session);
   PetscCall(PetscMalloc1((size_t)t->most * t->rollout.sample, &t->batch));
   PetscCall(PetscMalloc2(session->info->count[EK_TRAIN], &t->order, STEPS_KEPT, &t->step_seconds));
   *out = t;
@@ -73,6 +75,7 @@ static PetscErrorCode TrainerDestroy(EkTrainer *trainer)
   PetscCall(PetscFree(t->ratio));
   PetscCall(PetscFree(t->tensor_layer));
   PetscCall(PetscFree(t->batch));
+  PetscCall(PetscFree(t->kept));
   PetscCall(PetscFree2(t->order, t->step_seconds));
   PetscCall(PetscFree(*trainer));
   PetscFunctionReturn(0);
@@ -93,45 +96,51 @@ static void Shuffle(EkTrainer t)
   }
 }
 
-/* This rank's trajectories of global batch b: a contiguous part of the order. */
-static const PetscInt *MyPart(EkTrainer t, PetscInt b, PetscInt *n, PetscInt *global)
-{
-  const PetscInt first = b * t->session->deck.train.batch, left = t->session->info->count[EK_TRAIN] - first;
-  PetscInt64     lo, hi;
+/* One of the parts a global batch is worked on in. */
+typedef struct {
+  const PetscInt *index;   /* this rank's trajectories, contiguous in the order */
+  PetscInt        n, all;  /* how many; those of all ranks */
+  PetscInt        global;  /* trajectories of the whole batch */
+} Part;
 
-  *global = left < t->session->deck.train.batch ? left : t->session->deck.train.batch;
-  EkSlice(*global, t->session->mesh->ndata, t->session->mesh->idata, &lo, &hi);
-  *n = (PetscInt)(hi - lo);
-  return t->order + first + lo;
+static Part PartOf(EkTrainer t, PetscInt b, PetscInt part)
+{
+  const PetscInt batch = t->session->deck.train.batch, left = t->session->info->count[EK_TRAIN] - b * batch, global = left < batch ? left : batch;
+  PetscInt64     first, end, lo, hi;
+
+  EkSlice(global, t->session->deck.train.accumulate, part, &first, &end);
+  EkSlice(end - first, t->session->mesh->ndata, t->session->mesh->idata, &lo, &hi);
+  return (Part){t->order + b * batch + first + lo, (PetscInt)(hi - lo), (PetscInt)(end - first), global};
 }
 
-static PetscErrorCode ReadBatch(EkTrainer t, const PetscInt *index, PetscInt n)
+static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
 {
+  const Part      now  = PartOf(t, t->at.batch, part);
+  const PetscBool last = (PetscBool)(part + 1 == t->session->deck.train.accumulate);
+
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, IO));
-  PetscCall(EkDatasetRead(t->session->dataset, EK_TRAIN, n, index, t->session->shape.grid.stride, t->batch));
-  if (t->at.batch + 1 < t->nbatches) {
-    PetscInt        next, global;
-    const PetscInt *ahead = MyPart(t, t->at.batch + 1, &next, &global);
+  PetscCall(EkDatasetRead(t->session->dataset, EK_TRAIN, now.n, now.index, t->session->shape.grid.stride, t->batch));
+  if (!last || t->at.batch + 1 < t->nbatches) {
+    const Part next = PartOf(t, t->at.batch + last, last ? 0 : part + 1);
 
-    PetscCall(EkDatasetPrefetch(t->session->dataset, EK_TRAIN, next, ahead));
+    PetscCall(EkDatasetPrefetch(t->session->dataset, EK_TRAIN, next.n, next.index));
   }
   PetscCall(EkPhaseEnd(t->run, IO));
   PetscFunctionReturn(0);
 }
 
-/* Gradients of this rank's n trajectories, a chunk at a time; its part of the loss. */
-static PetscErrorCode Compute(EkTrainer t, PetscInt n, PetscInt global, double *loss)
+/* Adds gradients and loss of this rank's n trajectories, a chunk at a time. Where samples meet those of other ranks it takes part without any of its own. */
+static PetscErrorCode Compute(EkTrainer t, PetscInt n, double scale, double *loss)
 {
-  EkSession s = t->session;
+  const PetscInt  chunk   = t->rollout.chunk;
+  const PetscBool coupled = EkGraphIsCoupled(t->rollout.graph);
 
   PetscFunctionBegin;
-  memset(s->params->gradients, 0, s->params->total * sizeof(float));
-  *loss = 0;
-  for (PetscInt at = 0; at < n; at += s->chunk) {
+  for (PetscInt at = 0; at < n || (coupled && at == 0); at += chunk) {
     PetscCall(EkPhaseBegin(t->run, FORWARD));
     PetscCall(EkGraphBind(t->rollout.graph, t->rollout.frames, t->batch + (size_t)at * t->rollout.sample, t->rollout.sample));
-    PetscCall(EkGraphForward(t->rollout.graph, (int)(n - at < s->chunk ? n - at : s->chunk), 1.0 / (double)global));
+    PetscCall(EkGraphForward(t->rollout.graph, (int)(n - at < chunk ? n - at : chunk), scale));
     *loss += EkGraphLoss(t->rollout.graph);
     PetscCall(EkPhaseEnd(t->run, FORWARD));
     PetscCall(EkPhaseBegin(t->run, BACKWARD));
@@ -161,16 +170,25 @@ static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, double *lo
   PetscFunctionReturn(0);
 }
 
+/* All ranks hold the same value. */
+static PetscErrorCode CheckFinite(EkTrainer t, double value, const char *what)
+{
+  PetscFunctionBegin;
+  PetscCheck(isfinite(value), t->run->comm, PETSC_ERR_FP, "the %s is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last checkpoint is kept", what,
+             (int)t->at.epoch + 1, (int)t->at.batch + 1);
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode ClipGradient(EkTrainer t)
 {
-  EkParams p = t->session->params;
-  double   square = 0, factor;
+  const double most = t->session->deck.train.clip;
+  double       norm;
 
   PetscFunctionBegin;
-  if (t->session->deck.train.clip <= 0) PetscFunctionReturn(0);
-  for (size_t i = 0; i < p->total; i++) square += (double)p->gradients[i] * p->gradients[i];
-  factor = t->session->deck.train.clip / (sqrt(square) + 1e-6);
-  for (size_t i = 0; factor < 1 && i < p->total; i++) p->gradients[i] *= (float)factor;
+  if (most <= 0) PetscFunctionReturn(0);
+  norm = EkGradientNorm(t->session->params);
+  PetscCall(CheckFinite(t, norm, "norm of the gradient"));
+  EkGradientClip(t->session->params, most, norm);
   PetscFunctionReturn(0);
 }
 
@@ -180,6 +198,7 @@ static PetscErrorCode Update(EkTrainer t)
   EkSession       s       = t->session;
   const PetscBool sharded = (PetscBool)(s->mesh->shard == EK_SHARD_OPTIMIZER);
   const PetscBool scatter = (PetscBool)(sharded && s->deck.train.clip <= 0); /* the norm needs the whole gradient */
+  const EkScheduleAt at   = EkTrainerAt(t);
 
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
@@ -188,7 +207,8 @@ static PetscErrorCode Update(EkTrainer t)
   PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
   PetscCall(EkPhaseBegin(t->run, OPTIMIZER));
   PetscCall(ClipGradient(t));
-  PetscCall(EkOptimizerStep(t->optimizer, EkScheduleRate(&s->deck.optim, t->at.epoch), t->ratio));
+  t->optimizer->momentum = EkScheduleMomentum(&s->deck.optim, &at);
+  PetscCall(EkOptimizerStep(t->optimizer, EkScheduleRate(&s->deck.optim, &at), t->ratio));
   PetscCall(EkPhaseEnd(t->run, OPTIMIZER));
   if (!sharded) PetscFunctionReturn(0);
   PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
@@ -197,14 +217,56 @@ static PetscErrorCode Update(EkTrainer t)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode LocalPart(EkTrainer t, double *loss)
+static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, double *loss)
 {
-  PetscInt        n, global;
-  const PetscInt *index = MyPart(t, t->at.batch, &n, &global);
+  const Part     now    = PartOf(t, t->at.batch, part);
+  PetscErrorCode failed = 0;
 
   PetscFunctionBegin;
-  PetscCall(ReadBatch(t, index, n));
-  PetscCall(Compute(t, n, global, loss));
+  if (!now.all) PetscFunctionReturn(0);
+  if (!held) failed = ReadPart(t, part);
+  /* the others would wait in their graphs for a rank that could not read */
+  if (EkGraphIsCoupled(t->rollout.graph)) {
+    failed = EkAgree(t->run, t->run->comm, failed);
+    EkHoldLines(t->run, PETSC_TRUE);
+  }
+  PetscCall(failed);
+  PetscCall(Compute(t, now.n, 1.0 / (double)now.global, loss));
+  PetscFunctionReturn(0);
+}
+
+/* This rank's share of the gradient at the weights as they are, and of the loss. held: the buffer has the batch already. */
+static PetscErrorCode LocalGradient(EkTrainer t, PetscBool held, double *loss)
+{
+  EkParams p = t->session->params;
+
+  PetscFunctionBegin;
+  memset(p->gradients, 0, p->total * sizeof(float));
+  *loss = 0;
+  for (PetscInt part = 0; part < t->session->deck.train.accumulate; part++) PetscCall(LocalPart(t, part, held, loss));
+  PetscFunctionReturn(0);
+}
+
+/* SAM: the gradient there where the loss is worst nearby. Every rank climbs by the whole gradient, so that all get to the same place. */
+static PetscErrorCode SharpGradient(EkTrainer t)
+{
+  EkSession      s = t->session;
+  double         norm, loss;
+  PetscErrorCode failed;
+
+  PetscFunctionBegin;
+  PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
+  PetscCall(EkMeshSum(s->mesh, s->params->total, s->params->gradients));
+  PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
+  PetscCall(EkPhaseBegin(t->run, OPTIMIZER));
+  PetscCall(EkSamClimb(s->params, s->deck.optim.sam, s->deck.optim.sam_adaptive, t->kept, &norm));
+  PetscCall(EkPhaseEnd(t->run, OPTIMIZER));
+  PetscCall(CheckFinite(t, norm, "norm of the gradient"));
+  EkHoldLines(t->run, PETSC_TRUE);
+  failed = LocalGradient(t, (PetscBool)(s->deck.train.accumulate == 1), &loss);
+  PetscCall(EkAgree(t->run, t->run->comm, failed));
+  EkHoldLines(t->run, PETSC_FALSE);
+  PetscCall(EkSamReturn(s->params, t->kept));
   PetscFunctionReturn(0);
 }
 
@@ -216,10 +278,10 @@ static PetscErrorCode Step(EkTrainer t, PetscBool *stop)
 
   PetscFunctionBegin;
   EkHoldLines(t->run, PETSC_TRUE);
-  failed = LocalPart(t, &loss);
+  failed = LocalGradient(t, PETSC_FALSE, &loss);
   PetscCall(AgreeOnStep(t, failed, &loss, stop));
-  PetscCheck(isfinite(loss), t->run->comm, PETSC_ERR_FP, "the loss is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last checkpoint is kept",
-             (int)t->at.epoch + 1, (int)t->at.batch + 1);
+  PetscCall(CheckFinite(t, loss, "loss"));
+  if (t->kept) PetscCall(SharpGradient(t));
   PetscCall(Update(t));
   t->at.batch++;
   t->at.loss_sum += loss;
@@ -247,7 +309,8 @@ static PetscErrorCode SpreadRatios(EkTrainer t)
 /* Spectra of the weights as they are; ratios of every tensor for the epoch that follows. */
 static PetscErrorCode Rebalance(EkTrainer t)
 {
-  double start = EkTime();
+  const EkScheduleAt at    = EkTrainerAt(t);
+  double             start = EkTime();
 
   PetscFunctionBegin;
   if (t->at.epoch % t->session->deck.balance.interval == 0) {
@@ -256,7 +319,7 @@ static PetscErrorCode Rebalance(EkTrainer t)
     t->at.balance_seconds += start;
     t->at.balance_total += start;
     t->at.train_seconds += start;
-    PetscCall(EkRunDirLayers(t, EkScheduleRate(&t->session->deck.optim, t->at.epoch)));
+    PetscCall(EkRunDirLayers(t, EkScheduleRate(&t->session->deck.optim, &at)));
   }
   PetscCall(SpreadRatios(t));
   PetscFunctionReturn(0);
@@ -268,7 +331,8 @@ static PetscBool Due(PetscInt interval, PetscInt epoch) { return (PetscBool)(int
 static PetscErrorCode EndEpoch(EkTrainer t)
 {
   const EkTrainOptions *o    = &t->session->deck.train;
-  const double          loss = t->at.loss_sum / (double)t->nbatches, rate = EkScheduleRate(&t->session->deck.optim, t->at.epoch);
+  const EkScheduleAt    at   = {t->at.epoch, t->nbatches - 1, o->epochs, t->nbatches}; /* its last step */
+  const double          loss = t->at.loss_sum / (double)t->nbatches, rate = EkScheduleRate(&t->session->deck.optim, &at);
   const PetscBool       last = (PetscBool)(t->at.epoch + 1 == o->epochs);
 
   PetscFunctionBegin;

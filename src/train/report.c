@@ -48,13 +48,18 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
 {
   const double   now    = EkTime();
   const PetscInt epochs = t->session->deck.train.epochs;
+  EkScheduleAt   at     = EkTrainerAt(t);
   const double   done = (double)t->at.epoch + (double)t->at.batch / (double)t->nbatches, spent = t->at.train_seconds, left = done > 0 ? spent / done * ((double)epochs - done) : NAN;
   char           eta[32];
 
   PetscFunctionBegin;
   if (t->run->rank || (!force && now - t->last_line < 5)) PetscFunctionReturn(0);
   t->last_line = now;
-  printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, t->at.epoch < epochs ? t->at.epoch : epochs - 1));
+  if (at.epoch == epochs) { /* done: the last rate there was */
+    at.epoch--;
+    at.batch = at.nbatches - 1;
+  }
+  printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, &at));
   if (t->evaluated && !isnan(t->predicted.nRMSE)) printf("  nRMSE %.4e", t->predicted.nRMSE);
   printf("  %.1f samples/s  %s left\n", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
   fflush(stdout);

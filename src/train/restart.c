@@ -15,39 +15,46 @@
 
 static char *MetaText(EkTrainer t)
 {
-  cJSON *json = cJSON_CreateObject();
+  cJSON *json = cJSON_CreateObject(), *norm = EkSessionNormJson(t->session);
   char  *text;
 
 #define ADD(field, type) cJSON_AddNumberToObject(json, #field, (double)t->at.field);
   PROGRESS(ADD)
 #undef ADD
   cJSON_AddNumberToObject(json, "optimizer_steps", (double)t->optimizer->steps);
+  cJSON_AddStringToObject(json, "optimizer", EkFamilyMember(&EkOptimizerFamily, t->session->deck.optim.optimizer)->name);
   cJSON_AddStringToObject(json, "transform", EkFamilyMember(&EkTransformFamily, t->session->deck.model.transform)->name);
   cJSON_AddStringToObject(json, "model", EkFamilyMember(&EkModelFamily, t->session->deck.model.type)->name);
   cJSON_AddNumberToObject(json, "seed", (double)t->session->deck.train.seed);
   cJSON_AddNumberToObject(json, "train_trajectories", (double)t->session->info->count[EK_TRAIN]);
   cJSON_AddNumberToObject(json, "train_batch", (double)t->session->deck.train.batch);
   cJSON_AddNumberToObject(json, "analysed_layers", (double)t->nlayers);
+  if (norm) cJSON_AddItemToObject(json, "normalize", norm);
   text = cJSON_PrintUnformatted(json);
   cJSON_Delete(json);
   return text;
 }
 
-/* Weights, both moments; this rank's part of each. */
-static void Arenas(EkTrainer t, EkArenaPart arena[3])
+/* Weights and what the optimizer remembers; this rank's part of each. How many there are. */
+#define MOST_ARENAS (1 + EK_OPTIMIZER_ARRAYS)
+static int Arenas(EkTrainer t, EkArenaPart arena[MOST_ARENAS])
 {
   EkParams          p = t->session->params;
   const EkOptimizer o = t->optimizer;
 
   arena[0] = (EkArenaPart){"weights", p->n, p->table, p->weights, 0, p->total};
-  arena[1] = (EkArenaPart){"adam_m", p->n, p->table, o->moment1 - o->lo, o->lo, o->hi};
-  arena[2] = (EkArenaPart){"adam_v", p->n, p->table, o->moment2 - o->lo, o->lo, o->hi};
+  for (int i = 0; i < o->narrays; i++) {
+    const EkOptimizerArray *a = &o->array[i];
+
+    arena[1 + i] = (EkArenaPart){a->name, a->n, a->table, a->values - a->lo, a->lo, a->hi};
+  }
+  return 1 + o->narrays;
 }
 
 PetscErrorCode EkRestartWrite(EkTrainer t)
 {
   const double  start = EkTime();
-  EkArenaPart   arena[3];
+  EkArenaPart   arena[MOST_ARENAS];
   EkStateArray  state = {.name = "balance"};
   const double *values;
   double       *copy;
@@ -59,8 +66,7 @@ PetscErrorCode EkRestartWrite(EkTrainer t)
   PetscCall(PetscMalloc1(state.count + 1, &copy));
   PetscCall(PetscArraycpy(copy, values, state.count));
   state.values = copy;
-  Arenas(t, arena);
-  PetscCall(EkCheckpointWrite(t->run, t->session->deck.out.dir, 3, arena, 1, &state, meta));
+  PetscCall(EkCheckpointWrite(t->run, t->session->deck.out.dir, Arenas(t, arena), arena, 1, &state, meta));
   cJSON_free(meta);
   PetscCall(PetscFree(copy));
   PetscCall(EkPhaseEnd(t->run, CHECKPOINT));
@@ -73,6 +79,16 @@ static const char *MetaWord(const cJSON *json, const char *name)
   const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
 
   return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+/* The checkpoint's word for what the deck chooses from a family. */
+static PetscErrorCode CheckMember(EkRun run, const cJSON *json, const char *name, const char *path, const EkFamily *family, int chosen)
+{
+  const char *there = MetaWord(json, name), *here = EkFamilyMember(family, chosen)->name;
+
+  PetscFunctionBegin;
+  PetscCheck(!strcmp(there, here), run->comm, PETSC_ERR_USER_INPUT, "train_resume: '%s' is of %s %s, the deck asks for %s", path, name, *there ? there : "unknown", here);
+  PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkpoint, int *transform)
@@ -90,10 +106,23 @@ PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkp
   json  = cJSON_Parse(EkCheckpointMeta(*checkpoint));
   found = EkFamilyFind(&EkTransformFamily, MetaWord(json, "transform"));
   if (found > 0) *transform = found;
-  PetscCheck(!strcmp(MetaWord(json, "model"), EkFamilyMember(&EkModelFamily, deck->model.type)->name), run->comm, PETSC_ERR_USER_INPUT,
-             "train_resume: '%s' is of model %s, the deck asks for %s", EkCheckpointPath(*checkpoint), MetaWord(json, "model"), EkFamilyMember(&EkModelFamily, deck->model.type)->name);
+  PetscCall(CheckMember(run, json, "model", EkCheckpointPath(*checkpoint), &EkModelFamily, deck->model.type));
+  PetscCall(CheckMember(run, json, "optimizer", EkCheckpointPath(*checkpoint), &EkOptimizerFamily, deck->optim.optimizer));
   cJSON_Delete(json);
   PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRestartNorm(EkSession s, EkCheckpoint checkpoint)
+{
+  cJSON         *json = cJSON_Parse(EkCheckpointMeta(checkpoint)), *norm = cJSON_GetObjectItemCaseSensitive(json, "normalize");
+  char          *note = norm ? cJSON_PrintUnformatted(norm) : NULL;
+  PetscErrorCode code;
+
+  PetscFunctionBegin;
+  code = EkSessionRestoreNorm(s, EkCheckpointPath(checkpoint), note);
+  cJSON_free(note);
+  cJSON_Delete(json);
+  PetscFunctionReturn(code);
 }
 
 static PetscErrorCode ReadNumber(EkRun run, const cJSON *json, const char *name, const char *path, double *value)
@@ -146,11 +175,11 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
 /* Shapes alone, by one rank: all hold the same table, so one line says what does not fit. */
 static PetscErrorCode CheckShapes(EkTrainer t, EkCheckpoint checkpoint)
 {
-  EkArenaPart arena[3];
+  EkArenaPart arena[MOST_ARENAS];
+  const int   n = Arenas(t, arena);
 
   PetscFunctionBegin;
-  Arenas(t, arena);
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < n; i++) {
     arena[i].lo = arena[i].hi = 0;
     PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
   }
@@ -159,11 +188,11 @@ static PetscErrorCode CheckShapes(EkTrainer t, EkCheckpoint checkpoint)
 
 static PetscErrorCode ReadArenas(EkTrainer t, EkCheckpoint checkpoint)
 {
-  EkArenaPart arena[3];
+  EkArenaPart arena[MOST_ARENAS];
+  const int   n = Arenas(t, arena);
 
   PetscFunctionBegin;
-  Arenas(t, arena);
-  for (int i = 0; i < 3; i++) PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
+  for (int i = 0; i < n; i++) PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
   PetscFunctionReturn(0);
 }
 

@@ -1,11 +1,19 @@
-#include "evenkeel/train.h"
 #include "evenkeel/weights.h"
+#include "trainer.h"
+
+/* Samples of one part of a batch on one rank, at most. */
+static PetscInt MostOf(const EkDeck *deck, PetscInt batch, PetscInt ranks)
+{
+  const PetscInt part = (batch + deck->train.accumulate - 1) / deck->train.accumulate;
+
+  return (part + ranks - 1) / ranks;
+}
 
 /* Samples a graph runs at a time: as many as keep one hidden field of all of them within the second-level cache or little more; at least two, so that
    spectral weights, read once a chunk, serve twice. */
 static int ChunkSize(const EkDeck *deck, const EkModelShape *shape, int ranks)
 {
-  const int    most  = (int)((deck->train.batch + ranks - 1) / ranks); /* of a batch on one rank */
+  const int    most  = (int)MostOf(deck, deck->train.batch, ranks);
   const double field = (double)deck->model.width * (double)shape->grid.stride * sizeof(float), fits = 1.5 * 1048576 / field;
 
   const int    chunk = fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
@@ -87,23 +95,44 @@ static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode SumOverMesh(void *mesh, int n, double *values) { return EkMeshSumDouble((EkMesh)mesh, n, values); }
+
+PetscInt EkSessionMost(EkSession s)
+{
+  const PetscInt all = s->info->count[EK_TRAIN], batch = s->deck.train.batch < all ? s->deck.train.batch : all;
+
+  return MostOf(&s->deck, batch, s->mesh->ndata);
+}
+
+/* A batch (or a part of one) whose samples meet is run whole. */
+static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
+{
+  PetscFunctionBegin;
+  r->chunk = EkGraphIsCoupled(r->graph) ? (int)EkSessionMost(s) : s->chunk;
+  PetscCall(EkGraphSetCapacity(r->graph, r->chunk));
+  PetscCall(EkGraphPlan(r->graph));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
 {
-  PetscInt *none;
+  const PetscInt channels = (training ? s->info->t_train : s->info->frames) * s->info->fields;
+  PetscInt      *none;
 
   PetscFunctionBegin;
   PetscCall(PetscMemzero(r, sizeof(*r)));
   PetscCall(Targets(s, training, r));
-  r->sample = (size_t)(s->info->frames * s->info->fields) * s->shape.grid.stride;
+  r->sample = (size_t)channels * s->shape.grid.stride;
   PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
-  PetscCall(EkGraphInput(r->graph, s->info->frames * s->info->fields, s->shape.grid, PETSC_FALSE, &r->frames));
+  PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
+  PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
   PetscCall(PetscMalloc1(r->steps, &none));
   for (int i = 0; i < r->steps; i++) none[i] = -1;
   PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, training ? r->target : none, r->prediction));
   PetscCall(PetscFree(none));
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
-  PetscCall(EkGraphPlan(r->graph));
+  PetscCall(PlanRollout(s, r));
   PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));
   PetscFunctionReturn(0);
 }

@@ -24,14 +24,20 @@ struct EkTrainer_ {
   double     *ratio;            /* [tensor] */
   EkProgress  at;
   PetscInt   *order, nbatches;  /* training trajectories of the epoch under way */
-  float      *batch;            /* this rank's part of a global batch */
+  float      *batch;            /* this rank's share of a global batch, or of one of its train_accumulate parts */
   PetscInt    most;             /* its largest size */
+  float      *kept;             /* SAM: the weights while gradients are taken elsewhere; NULL without */
   double     *step_seconds;     /* [steps kept], for the median */
   PetscInt    nsteps, steps_kept;
   double      checkpoint_seconds, last_line, flops; /* longest write; time of the last progress line; of one trajectory's step */
   EkFigures   predicted, published;
   PetscBool   evaluated;        /* the figures belong to the weights as they are */
 };
+
+/* Trajectories of a global batch, or of one of its train_accumulate parts, on one rank: at most. */
+PetscInt     EkSessionMost(EkSession session);
+/* Where the step that comes next stands in its schedule. */
+EkScheduleAt EkTrainerAt(EkTrainer trainer);
 
 /* ---- run directory (rundir.c): rank 0 writes, every call is collective ------------------------------------------ */
 
@@ -49,6 +55,21 @@ PetscErrorCode EkRestartWrite(EkTrainer trainer);
 /* The checkpoint the deck asks to continue from: *found says whether there is one, *transform what it used. Before the session exists. */
 PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkpoint, int *transform);
 PetscErrorCode EkRestartRead(EkTrainer trainer, EkCheckpoint checkpoint);
+/* Constants of data_normalize as the checkpoint has them. Before anything is read. */
+PetscErrorCode EkRestartNorm(EkSession session, EkCheckpoint checkpoint);
+
+/* ---- normalisation (normalize.c): nothing happens unless data_normalize asks for it ---------------------------------- */
+
+/* Measures the training set; reads are normalised from then on. Collective. */
+PetscErrorCode EkSessionMeasureNorm(EkSession session);
+/* The same with the constants of `note` (JSON, NULL: PATH has none): errors as EkSessionLoadNorm. */
+PetscErrorCode EkSessionRestoreNorm(EkSession session, const char *path, const char *note);
+/* The constants for a checkpoint's meta text, to be owned by the caller; NULL without normalisation. */
+struct cJSON  *EkSessionNormJson(EkSession session);
+/* Safetensors of the session's weights, with the constants. Collective. */
+PetscErrorCode EkSessionWriteWeights(EkSession session, const char *path);
+/* Planes of (frames, fields, stride) back into the file's units; `to` may be `from`. */
+void           EkSessionDenormalise(EkSession session, PetscInt frames, const float *from, float *to);
 
 /* ---- report (report.c) ------------------------------------------------------------------------------------------ */
 

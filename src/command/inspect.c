@@ -1,0 +1,36 @@
+#include "evenkeel/inspect.h"
+#include "evenkeel/command.h"
+
+static PetscErrorCode ReadOptions(EkRun run, EkInspectOptions *options)
+{
+  const EkKeyTable *const  used[] = {&EkInspectKeys};
+  const EkKeyTable *const *known;
+  EkProblems               problems;
+  int                      nknown;
+
+  PetscFunctionBegin;
+  PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT,
+             "inspect wants one data file: evenkeel inspect FILE [-key value ...]");
+  PetscCall(PetscStrncpy(options->file, run->argv[1], EK_PATH));
+  known = EkAllKeyTables(&nknown);
+  PetscCall(EkProblemsCreate(&problems));
+  PetscCall(EkKeysRead(run, &EkInspectKeys, options, problems));
+  PetscCall(EkKeysCheckAll(run, 1, used, nknown, known, problems));
+  PetscCall(EkProblemsRaise(run, &problems));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkCommandInspect(EkRun run, int *exit_status)
+{
+  EkInspectOptions options = {.progress = PETSC_TRUE};
+  EkInspection     inspection;
+
+  PetscFunctionBegin;
+  PetscCall(ReadOptions(run, &options));
+  PetscCall(EkInspect(run, &options, &inspection));
+  PetscCall(EkInspectionPrint(inspection));
+  if (*options.out) PetscCall(EkInspectionWrite(inspection));
+  *exit_status = inspection->sound ? 0 : 1;
+  PetscCall(EkInspectionDestroy(&inspection));
+  PetscFunctionReturn(0);
+}
