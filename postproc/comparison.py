@@ -12,7 +12,8 @@ RULE = "balance_rule"
 # Seeds are what a group averages over; the rest says where and how fast a run went, not what it computed.
 NOT_GROUPED = (
     "train_seed", "out_dir", "train_resume", "train_max_wall", "train_checkpoint_interval", "train_recompute", "data_cache",
-    "model_transform", "mesh_data", "mesh_space", "mesh_shard", "balance_solver", "balance_scalapack_min")
+    "evaluate_write_predictions", "model_transform", "mesh_data", "mesh_space", "mesh_shard", "balance_solver",
+    "balance_scalapack_min")
 
 HEADER = ["group", "n", "nRMSE", "improvement (%)", "p (Welch)", "nRMSE (published convention)"]
 CSV_HEADER = ["group", "n", "nRMSE_mean", "nRMSE_std", "baseline", "improvement_percent", "p_value"]

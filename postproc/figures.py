@@ -192,6 +192,76 @@ def bars(rows):
     return figure
 
 
+class Frames:
+    """One figure whose contents change from frame to frame of a trajectory while scales and layout stay.
+
+    `data` is a trajectories.Trajectories; fields: places of its fields; scales[field][row]: (low, high)."""
+
+    def __init__(self, data, fields, scales):
+        columns = len(data.rows) if len(data.rows) > 1 else {1: 1, 2: 2, 4: 2}.get(len(fields), 3)
+        rows = -(-len(fields) * len(data.rows) // columns)
+        width = min(WIDTH, 3.6 * columns)
+        # an image loses 0.7 inches of its width to labels, and has its colour bar above
+        tall = np.clip((width / columns - 0.7) * data.shape[1] / data.shape[0], 0.5, 6) + 0.9 if data.dim > 1 else 0.55 * width / columns
+        self.figure, axes = plt.subplots(rows, columns, figsize=(width, rows * tall + 0.5), squeeze=False)
+        self.artists = []
+        panels = iter(axes.flat)
+        for field, limits in zip(fields, scales):
+            for (heading, _), (low, high) in zip(data.rows, limits):
+                ax = next(panels)
+                draw = _moving_line if data.dim == 1 else _moving_image
+                label = f"{heading} of {data.fields[field]}" if heading else data.fields[field]
+                self.artists.append(draw(self.figure, ax, data, label, low, high, heading == "error"))
+                ax.set_xlabel("x" if data.coordinates[0] is not None else "x (grid point)")
+        for ax in panels:
+            ax.axis("off")
+
+    def show(self, values, title):
+        """values[field][row]: the grids of one frame."""
+        for artist, grid in zip(self.artists, [grid for grids in values for grid in grids]):
+            if grid.ndim == 1:
+                artist.set_ydata(grid)
+            else:
+                artist.set_data(np.ma.masked_invalid(grid.T))
+        _title(self.figure, title)
+        if self.figure.get_layout_engine():
+            # the first frame's layout is that of all: finding it again would take longer than drawing
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
+
+
+def _moving_line(_, ax, data, label, low, high, is_error):
+    x = data.coordinates[0] if data.coordinates[0] is not None else np.arange(data.shape[0])
+    line, = ax.plot(x, np.full(len(x), np.nan), color=PALETTE[1] if is_error else PALETTE[0])
+    ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    ax.set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)
+    ax.set_ylabel(label)
+    return line
+
+
+def _moving_image(figure, ax, data, label, low, high, is_error):
+    sides = [_edges(axis, count) for axis, count in zip(data.coordinates, data.shape)]
+    image = ax.imshow(np.zeros(data.shape[1::-1]), origin="lower", cmap=ERROR_MAP if is_error else FIELD_MAP, vmin=low, vmax=high,
+                      extent=sides[0] + sides[1])
+    bar = figure.colorbar(image, ax=ax, location="top", aspect=30, pad=0.02, label=label, ticks=MaxNLocator(4), format=PLAIN_NUMBER)
+    bar.ax.tick_params(labelsize=7)
+    if ax.get_subplotspec().is_first_col():
+        ax.set_ylabel("y" if data.coordinates[1] is not None else "y (grid point)")
+    ax.grid(False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(3))
+        axis.set_major_formatter(PLAIN_NUMBER)
+    return image
+
+
+def _edges(axis, count):
+    """Outer sides of the first and last cell."""
+    if axis is None or count < 2:
+        return (-0.5, count - 0.5)
+    half = (axis[-1] - axis[0]) / (count - 1) / 2
+    return (axis[0] - half, axis[-1] + half)
+
+
 def _curve(ax, x, y, color, **style):
     """A line through the finite points, marked where they are few; a single point is a marker."""
     x, y = _known(x, y)

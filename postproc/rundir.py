@@ -104,7 +104,7 @@ def read_layers(directory):
 def read_spectra(directory):
     """{epoch: {layer: Spectrum}} of the first and the last epoch in spectra.h5 (one entry if there is only one)."""
     path = os.path.join(directory, "spectra.h5")
-    with _open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         groups = sorted((int(match[1]), name) for name in file if (match := re.fullmatch(r"epoch_(\d+)", name)))
         if not groups:
             raise RunError(f"{path}: no group epoch_NNNNN")
@@ -113,7 +113,7 @@ def read_spectra(directory):
 
 def read_predictions(directory):
     path = os.path.join(directory, "predictions.h5")
-    with _open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         for name in ("prediction", "target"):
             if name not in file:
                 raise RunError(f"{path}: no dataset '{name}'")
@@ -140,6 +140,16 @@ def read_version(directory):
     if not os.path.exists(os.path.join(directory, "run.json")):
         return "unknown"
     return str(_read_json(directory, "run.json").get("version", "unknown"))
+
+
+def open_hdf5(path):
+    if not os.path.exists(path):
+        raise RunError(f"{path}: no such file")
+    try:
+        # a shared file system may have no locks, and a reader needs none
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise RunError(f"{path}: not a sound HDF5 file: {_one_line(error)}") from None
 
 
 def _scalar(text):
@@ -194,16 +204,6 @@ def _numbers(path, column, cells):
         return np.array([float(cell) if cell.strip() else np.nan for cell in cells])
     except ValueError as error:
         raise RunError(f"{path}: column '{column}': {error}") from None
-
-
-def _open_hdf5(path):
-    if not os.path.exists(path):
-        raise RunError(f"{path}: no such file")
-    try:
-        # a shared file system may have no locks, and a reader needs none
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise RunError(f"{path}: not a sound HDF5 file: {_one_line(error)}") from None
 
 
 def _read_data(path, dataset):

@@ -335,6 +335,51 @@ foreign_checkpoint() {
   refused 1 "$dir/none.h5" train "$deck" -out_dir "$dir/other" -train_resume "$dir/none.h5"
 }
 
+# A sound file on any number of ranks: the same JSON, everything on the screen. Then one that is not: status 1, and the line says which trajectory.
+inspects() {
+  local n word
+  for n in 1 3; do
+    expect $n 0 inspect $case_1d/data.hdf5 -inspect_out "$dir/$n.json" || return
+    for word in 'cfd in 1D, 13 trajectories, 8 frames, 48 points, 3 fields' 'contiguous' 't-coordinate' 'momentum' 'data.hdf5: sound'; do
+      grep -qF -- "$word" "$dir/out" || wrong "'$word' is not shown on $n ranks"
+    done
+    expect $n 1 inspect tests/data/bad/nan.h5 || return
+    [ -s "$dir/err" ] && wrong "a line on stderr: $(head -n 1 "$dir/err")"
+    grep -qF '1 trajectory is not finite: 5 (1 value, first in Vx of frame 3)' "$dir/out" || wrong "trajectory 5 is not named on $n ranks"
+  done
+  same "$dir/1.json" "$dir/3.json"
+  expect 2 1 inspect tests/data/bad/nan.h5 -inspect_frozen 1 || return
+  grep -qE '^8 trajectories|^7 trajectories stand still at their end' "$dir/out" && wrong "frames that change stand still"
+}
+
+# What a generator wrote is sound, and described for ParaView; so is what it had begun.
+inspects_generated() {
+  printf 'generate: {type: cfd2d, file: "%s/a.hdf5", samples: 5, nx: 16, frames: 3, M: 0.1}\n' "$dir" >"$dir/deck.yaml"
+  expect 1 0 generate "$dir/deck.yaml" || return
+  expect 2 0 inspect "$dir/a.hdf5" || return
+  [ "$(grep -c 'ItemType="HyperSlab"' "$dir/a.xdmf")" -eq $((3 * 4 * 4)) ] || wrong "not 4 trajectories of 4 fields in 3 frames"
+  grep -qF '>a.hdf5:/density<' "$dir/a.xdmf" || wrong "the data are not named relative to the description"
+  mv "$dir/a.hdf5" "$dir/a.hdf5.part"
+  printf 'generate:\n  seed: 1\n.A.B.\n' >"$dir/a.hdf5.progress"
+  refused 1 "a.hdf5' is not finished: inspect|a.hdf5.part" inspect "$dir/a.hdf5"
+  expect 2 1 inspect "$dir/a.hdf5.part" || return
+  grep -qF '2 of 5 trajectories are there' "$dir/out" || wrong "no word of what is missing"
+}
+
+# The first trajectories of the test set, whichever rank rolled them out.
+writes_predictions() {
+  local n
+  for n in 1 3; do
+    expect $n 0 evaluate "$deck" -model_weights $case_1d/init.safetensors $same_size -data_t_train 8 -model_transform gemm -data_test 5 \
+      -evaluate_write_predictions 4 -out_dir "$dir/$n" || return
+    [ "$(grep -c 'ItemType="HyperSlab"' "$dir/$n/predictions.xdmf")" -eq $((8 * 3 * 3 * 4)) ] || wrong "not 4 trajectories on $n ranks"
+  done
+  same "$dir/1/predictions.h5" "$dir/3/predictions.h5"
+  same "$dir/1/predictions.xdmf" "$dir/3/predictions.xdmf"
+  expect 2 0 evaluate "$deck" -model_weights $case_1d/init.safetensors $same_size -data_t_train 8 -evaluate_write_predictions 0 -out_dir "$dir/none" || return
+  [ -e "$dir/none/predictions.h5" ] && wrong "predictions that nobody asked for"
+}
+
 # ---- the list ---------------------------------------------------------------------------------------------------------------
 # The long ones first; each of the others costs a launch on 1 and one on 3 ranks.
 
@@ -343,6 +388,9 @@ try stops-on-a-signal-1 stops_on_a_signal 1
 try stops-on-a-signal-3 stops_on_a_signal 3
 try foreign-checkpoint foreign_checkpoint
 try evaluates evaluates
+try writes-predictions writes_predictions
+try inspects inspects
+try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
 try reproduces reproduces
 try exports exports
@@ -353,7 +401,7 @@ try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 
-try no-command refused 1 "what shall be done|generate train evaluate export list"
+try no-command refused 1 "what shall be done|generate train evaluate export inspect list"
 try unknown-command refused 1 "'trian' is not known|train" trian
 try no-deck refused 1 "train needs a deck" train
 try missing-deck refused 1 "$scratch/none.yaml|cannot be read" train "$scratch/none.yaml"
@@ -383,6 +431,10 @@ try datasets-disagree refused 1 "disagree.h5|'Vx' is 5 x 6 x 16" train "$deck" -
 try nan-in-the-data refused 1 "nan.h5|dataset 'Vx', trajectory 5" train "$deck" -data_file tests/data/bad/nan.h5 -data_train 5 -data_reduced_resolution 1 -out_dir "$scratch/nan" -train_resume auto
 try nan-in-the-test-set refused 1 "nan.h5|dataset 'Vx', trajectory 5" \
   train "$deck" -data_file tests/data/bad/nan.h5 -data_test 6 -data_train 2 -data_reduced_resolution 1 -train_epochs 1 -out_dir "$scratch/nan_test" -train_resume auto
+cp tests/data/bad/nan.h5 "$scratch/all_nan.h5"
+head -c 3072 /dev/zero | tr '\0' '\377' | dd of="$scratch/all_nan.h5" bs=1 seek=2048 conv=notrunc 2>/dev/null
+try nan-on-every-rank-is-one-line refused 1 "all_nan.h5|dataset 'density'" \
+  train "$deck" -data_file "$scratch/all_nan.h5" -data_reduced_resolution 1 -data_train 5 -train_batch 5 -out_dir "$scratch/all_nan" -train_resume auto
 try too-many-trajectories refused 1 "data_train|103 trajectories asked for|has 13" train "$deck" -data_train 100
 try nothing-left-to-train-on refused 1 "data_train" train "$deck" -data_test 13 -data_train 0
 try nothing-left-to-predict refused 1 "data_initial_step" train "$deck" -data_initial_step 4
@@ -397,6 +449,14 @@ try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main
 try export-without-names refused 1 "usage: evenkeel export" export
 try export-of-nothing refused 1 "none.h5" export "$scratch/none.h5" "$scratch/x.safetensors"
 try export-to-nowhere refused 1 "$scratch/none/x.safetensors" export $case_1d/init.safetensors "$scratch/none/x.safetensors"
+
+try inspect-nothing refused 1 "inspect wants one data file" inspect
+try inspect-missing refused 1 "$scratch/none.hdf5" inspect "$scratch/none.hdf5"
+try inspect-text refused 1 "README.md|not an HDF5 file" inspect README.md
+try inspect-foreign refused 1 "final.safetensors" inspect $case_1d/final.safetensors
+try inspect-cut refused 1 "cut.hdf5|truncated" inspect "$scratch/cut.hdf5"
+try inspect-key refused 1 "train_lr is not used" inspect $case_1d/data.hdf5 -train_lr 1
+try inspect-to-nowhere refused 1 "inspect_out: cannot write '$scratch/none/x.json'" inspect $case_1d/data.hdf5 -inspect_out "$scratch/none/x.json"
 
 try another-dimension refused 1 "model_type: fno2d is for 2D data" train "$deck" -model_type fno2d
 try too-many-modes refused 1 "model_modes: 40" train "$deck" -model_modes 40

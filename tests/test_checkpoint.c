@@ -14,11 +14,11 @@
 
 /* Padding between tensors, an odd size, a complex tensor, a scalar. */
 static const EkTensorInfo table[NTENSORS] = {
-    {"fc0.weight", 2, {20, 42}, PETSC_FALSE, 0, 840},
-    {"fc0.bias", 1, {20}, PETSC_FALSE, 848, 20},
-    {"conv0.weights1", 5, {3, 5, 4, 7, 2}, PETSC_TRUE, 872, 840},
-    {"scale", 0, {0}, PETSC_FALSE, 1712, 1},
-    {"big", 1, {70001}, PETSC_FALSE, 1720, 70001},
+    {"fc0.weight", 2, {20, 42}, PETSC_FALSE, PETSC_FALSE, 0, 840},
+    {"fc0.bias", 1, {20}, PETSC_FALSE, PETSC_FALSE, 848, 20},
+    {"conv0.weights1", 5, {3, 5, 4, 7, 2}, PETSC_TRUE, PETSC_FALSE, 872, 840},
+    {"scale", 0, {0}, PETSC_FALSE, PETSC_FALSE, 1712, 1},
+    {"big", 1, {70001}, PETSC_FALSE, PETSC_FALSE, 1720, 70001},
 };
 #define TOTAL 71721
 

@@ -11,7 +11,7 @@ typedef struct {
   EkTensor target, result;
 } Example;
 
-static const PetscInt square[2] = {9, 7}, line[1] = {21}, by[2] = {2, 3};
+static const PetscInt square[2] = {9, 7}, line[1] = {21}, by[2] = {2, 3}, even[2] = {6, 4}, even_line[1] = {12};
 
 static void field(Example *e, PetscInt channels, int dim)
 {
@@ -29,6 +29,52 @@ static void declare_linear(EkParams p, const char *name, PetscInt in, PetscInt o
   EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, shape, -1, 1));
 }
 
+/* PyTorch's names of a batch normalisation. */
+static void declare_norm(EkParams p, const char *name, PetscInt channels)
+{
+  char key[EK_NAME];
+
+  snprintf(key, sizeof(key), "%s.weight", name);
+  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &channels, 0.5, 1.5));
+  snprintf(key, sizeof(key), "%s.bias", name);
+  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &channels, -1, 1));
+  snprintf(key, sizeof(key), "%s.running_mean", name);
+  EK_OK(EkParamsAddBuffer(p, key, PETSC_FALSE, 1, &channels, 0));
+  snprintf(key, sizeof(key), "%s.running_var", name);
+  EK_OK(EkParamsAddBuffer(p, key, PETSC_FALSE, 1, &channels, 1));
+  snprintf(key, sizeof(key), "%s.num_batches_tracked", name);
+  EK_OK(EkParamsAddBuffer(p, key, PETSC_TRUE, 0, NULL, 0));
+}
+
+/* Weight of a convolution or a transposed one, and a bias of `second` channels. */
+static void declare_conv(EkParams p, const char *name, int dim, PetscInt first, PetscInt second, PetscInt kernel)
+{
+  const PetscInt shape[4] = {first, second, kernel, kernel};
+  char           key[EK_NAME];
+
+  snprintf(key, sizeof(key), "%s.weight", name);
+  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 2 + dim, shape, -0.3, 0.3));
+  snprintf(key, sizeof(key), "%s.bias", name);
+  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &second, -1, 1));
+}
+
+static void declare(EkParams p, const char *name, int rank, PetscInt n0, PetscInt n1, PetscInt n2, PetscInt n3)
+{
+  const PetscInt shape[4] = {n0, n1, n2, n3};
+
+  EK_OK(EkParamsAdd(p, name, EK_MODULE_OTHER, PETSC_FALSE, rank, shape, -0.7, 0.7));
+}
+
+/* Six channels, 5 x 4 tokens, 3 frames of 4 channels; three blocks of two. */
+static void declare_dpot(EkParams p)
+{
+  declare(p, "up.weight", 4, 6, 3, 2, 2), declare(p, "up.bias", 1, 3, 0, 0, 0);
+  declare(p, "group.weight", 1, 6, 0, 0, 0), declare(p, "group.bias", 1, 6, 0, 0, 0);
+  declare(p, "afno.w1", 4, 2, 3, 2, 2), declare(p, "afno.b1", 3, 2, 3, 2, 0), declare(p, "afno.w2", 4, 2, 3, 2, 2), declare(p, "afno.b2", 3, 2, 3, 2, 0);
+  declare(p, "embed.weight", 4, 6, 4, 1, 1), declare(p, "embed.bias", 1, 6, 0, 0, 0), declare(p, "position", 4, 1, 6, 5, 4);
+  declare(p, "time.w", 3, 3, 6, 6, 0), declare(p, "time.gamma", 2, 1, 6, 0, 0);
+}
+
 static void declare_all(EkParams p)
 {
   const PetscInt two[5] = {3, 5, 3, 3, 2}, one[4] = {3, 5, 4, 2};
@@ -37,6 +83,11 @@ static void declare_all(EkParams p)
   EK_OK(EkParamsAdd(p, "s.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
   EK_OK(EkParamsAdd(p, "s.weights2", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
   EK_OK(EkParamsAdd(p, "t.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 4, one, -1, 1));
+  declare_conv(p, "conv2", 2, 18, 5, 3), declare_conv(p, "conv1", 1, 18, 5, 3), declare_conv(p, "wide1", 1, 5, 5, 5), declare_conv(p, "same2", 2, 5, 5, 3);
+  declare_conv(p, "up2", 2, 18, 5, 2), declare_conv(p, "up1", 1, 18, 5, 2), declare_conv(p, "point2", 2, 18, 18, 1);
+  declare_norm(p, "norm", 18);
+  declare_linear(p, "large", 47, 50);
+  declare_dpot(p);
 }
 
 static void linear(Example *e)
@@ -57,6 +108,12 @@ static void linear_of_slices(Example *e)
   EK_OK(EkGraphSlice(e->graph, e->input[0], 1, 4, &part[0]));
   EK_OK(EkGraphSlice(e->graph, e->input[0], 3, 3, &part[1])); /* overlaps the first */
   EK_OK(EkLinear(e->graph, 2, part, "a.weight", "a.bias", EK_NONE, PETSC_TRUE, &e->result));
+}
+static void linear_by_blas(Example *e)
+{
+  field(e, 20, 2), field(e, 27, 2), field(e, 50, 2);
+  EK_OK(EkLinear(e->graph, 2, e->input, "large.weight", "large.bias", e->input[2], PETSC_TRUE, &e->result));
+  EK_OK(EkLinear(e->graph, 2, e->input, "large.weight", "large.bias", e->result, PETSC_FALSE, &e->result));
 }
 static void linear_gelu_linear(Example *e)
 {
@@ -122,6 +179,262 @@ static void concat(Example *e)
   field(e, 2, 2), field(e, 3, 2);
   EK_OK(EkConcat(e->graph, 2, e->input, &e->result));
 }
+/* A blocked field on an even grid, made of two inputs of 2 and channels - 2 channels. */
+static EkTensor blocked(Example *e, PetscInt channels, int dim)
+{
+  const EkGrid grid = EkGridMake(dim, dim == 2 ? even : even_line);
+  EkTensor     out;
+
+  EK_OK(EkGraphInput(e->graph, 2, grid, PETSC_TRUE, &e->input[e->ninputs++]));
+  EK_OK(EkGraphInput(e->graph, channels - 2, grid, PETSC_TRUE, &e->input[e->ninputs++]));
+  EK_OK(EkToBlocked(e->graph, 2, &e->input[e->ninputs - 2], &out));
+  return out;
+}
+static void to_blocked_and_back(Example *e)
+{
+  EkTensor x = blocked(e, EK_BLOCK + 3, 2), y;
+
+  EK_OK(EkToPlanar(e->graph, x, &y));
+  EK_OK(EkToPlanar(e->graph, x, &x)); /* a second gradient for x */
+  EK_OK(EkAdd(e->graph, x, y, &e->result));
+}
+static void conv_2d(Example *e)
+{
+  EkTensor x = blocked(e, 5, 2);
+
+  EK_OK(EkConv(e->graph, x, "conv2.weight", &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void conv_1d(Example *e)
+{
+  EkTensor x = blocked(e, 5, 1);
+
+  EK_OK(EkConv(e->graph, x, "wide1.weight", &x));
+  EK_OK(EkConv(e->graph, x, "conv1.weight", &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void conv_weight_used_three_times(Example *e)
+{
+  EkTensor x = blocked(e, 5, 2), y, z;
+
+  EK_OK(EkConv(e->graph, x, "same2.weight", &y));
+  EK_OK(EkConv(e->graph, y, "same2.weight", &z));
+  EK_OK(EkConv(e->graph, y, "same2.weight", &y)); /* a second gradient for y */
+  EK_OK(EkConcatBlocked(e->graph, y, z, &z));
+  EK_OK(EkToPlanar(e->graph, z, &e->result));
+}
+static void conv_of_one_point(Example *e)
+{
+  EkTensor x = blocked(e, 18, 2);
+
+  EK_OK(EkConv(e->graph, x, "point2.weight", &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void conv_transpose_2d(Example *e)
+{
+  EkTensor x = blocked(e, 18, 2), y;
+
+  EK_OK(EkConvTranspose(e->graph, x, "up2.weight", "up2.bias", &y));
+  EK_OK(EkConvTranspose(e->graph, x, "up2.weight", "up2.bias", &x)); /* a second gradient for x */
+  EK_OK(EkConcatBlocked(e->graph, x, y, &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void conv_transpose_1d(Example *e)
+{
+  EkTensor x = blocked(e, 18, 1);
+
+  EK_OK(EkConvTranspose(e->graph, x, "up1.weight", "up1.bias", &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void batchnorm_tanh_2d(Example *e)
+{
+  EkTensor x = blocked(e, 18, 2);
+
+  EK_OK(EkBatchNormTanh(e->graph, x, "norm", &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void batchnorm_tanh_twice(Example *e)
+{
+  EkTensor x = blocked(e, 18, 1), y, z;
+
+  EK_OK(EkBatchNormTanh(e->graph, x, "norm", &y));
+  EK_OK(EkConcatBlocked(e->graph, y, x, &z)); /* a second gradient for x */
+  EK_OK(EkToPlanar(e->graph, z, &e->result));
+}
+/* Differences know nothing of a maximum that moves: neighbours are kept apart by a constant, another of them the largest in every window. */
+static EkTensor apart(Example *e, PetscInt channels, int dim)
+{
+  const EkGrid grid    = EkGridMake(dim, dim == 2 ? even : even_line);
+  float       *pattern = calloc((size_t)channels * grid.stride, sizeof(float));
+  EkTensor     out, constant;
+
+  for (PetscInt c = 0; c < channels; c++) {
+    for (PetscInt i = 0; i < grid.n[0]; i++) {
+      for (PetscInt j = 0; j < grid.n[1]; j++) pattern[(size_t)c * grid.stride + (size_t)(i * grid.n[1] + j)] = 3 * (float)((2 * (i % 2) + j % 2 + i / 2 + 3 * (j / 2) + c) % 4);
+    }
+  }
+  EK_OK(EkGraphInput(e->graph, channels, grid, PETSC_TRUE, &e->input[e->ninputs++]));
+  EK_OK(EkGraphConstant(e->graph, channels, grid, pattern, &constant));
+  EK_OK(EkAdd(e->graph, e->input[e->ninputs - 1], constant, &out));
+  EK_OK(EkToBlocked(e->graph, 1, &out, &out));
+  free(pattern);
+  return out;
+}
+static void max_pool_2d(Example *e)
+{
+  EkTensor x = apart(e, 18, 2), y;
+
+  EK_OK(EkMaxPool(e->graph, x, &y));
+  EK_OK(EkConvTranspose(e->graph, y, "up2.weight", "up2.bias", &y));
+  EK_OK(EkConcatBlocked(e->graph, y, x, &x)); /* a second gradient for x */
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void max_pool_1d(Example *e)
+{
+  EkTensor x = apart(e, 5, 1);
+
+  EK_OK(EkMaxPool(e->graph, x, &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void concat_whole_blocks(Example *e)
+{
+  EkTensor x = blocked(e, EK_BLOCK, 1), y;
+
+  EK_OK(EkToBlocked(e->graph, 1, &e->input[1], &y));
+  EK_OK(EkConcatBlocked(e->graph, x, y, &x));
+  EK_OK(EkConcatBlocked(e->graph, x, x, &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void concat_parts_of_blocks(Example *e)
+{
+  EkTensor x = blocked(e, EK_BLOCK + 3, 2), y;
+
+  EK_OK(EkToBlocked(e->graph, 1, &e->input[1], &y));
+  EK_OK(EkConcatBlocked(e->graph, y, x, &x));
+  EK_OK(EkToPlanar(e->graph, x, &e->result));
+}
+static void grid_field(Example *e, PetscInt channels, PetscInt x, PetscInt y)
+{
+  EK_OK(EkGraphInput(e->graph, channels, EkGridMake(2, (const PetscInt[2]){x, y}), PETSC_TRUE, &e->input[e->ninputs++]));
+}
+static void linear_transposed(Example *e)
+{
+  EkTensor other;
+
+  grid_field(e, 6, 5, 4);
+  EK_OK(EkLinearTransposed(e->graph, e->input[0], "up.weight", "up.bias", PETSC_TRUE, &other));
+  EK_OK(EkLinearTransposed(e->graph, e->input[0], "up.weight", "up.bias", PETSC_FALSE, &e->result));
+  EK_OK(EkAdd(e->graph, other, e->result, &e->result));
+}
+static void patch(Example *e)
+{
+  EkTensor list[4], first;
+
+  grid_field(e, 2, 6, 9), grid_field(e, 1, 6, 9), grid_field(e, 2, 6, 9);
+  list[0] = e->input[0], list[1] = list[3] = e->input[1], list[2] = e->input[2]; /* the second field in both lists */
+  EK_OK(EkPatch(e->graph, 2, 2, list, 3, &e->result));
+  EK_OK(EkPatch(e->graph, 2, 2, list, 3, &first));
+  EK_OK(EkAdd(e->graph, first, e->result, &e->result));
+}
+static void unpatch(Example *e)
+{
+  EkTensor other;
+
+  grid_field(e, 2, 4 * 3, 5);
+  EK_OK(EkUnpatch(e->graph, e->input[0], 2, &e->result));
+  EK_OK(EkUnpatch(e->graph, e->input[0], 2, &other));
+  EK_OK(EkAdd(e->graph, other, e->result, &e->result));
+}
+static void group_norm(Example *e)
+{
+  grid_field(e, 6, 5, 4);
+  EK_OK(EkGroupNorm(e->graph, e->input[0], 3, "group.weight", "group.bias", &e->result));
+  EK_OK(EkAdd(e->graph, e->result, e->input[0], &e->result));
+}
+static void afno(Example *e)
+{
+  grid_field(e, 6, 5, 4);
+  EK_OK(EkAfno(e->graph, e->input[0], 32, "afno.w1", "afno.b1", "afno.w2", "afno.b2", &e->result));
+  EK_OK(EkAdd(e->graph, e->result, e->input[0], &e->result));
+}
+static void afno_few_modes(Example *e)
+{
+  grid_field(e, 6, 6, 7);
+  EK_OK(EkAfno(e->graph, e->input[0], 3, "afno.w1", "afno.b1", "afno.w2", "afno.b2", &e->result));
+  EK_OK(EkAfno(e->graph, e->result, 3, "afno.w1", "afno.b1", "afno.w2", "afno.b2", &e->result)); /* weights used twice */
+}
+static void time_aggregate(Example *e)
+{
+  grid_field(e, 4, 3 * 5, 4);
+  EK_OK(EkTimeAggregate(e->graph, e->input[0], "embed.weight", "embed.bias", "position", "time.w", "time.gamma", &e->result));
+}
+static void time_aggregate_twice(Example *e)
+{
+  EkTensor first;
+
+  grid_field(e, 4, 3 * 5, 4);
+  EK_OK(EkTimeAggregate(e->graph, e->input[0], "embed.weight", "embed.bias", "position", "time.w", NULL, &first));
+  EK_OK(EkTimeAggregate(e->graph, e->input[0], "embed.weight", "embed.bias", "position", "time.w", "time.gamma", &e->result));
+  EK_OK(EkAdd(e->graph, first, e->result, &e->result));
+}
+static void moments(Example *e)
+{
+  field(e, 4, 2), field(e, 2, 2);
+  EK_OK(EkMoments(e->graph, 2, e->input, 2, &e->result));
+}
+/* Two frames of two channels; the moments depend on the field too. */
+static void scale_shift(Example *e)
+{
+  EkTensor both, mean, deviation;
+
+  field(e, 4, 2), field(e, 2, 2);
+  EK_OK(EkMoments(e->graph, 1, e->input, 2, &both));
+  EK_OK(EkGraphSlice(e->graph, both, 0, 2, &mean));
+  EK_OK(EkGraphSlice(e->graph, both, 2, 2, &deviation));
+  EK_OK(EkScaleShift(e->graph, e->input[0], deviation, mean, PETSC_TRUE, &both));
+  EK_OK(EkScaleShift(e->graph, e->input[1], deviation, mean, PETSC_FALSE, &e->result));
+  EK_OK(EkConcat(e->graph, 2, (const EkTensor[2]){both, e->result}, &e->result));
+}
+static void mean(Example *e)
+{
+  EkTensor other;
+
+  field(e, 3, 2);
+  EK_OK(EkMean(e->graph, e->input[0], &other));
+  EK_OK(EkMean(e->graph, e->input[0], &e->result));
+  EK_OK(EkAdd(e->graph, other, e->result, &e->result));
+}
+/* A constant field of random numbers. */
+static EkTensor other_field(Example *e, PetscInt channels, float least, float most)
+{
+  const EkGrid grid   = EkGridMake(2, square);
+  EkRandom     stream = EkRandomStream(4, EK_RANDOM_TEST, 7);
+  float       *value  = malloc((size_t)channels * grid.stride * sizeof(float));
+  EkTensor     out;
+
+  for (size_t i = 0; i < (size_t)channels * grid.stride; i++) value[i] = (float)EkUniformIn(&stream, least, most);
+  EK_OK(EkGraphConstant(e->graph, channels, grid, value, &out));
+  free(value);
+  return out;
+}
+static void relative_loss(Example *e)
+{
+  EkTensor target[2];
+
+  field(e, 3, 2), field(e, 3, 2);
+  target[0] = other_field(e, 3, -1, 1), target[1] = other_field(e, 3, -2, 2);
+  EK_OK(EkRelativeLoss(e->graph, 2, e->input, target, EK_NONE));
+  e->result = e->input[1];
+}
+static void relative_loss_masked(Example *e)
+{
+  EkTensor target;
+
+  field(e, 3, 2);
+  target = other_field(e, 3, -1, 1);
+  EK_OK(EkRelativeLoss(e->graph, 1, e->input, &target, other_field(e, 3, 0, 1)));
+  e->result = e->input[0];
+}
 static void mse(Example *e)
 {
   field(e, 2, 1);
@@ -134,6 +447,12 @@ static const struct {
 } example[] = {
     {"linear", linear}, {"linear", linear_gelu_addend}, {"linear", linear_of_slices}, {"linear_gelu_linear", linear_gelu_linear}, {"spectral_conv", spectral_2d},
     {"spectral_conv", spectral_2d_fft}, {"spectral_conv", spectral_1d}, {"gelu", gelu}, {"add", add}, {"pad", pad}, {"crop", crop}, {"crop", crop_and_pad_share_an_input}, {"concat", concat}, {"mse", mse},
+    {"to_blocked", to_blocked_and_back}, {"to_planar", to_blocked_and_back}, {"conv", conv_2d}, {"conv", conv_1d}, {"conv", conv_weight_used_three_times}, {"conv", conv_of_one_point},
+    {"conv_transpose", conv_transpose_2d}, {"conv_transpose", conv_transpose_1d}, {"batchnorm_tanh", batchnorm_tanh_2d}, {"batchnorm_tanh", batchnorm_tanh_twice},
+    {"max_pool", max_pool_2d}, {"max_pool", max_pool_1d}, {"concat_blocked", concat_whole_blocks}, {"concat_blocked", concat_parts_of_blocks},
+    {"linear", linear_by_blas}, {"linear_transposed", linear_transposed}, {"patch", patch}, {"unpatch", unpatch}, {"group_norm", group_norm}, {"afno", afno}, {"afno", afno_few_modes},
+    {"time_aggregate", time_aggregate}, {"time_aggregate", time_aggregate_twice}, {"moments", moments}, {"scale_shift", scale_shift}, {"mean", mean},
+    {"relative_loss", relative_loss}, {"relative_loss", relative_loss_masked},
 };
 
 #define BATCH 2

@@ -216,7 +216,7 @@ static void FileHoldsTheTrajectories(void **unused)
   stored = malloc((size_t)(7 * 3 * points) * sizeof(float));
   for (int f = 0; f < EK_CFD_FIELDS; f++) field[f] = malloc((size_t)points * sizeof(double));
   for (PetscInt t = 0; t < 7; t++) {
-    const EkCfdSpec spec = {{20, 20}, {1, 1}, options.set.boundary, options.set.eta, options.set.zeta};
+    const EkCfdSpec spec = {2, {20, 20}, {1, 1}, options.set.boundary, options.set.eta, options.set.zeta};
     EkRandom        stream = EkRandomStream(3, EK_RANDOM_TRAJECTORY, (uint64_t)t);
     EkCfd           cfd;
     PetscInt64      steps = 0;

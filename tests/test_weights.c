@@ -9,11 +9,11 @@
 #define TOTAL    2000
 
 static const EkTensorInfo table[NTENSORS] = {
-    {"conv0.weights1", 5, {3, 5, 4, 7, 2}, PETSC_TRUE, 0, 840},
-    {"w0.weight", 3, {5, 3, 1}, PETSC_FALSE, 848, 15},
-    {"w0.bias", 1, {5}, PETSC_FALSE, 864, 5},
-    {"scale", 0, {0}, PETSC_FALSE, 872, 1},
-    {"fc1.weight", 2, {128, 5}, PETSC_FALSE, 880, 640},
+    {"conv0.weights1", 5, {3, 5, 4, 7, 2}, PETSC_TRUE, PETSC_FALSE, 0, 840},
+    {"w0.weight", 3, {5, 3, 1}, PETSC_FALSE, PETSC_FALSE, 848, 15},
+    {"w0.bias", 1, {5}, PETSC_FALSE, PETSC_FALSE, 864, 5},
+    {"scale", 0, {0}, PETSC_FALSE, PETSC_FALSE, 872, 1},
+    {"fc1.weight", 2, {128, 5}, PETSC_FALSE, PETSC_FALSE, 880, 640},
 };
 
 static void Fill(float arena[TOTAL], uint64_t seed)
@@ -114,14 +114,14 @@ static void everything_there_is(void **state)
 /* As PyTorch may write it: other order, metadata, double precision, a batch counter, blanks. */
 static void any_order_doubles_and_counters(void **state)
 {
-  static const EkTensorInfo want[2] = {{"b", 1, {2}, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, 2, 3}};
+  static const EkTensorInfo want[2] = {{"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3}};
   static const char         header[] = " {\"bn.num_batches_tracked\": "
                                        "{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[8,16]},\n\"__metadata__\":{\"format\":\"pt\"},"
                                        "\"a\":{\"data_offsets\":[16,40],\"dtype\":\"F64\",\"shape\":[1,3]}, "
                                        "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
                                        "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[16,16]}}   ";
   static const EkTensorInfo all[3] = {
-      {"b", 1, {2}, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, 2, 3}, {"none", 2, {0, 4}, PETSC_FALSE, 5, 0}};
+      {"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3}, {"none", 2, {0, 4}, PETSC_FALSE, PETSC_FALSE, 5, 0}};
   char  data[40] = {0}, dir[EK_PATH], path[EK_PATH];
   float got[5];
 
@@ -134,6 +134,45 @@ static void any_order_doubles_and_counters(void **state)
   EK_OK(EkWeightsRead(EkTestRun(), path, 3, all, got));
   assert_true(got[0] == 1.5f && got[1] == -2.0f && got[2] == 1e-3f && got[3] == 0.1f && got[4] == 3.0f);
   EK_FAILS(EkWeightsRead(EkTestRun(), path, 2, want, got), "1 of its or the model's tensors do not fit");
+}
+
+/* I64 in the file, at a multiple of its size whatever comes before it in the table; missing ones are zero, those nobody wants are passed over. */
+static void counters_are_whole_numbers(void **state)
+{
+  static const EkTensorInfo all[3] = {{"n.weight", 1, {3}, PETSC_FALSE, PETSC_FALSE, 0, 3},
+                                      {"n.num_batches_tracked", 0, {0}, PETSC_FALSE, PETSC_TRUE, 3, 1},
+                                      {"c.weight", 1, {2}, PETSC_FALSE, PETSC_FALSE, 4, 2}};
+  const EkTensorInfo none[2] = {all[0], all[2]};
+  const float        arena[6] = {1.5f, -2.0f, 0.25f, 123457, 3, 4};
+  float              got[6] = {0}, *everything;
+  EkTensorInfo      *found;
+  char               dir[EK_PATH], path[EK_PATH], *bytes;
+  int64_t            counter;
+  uint64_t           header;
+  int                n;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "a.safetensors");
+  EK_OK(EkWeightsWrite(EkTestRun(), path, 3, all, arena));
+  EkTestFileBytes(path, &bytes);
+  memcpy(&header, bytes, sizeof(header));
+  memcpy(&counter, bytes + 8 + header, sizeof(counter));
+  assert_true(counter == 123457 && header % 8 == 0);
+  bytes[8 + header] = 0;
+  assert_non_null(strstr(bytes + 8, "\"n.num_batches_tracked\":{\"shape\":[],\"dtype\":\"I64\",\"data_offsets\":[0,8]}"));
+  free(bytes);
+  EK_OK(EkWeightsRead(EkTestRun(), path, 3, all, got));
+  assert_memory_equal(got, arena, sizeof(arena));
+  EK_OK(EkWeightsRead(EkTestRun(), path, 2, none, got));
+  EK_OK(EkWeightsReadAll(EkTestRun(), path, &n, &found, &everything));
+  assert_int_equal(n, 3);
+  for (int i = 0; i < 3; i++) assert_int_equal(found[i].is_counter, !strcmp(found[i].name, "n.num_batches_tracked"));
+  EK_OK(PetscFree(found));
+  EK_OK(PetscFree(everything));
+  EK_OK(EkWeightsWrite(EkTestRun(), path, 2, none, arena));
+  EK_OK(EkWeightsRead(EkTestRun(), path, 3, all, got));
+  assert_true(got[3] == 0 && got[2] == 0.25f && got[5] == 4);
 }
 
 /* ---- what does not fit ---------------------------------------------------------------------------------------- */
@@ -192,7 +231,7 @@ static void every_misfit_is_listed(void **state)
 
 static void other_types_are_named(void **state)
 {
-  static const EkTensorInfo want[1] = {{"a", 1, {2}, PETSC_FALSE, 0, 2}};
+  static const EkTensorInfo want[1] = {{"a", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}};
   static const char *const  type[] = {"F16", "BF16", "I64", "C64", "F8_E4M3"};
   static const int          bytes[] = {4, 4, 16, 16, 2};
   const char                zero[16] = {0};
@@ -257,7 +296,7 @@ static void broken_headers(void **state)
        -1, "is empty or longer than 63"},
   };
 #undef A
-  static const EkTensorInfo want[1] = {{"a", 1, {2}, PETSC_FALSE, 0, 2}};
+  static const EkTensorInfo want[1] = {{"a", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}};
   const float               value[2] = {1, 2};
   char                      dir[EK_PATH], path[EK_PATH];
   float                     got[2];
@@ -280,7 +319,7 @@ static void broken_headers(void **state)
  */
 static void random_damage(void **state)
 {
-  static const EkTensorInfo want[2] = {{"fc.weight", 2, {2, 3}, PETSC_FALSE, 0, 6}, {"fc.bias", 1, {2}, PETSC_FALSE, 6, 2}};
+  static const EkTensorInfo want[2] = {{"fc.weight", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6}, {"fc.bias", 1, {2}, PETSC_FALSE, PETSC_FALSE, 6, 2}};
   static const char         letters[] = "{}[]\",:0123456789-.eEnulltruefalse\\u0000 ";
   const float               value[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   EkRandom                  random = EkRandomStream(1, EK_RANDOM_TEST, 9);
@@ -384,6 +423,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_header_is_padded_json),
     cmocka_unit_test(everything_there_is),
     cmocka_unit_test(any_order_doubles_and_counters),
+    cmocka_unit_test(counters_are_whole_numbers),
     cmocka_unit_test(every_misfit_is_listed),
     cmocka_unit_test(other_types_are_named),
     cmocka_unit_test(broken_headers),

@@ -69,9 +69,14 @@ PetscErrorCode EkGraphSetSum(EkGraph g, EkSumFunction sum, void *context)
   PetscFunctionReturn(0);
 }
 
+void EkGraphFail(EkGraph g, PetscErrorCode code)
+{
+  if (code && !g->failed) g->failed = code;
+}
+
 void EkGraphSum(EkGraph g, int n, double *values)
 {
-  if (g->sum && !g->failed) g->failed = g->sum(g->sum_context, n, values);
+  if (g->sum) EkGraphFail(g, g->sum(g->sum_context, n, values));
 }
 
 PetscBool EkGraphIsCoupled(EkGraph g)
@@ -80,6 +85,14 @@ PetscBool EkGraphIsCoupled(EkGraph g)
     if (g->node[i]->op->coupled) return PETSC_TRUE;
   }
   return PETSC_FALSE;
+}
+
+PetscErrorCode EkGraphSetCapacity(EkGraph g, int capacity)
+{
+  PetscFunctionBegin;
+  PetscCheck(!g->planned, PETSC_COMM_SELF, PETSC_ERR_ORDER, "the graph is planned already");
+  g->capacity = capacity;
+  PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkGraphBind(EkGraph g, EkTensor input, const float *value, size_t step)
@@ -105,7 +118,7 @@ PetscErrorCode EkGraphParam(EkGraph g, const char *name, EkTensor *out)
   }
   PetscCall(NewTensor(g, EK_TENSOR_PARAM, out));
   g->tensor[*out].param          = index;
-  g->tensor[*out].wants_gradient = g->gradients;
+  g->tensor[*out].wants_gradient = (PetscBool)(g->gradients && g->params->info[index].kind != EK_MODULE_BUFFER);
   PetscFunctionReturn(0);
 }
 
@@ -249,7 +262,7 @@ PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
   PetscCheck(g->planned && batch >= 0 && batch <= g->capacity, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "batch %d, the graph is planned for %d", batch, g->planned ? g->capacity : 0);
   g->batch      = batch;
   g->loss_scale = loss_scale;
-  g->runs++;
+  g->run        = ++g->params->runs;
   for (int i = 0; i < g->nnodes; i++) {
     const double start = EkTime();
 
@@ -258,7 +271,7 @@ PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
     g->node[i]->seconds[0] += EkTime() - start;
     g->node[i]->calls[0] += batch;
   }
-  PetscFunctionReturn(g->failed);
+  PetscFunctionReturn(EkGraphIsCoupled(g) ? 0 : g->failed);
 }
 
 /* Gradients that several slices write are added up from zero. */
@@ -338,7 +351,7 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
   PetscCall(PetscFree(g->node));
   PetscCall(PetscFree(g->tensor));
   PetscCall(PetscFree(g->buffer));
-  PetscCall(PetscFree(g->arena));
+  PetscCall(PetscFree(g->memory));
   PetscCall(PetscFree(*graph));
   PetscFunctionReturn(0);
 }

@@ -48,7 +48,8 @@ struct EkNode_ {
   PetscInt          margin[3];  /* pad, crop */
   EkTransform       transform;
   PetscInt          group;      /* groupnorm: groups; patch: size; afno: modes */
-  PetscBool         inverse;    /* standardize */
+  PetscBool         inverse;    /* scale_shift */
+  PetscBool         keeps_output; /* backward reads the output's value */
   void             *plan;       /* the operator's own, see destroy */
   double            loss, seconds[2];
   PetscInt          calls[2];
@@ -68,15 +69,15 @@ struct EkGraph_ {
   double         loss_scale;
   EkSumFunction  sum;
   void          *sum_context;
-  PetscErrorCode failed; /* of a sum: told when the run ends */
-  PetscInt64     runs;   /* forward runs so far: packed copies of weights are made anew in each */
+  PetscErrorCode failed; /* of a sum or a primitive: told when the run ends */
+  PetscInt64     run;    /* of params->runs: the forward run under way or the last */
   int            ntensors, tensor_capacity;
   EkTensorState *tensor;
   int            nnodes, node_capacity;
   EkNode       **node; /* the nodes, not a view: a node's address is kept */
   int            nbuffers, buffer_capacity;
   EkBuffer      *buffer;
-  float         *arena;
+  float         *memory, *arena; /* as allocated; on a cache line */
   size_t         arena_floats, unshared_floats;
 };
 
@@ -91,7 +92,9 @@ typedef struct {
 EkField EkGraphField(EkGraph graph, EkTensor t);
 /* Floats of one sample's value. */
 size_t EkSampleFloats(const EkTensorState *tensor);
-/* Adds values up over the global batch; a failure shows when the run ends. */
+/* What an operator could not do: shows when the run ends. */
+void EkGraphFail(EkGraph graph, PetscErrorCode code);
+/* Adds values up over the global batch; a failure shows when the run ends. Called by every rank whatever happened before. */
 void    EkGraphSum(EkGraph graph, int n, double *values);
 float  *EkGraphWeight(EkGraph graph, const EkNode *node, int input);
 float  *EkGraphWeightGradient(EkGraph graph, const EkNode *node, int input); /* NULL where none is wanted */
@@ -115,3 +118,5 @@ static inline void EkPlanes(const float **row, const float *start, size_t stride
 }
 
 extern const EkOperator EkOpLinear, EkOpLinearGeluLinear, EkOpSpectralConv, EkOpGelu, EkOpAdd, EkOpPad, EkOpCrop, EkOpConcat, EkOpMse;
+extern const EkOperator EkOpLinearTransposed, EkOpPatch, EkOpUnpatch, EkOpGroupNorm, EkOpAfno, EkOpTimeAggregate, EkOpMoments, EkOpScaleShift, EkOpMean, EkOpRelativeLoss;
+extern const EkOperator EkOpToBlocked, EkOpToPlanar, EkOpConv, EkOpConvTranspose, EkOpBatchNormTanh, EkOpMaxPool, EkOpConcatBlocked;

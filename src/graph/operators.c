@@ -4,6 +4,10 @@
 static const EkMember *const operator_row[] = {
     &EkOpLinear.member, &EkOpLinearGeluLinear.member, &EkOpSpectralConv.member, &EkOpGelu.member, &EkOpAdd.member,
     &EkOpPad.member,    &EkOpCrop.member,             &EkOpConcat.member,       &EkOpMse.member,
+    &EkOpToBlocked.member, &EkOpToPlanar.member, &EkOpConv.member, &EkOpConvTranspose.member, &EkOpBatchNormTanh.member, &EkOpMaxPool.member,
+    &EkOpConcatBlocked.member,
+    &EkOpLinearTransposed.member, &EkOpPatch.member, &EkOpUnpatch.member, &EkOpGroupNorm.member, &EkOpAfno.member, &EkOpTimeAggregate.member,
+    &EkOpMoments.member, &EkOpScaleShift.member, &EkOpMean.member, &EkOpRelativeLoss.member,
 };
 
 int EkOperatorCount(void) { return (int)(sizeof(operator_row) / sizeof(operator_row[0])); }

@@ -64,6 +64,7 @@ PetscErrorCode EkParamsAllocate(EkParams p)
   p->total = EK_ROUND_UP(p->total, 2);
   PetscCall(PetscCalloc1(p->total, &p->weights));
   PetscCall(PetscCalloc1(p->total, &p->gradients));
+  PetscCall(PetscCalloc1(p->n, &p->packed));
   PetscFunctionReturn(0);
 }
 
@@ -116,6 +117,8 @@ PetscErrorCode EkParamsDestroy(EkParams *p)
 {
   PetscFunctionBegin;
   if (!*p) PetscFunctionReturn(0);
+  for (int i = 0; (*p)->packed && i < (*p)->n; i++) PetscCall(EkPackedDestroy(&(*p)->packed[i]));
+  PetscCall(PetscFree((*p)->packed));
   PetscCall(PetscFree((*p)->table));
   PetscCall(PetscFree((*p)->info));
   PetscCall(PetscFree((*p)->weights));

@@ -49,6 +49,7 @@ static int ValueDeath(EkGraph g, EkTensor root)
   int death = ForwardStep(g->tensor[root].producer);
 
   if (g->tensor[root].keep) return 2 * g->nnodes;
+  if (g->node[g->tensor[root].producer]->active && g->node[g->tensor[root].producer]->keeps_output) death = BackwardStep(g, g->tensor[root].producer);
   for (int i = 0; i < g->nnodes; i++) {
     for (int k = 0; k < g->node[i]->ninputs; k++) {
       if (g->tensor[g->node[i]->input[k]].root != root) continue;
@@ -126,7 +127,8 @@ static PetscErrorCode MarkAccumulation(EkGraph g)
   PetscFunctionReturn(0);
 }
 
-static size_t Floats(EkGraph g, const EkBuffer *b) { return EK_ROUND_UP(b->floats * (size_t)g->capacity + b->fixed, 16); }
+#define LINE 16 /* floats of a cache line: where buffers begin */
+static size_t Floats(EkGraph g, const EkBuffer *b) { return EK_ROUND_UP(b->floats * (size_t)g->capacity + b->fixed, LINE); }
 
 typedef struct {
   size_t floats;
@@ -191,7 +193,8 @@ PetscErrorCode EkGraphPlan(EkGraph g)
   PetscCall(NodeBuffers(g));
   PetscCall(MarkAccumulation(g));
   PetscCall(PlaceBuffers(g));
-  PetscCall(PetscCalloc1(g->arena_floats + 16, &g->arena));
+  PetscCall(PetscCalloc1(g->arena_floats + 2 * LINE, &g->memory));
+  g->arena   = (float *)EK_ROUND_UP((uintptr_t)g->memory, LINE * sizeof(float));
   g->planned = PETSC_TRUE;
   PetscFunctionReturn(0);
 }

@@ -2,6 +2,14 @@
 
 static const EkTransformOps *const method_ops[] = {[EK_TRANSFORM_FFT] = &EkTransformFft, [EK_TRANSFORM_GEMM] = &EkTransformGemm};
 
+static void SetSegments(EkTransformShape *s, int segments)
+{
+  s->segments = segments;
+  s->modes    = s->m[0] * s->m[1];
+  s->segment  = EK_ROUND_UP((size_t)s->modes, EK_LANES);
+  s->plane    = (size_t)s->segments * 2 * s->segment;
+}
+
 static PetscErrorCode SetShape(EkTransform t, int dim, const PetscInt n[], const PetscInt modes[])
 {
   EkTransformShape *s = &t->shape;
@@ -14,10 +22,17 @@ static PetscErrorCode SetShape(EkTransform t, int dim, const PetscInt n[], const
   s->m[1] = (int)modes[dim - 1];
   PetscCheck(dim == 1 || 2 * s->m[0] <= s->n[0], PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_modes: %d modes along x need %d points, the padded grid has %d", s->m[0], 2 * s->m[0], s->n[0]);
   PetscCheck(s->m[1] <= s->n[1] / 2 + 1, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_modes: %d modes along the last axis, a padded grid of %d points has %d", s->m[1], s->n[1], s->n[1] / 2 + 1);
-  s->segments = dim;
-  s->modes    = s->m[0] * s->m[1];
-  s->segment  = EK_ROUND_UP((size_t)s->modes, EK_LANES);
-  s->plane    = (size_t)s->segments * 2 * s->segment;
+  SetSegments(s, dim);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Setup(EkTransform t, EkTransformMethod method)
+{
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc1(t->shape.m[1], &t->factor));
+  for (int k = 0; k < t->shape.m[1]; k++) t->factor[k] = (k == 0 || 2 * k == t->shape.n[1] ? 1.0f : 2.0f) / ((float)t->shape.n[0] * (float)t->shape.n[1]);
+  t->ops = method_ops[method];
+  PetscCall(t->ops->setup(t));
   PetscFunctionReturn(0);
 }
 
@@ -28,10 +43,20 @@ PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt mod
   PetscFunctionBegin;
   PetscCall(PetscNew(&t));
   PetscCall(SetShape(t, dim, n, modes));
-  PetscCall(PetscMalloc1(t->shape.m[1], &t->factor));
-  for (int k = 0; k < t->shape.m[1]; k++) t->factor[k] = (k == 0 || 2 * k == t->shape.n[1] ? 1.0f : 2.0f) / ((float)t->shape.n[0] * (float)t->shape.n[1]);
-  t->ops = method_ops[method];
-  PetscCall(t->ops->setup(t));
+  PetscCall(Setup(t, method));
+  *out = t;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *out)
+{
+  EkTransform t;
+
+  PetscFunctionBegin;
+  PetscCall(PetscNew(&t));
+  t->shape = (EkTransformShape){2, {(int)n[0], (int)n[1]}, {(int)PetscMin(modes, n[0]), (int)PetscMin(modes, n[1] / 2 + 1)}, 0, 0, 0, 0};
+  SetSegments(&t->shape, 1);
+  PetscCall(Setup(t, EK_TRANSFORM_FFT));
   *out = t;
   PetscFunctionReturn(0);
 }

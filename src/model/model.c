@@ -1,11 +1,17 @@
 #include "evenkeel/model.h"
+#include "dpot.h"
 #include "fno.h"
+#include "unet.h"
 #include <stddef.h>
 #include <string.h>
 
 static const EkModelRow model_row[] = {
     {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
     {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
+    {{"unet1d", "UNet, 1D (PDEBench)"}, 1, "features", NULL, EkUnetDeclare, EkUnetApply},
+    {{"unet2d", "UNet, 2D (PDEBench)"}, 2, "features", NULL, EkUnetDeclare, EkUnetApply},
+    {{"dpot", "auto-regressive denoising operator transformer, 2D (DPOT)"}, 2, "modes preset embed_dim depth n_blocks patch_size out_layer_dim mlp_ratio time_agg normalize n_cls",
+     EkDpotSettle, EkDpotDeclare, EkDpotApply},
 };
 const EkFamily EkModelFamily = EK_FAMILY("model_type", model_row);
 
@@ -15,12 +21,6 @@ static const EkMember transform_row[] = {
     [EK_CHOOSE_GEMM] = {"gemm", "products with slices of the DFT matrix"},
 };
 const EkFamily EkTransformFamily = EK_FAMILY("model_transform", transform_row);
-
-/* Row 0 serves where no preset is meant. Sizes: models-and-data 5.3. */
-static const EkMember preset_row[] = {
-    {"tiny", "7.5 M parameters"}, {"small", "31 M parameters"}, {"medium", "122 M parameters"}, {"large", "509 M parameters"}, {"huge", "1.03 G parameters"},
-};
-const EkFamily EkPresetFamily = EK_FAMILY("model_preset", preset_row);
 
 static const EkMember time_agg_row[] = {
     [EK_TIME_EXP_MLP] = {"exp_mlp", "a matrix a frame, its inputs times cos(t gamma)"},
@@ -96,7 +96,7 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
 {
   PetscFunctionBegin;
   *choice = options->transform;
-  if (*choice == EK_CHOOSE_AUTO) PetscCall(EkFnoMeasureTransforms(options, shape, choice));
+  if (*choice == EK_CHOOSE_AUTO && EkWordIn("transform", model_row[options->type].uses)) PetscCall(EkFnoMeasureTransforms(options, shape, choice));
   PetscFunctionReturn(0);
 }
 

@@ -10,21 +10,20 @@ struct EkCfd_ {
   MPI_Comm    comm;
   PetscMPIInt rank, size;
   EkCfdSpec   spec;
-  PetscReal   dx[2];
+  PetscReal   dx[2]; /* of the patch's axes */
   EkPatch     patch;
-  EkPatch    *all;         /* first rank: everybody's patch */
-  EkHalo      halo;        /* of the four primitive fields */
-  EkHalo      halo_moving; /* of the two velocities */
+  EkPatch    *all; /* first rank: everybody's patch */
+  EkHalo      halo;
   double     *arena;
-  double     *q[4], *half[4], *w[4]; /* conserved, at the half step, primitive */
-  double     *inverse, *scratch;     /* 1/density */
+  double     *q, *w, *half; /* conserved, primitive, primitive at the half step */
+  double     *scratch;
+  double      speed[2]; /* of w, largest on this rank */
 };
 
 /* All fields start as ones, so that padding is harmless to compute with. */
 static PetscErrorCode CreateFields(EkCfd cfd)
 {
-  const size_t size = cfd->patch.size;
-  const size_t total = 13 * size + EkKernelScratch(&cfd->patch);
+  const size_t size = cfd->patch.size, total = 3 * size + EkKernelScratch(&cfd->patch);
   void        *arena = NULL;
 
   PetscFunctionBegin;
@@ -32,13 +31,10 @@ static PetscErrorCode CreateFields(EkCfd cfd)
   EkCheckAlloc(arena, "the fields of the solver");
   cfd->arena = (double *)arena;
   for (size_t i = 0; i < total; i++) cfd->arena[i] = 1;
-  for (int k = 0; k < 4; k++) {
-    cfd->q[k] = cfd->arena + (size_t)k * size;
-    cfd->half[k] = cfd->arena + (size_t)(4 + k) * size;
-    cfd->w[k] = cfd->arena + (size_t)(8 + k) * size;
-  }
-  cfd->inverse = cfd->arena + 12 * size;
-  cfd->scratch = cfd->arena + 13 * size;
+  cfd->q = cfd->arena;
+  cfd->w = cfd->arena + size;
+  cfd->half = cfd->arena + 2 * size;
+  cfd->scratch = cfd->arena + 3 * size;
   PetscFunctionReturn(0);
 }
 
@@ -53,9 +49,8 @@ PetscErrorCode EkCfdCreate(MPI_Comm comm, const EkCfdSpec *spec, EkCfd *out)
   cfd->spec = *spec;
   PetscCallMPI(MPI_Comm_rank(comm, &cfd->rank));
   PetscCallMPI(MPI_Comm_size(comm, &cfd->size));
-  for (int d = 0; d < 2; d++) cfd->dx[d] = spec->length[d] / (PetscReal)spec->n[d];
-  PetscCall(EkHaloCreate(comm, spec->n, boundary, 4, &cfd->patch, &cfd->halo));
-  PetscCall(EkHaloCreate(comm, spec->n, boundary, 2, &cfd->patch, &cfd->halo_moving));
+  for (int d = 0; d < spec->dim; d++) cfd->dx[d + 2 - spec->dim] = spec->length[d] / (PetscReal)spec->n[d];
+  PetscCall(EkHaloCreate(comm, spec->dim, spec->n, boundary, &cfd->patch, &cfd->halo));
   PetscCall(CreateFields(cfd));
   if (cfd->rank == 0) PetscCall(PetscMalloc1(cfd->size, &cfd->all));
   PetscCallMPI(MPI_Gather(&cfd->patch, sizeof(EkPatch), MPI_BYTE, cfd->all, sizeof(EkPatch), MPI_BYTE, 0, comm));
@@ -63,21 +58,34 @@ PetscErrorCode EkCfdCreate(MPI_Comm comm, const EkCfdSpec *spec, EkCfd *out)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkCfdSetState(EkCfd cfd, const double *const field[EK_CFD_FIELDS])
+/* Cells of a patch, and where they begin on the whole grid: a piece of it without gaps */
+static size_t Cells(const EkPatch *patch)
+{
+  return (size_t)(patch->n[0] * patch->n[1]);
+}
+
+static size_t FirstCell(const EkPatch *patch)
+{
+  return (size_t)(patch->dim == 1 ? patch->start : patch->start * patch->n[1]);
+}
+
+PetscErrorCode EkCfdSetState(EkCfd cfd, const double *const field[])
 {
   const EkPatch *patch = &cfd->patch;
+  const size_t   first = FirstCell(patch);
 
   PetscFunctionBegin;
   for (PetscInt i = 0; i < patch->n[0]; i++) {
-    const PetscInt from = (i + patch->start[0]) * patch->global[1] + patch->start[1];
-
     for (PetscInt j = 0; j < patch->n[1]; j++) {
-      const double r = field[0][from + j], p = field[1][from + j], u = field[2][from + j], v = field[3][from + j];
+      const size_t c = first + (size_t)(i * patch->n[1] + j);
+      double       kinetic = 0;
 
-      EkRow(patch, cfd->q[0], i)[j] = r;
-      EkRow(patch, cfd->q[1], i)[j] = r * u;
-      EkRow(patch, cfd->q[2], i)[j] = r * v;
-      EkRow(patch, cfd->q[3], i)[j] = p / (EK_CFD_GAMMA - 1) + 0.5 * r * (u * u + v * v);
+      for (int k = 2; k < patch->fields; k++) {
+        kinetic += 0.5 * field[0][c] * field[k][c] * field[k][c];
+        EkRow(patch, cfd->q, i, k)[j] = field[0][c] * field[k][c];
+      }
+      EkRow(patch, cfd->q, i, 0)[j] = field[0][c];
+      EkRow(patch, cfd->q, i, 1)[j] = field[1][c] / (EK_CFD_GAMMA - 1) + kinetic;
     }
   }
   PetscFunctionReturn(0);
@@ -86,55 +94,62 @@ PetscErrorCode EkCfdSetState(EkCfd cfd, const double *const field[EK_CFD_FIELDS]
 /* Largest stable step of the flow; also lets MPI answer other ranks' one-sided requests, which a lone rank would keep waiting. */
 static PetscErrorCode StableStep(EkCfd cfd, PetscReal *dt)
 {
-  double speed[2];
+  double speed[2] = {cfd->speed[0], cfd->speed[1]};
   int    waiting;
 
   PetscFunctionBegin;
-  EkSpeeds(&cfd->patch, cfd->w, speed);
   if (cfd->size > 1)
     PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, speed, 2, MPI_DOUBLE, MPI_MAX, cfd->comm));
   else
     PetscCallMPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, cfd->comm, &waiting, MPI_STATUS_IGNORE));
-  *dt = CFL * PetscMin(cfd->dx[0] / (speed[0] + 1e-8), cfd->dx[1] / (speed[1] + 1e-8));
+  *dt = PETSC_INFINITY;
+  for (int axis = 2 - cfd->spec.dim; axis < 2; axis++) *dt = PetscMin(*dt, CFL * cfd->dx[axis] / (speed[axis] + 1e-8));
   PetscFunctionReturn(0);
 }
 
-/* Explicit substeps, each a sweep along x and one along y. Ghosts are filled before every sweep (PDEBench's are stale in the
-   second), so that momentum and energy are conserved to round-off. */
+/* Explicit substeps, each a sweep along x and one along y. The sweep along y sees what the one along x has done (PDEBench's
+   ghosts are stale there), so that momentum and energy are conserved to round-off. */
 static PetscErrorCode ViscousStep(EkCfd cfd, PetscReal dt)
 {
-  const PetscReal normal = 4 * cfd->spec.eta / 3 + cfd->spec.zeta, least = PetscMin(cfd->dx[0], cfd->dx[1]);
+  const PetscReal normal = 4 * cfd->spec.eta / 3 + cfd->spec.zeta, across = cfd->spec.eta;
+  const PetscReal least = cfd->spec.dim == 1 ? cfd->dx[1] : PetscMin(cfd->dx[0], cfd->dx[1]);
   const PetscReal stable = CFL * 0.5 * least * least / (normal + 1e-8);
   PetscReal       part;
 
   PetscFunctionBegin;
-  if (cfd->spec.eta == 0 && cfd->spec.zeta == 0) PetscFunctionReturn(0);
-  EkVelocities(&cfd->patch, cfd->q, cfd->w, cfd->inverse);
   PetscCall(EkHaloExchange(cfd->halo, cfd->w));
   for (PetscReal t = 0; dt - t > TIME_SMALL; t += part) {
-    part = PetscMin(stable, dt - t);
-    for (int axis = 0; axis < 2; axis++) {
-      const double scale = part / (cfd->dx[axis] * cfd->dx[axis]);
+    double along[2] = {0, 0}, beside[2] = {0, 0};
 
-      if (t > 0 || axis > 0) PetscCall(EkHaloExchange(cfd->halo_moving, cfd->w + 1));
-      EkViscousSweep(&cfd->patch, axis, scale * normal, scale * cfd->spec.eta, cfd->w, cfd->inverse, cfd->q, cfd->scratch);
+    part = PetscMin(stable, dt - t);
+    for (int axis = 2 - cfd->spec.dim; axis < 2; axis++) {
+      along[axis] = part * normal / (cfd->dx[axis] * cfd->dx[axis]);
+      beside[axis] = part * across / (cfd->dx[axis] * cfd->dx[axis]);
     }
+    if (t > 0) PetscCall(EkHaloExchangeVelocities(cfd->halo, cfd->w));
+    EkViscousUpdate(&cfd->patch, along, beside, (PetscBool)(dt - (t + part) <= TIME_SMALL), cfd->w, cfd->q, cfd->speed,
+                    cfd->scratch);
   }
   PetscFunctionReturn(0);
 }
 
-/* Midpoint rule for the flow, then viscosity. cfd->w holds the primitives of cfd->q, without ghosts, on entry. */
+/* Midpoint rule for the flow, then viscosity. w and speed are those of q on entry and at the end. */
 static PetscErrorCode Step(EkCfd cfd, PetscReal dt)
 {
-  const double half[2] = {0.5 * dt / cfd->dx[0], 0.5 * dt / cfd->dx[1]}, whole[2] = {dt / cfd->dx[0], dt / cfd->dx[1]};
+  const PetscBool viscous = (PetscBool)(cfd->spec.eta > 0 || cfd->spec.zeta > 0);
+  double          half[2] = {0, 0}, whole[2] = {0, 0};
 
   PetscFunctionBegin;
+  for (int axis = 2 - cfd->spec.dim; axis < 2; axis++) {
+    whole[axis] = dt / cfd->dx[axis];
+    half[axis] = 0.5 * whole[axis];
+  }
   PetscCall(EkHaloExchange(cfd->halo, cfd->w));
-  EkEulerUpdate(&cfd->patch, half, cfd->w, cfd->q, cfd->half, cfd->scratch);
-  EkPrimitives(&cfd->patch, cfd->half, cfd->w);
-  PetscCall(EkHaloExchange(cfd->halo, cfd->w));
-  EkEulerUpdate(&cfd->patch, whole, cfd->w, cfd->q, cfd->q, cfd->scratch);
-  PetscCall(ViscousStep(cfd, dt));
+  EkEulerUpdate(&cfd->patch, half, cfd->w, cfd->q, NULL, cfd->half, NULL, cfd->scratch);
+  PetscCall(EkHaloExchange(cfd->halo, cfd->half));
+  cfd->speed[0] = cfd->speed[1] = 0;
+  EkEulerUpdate(&cfd->patch, whole, cfd->half, cfd->q, cfd->q, cfd->w, viscous ? NULL : cfd->speed, cfd->scratch);
+  if (viscous) PetscCall(ViscousStep(cfd, dt));
   PetscFunctionReturn(0);
 }
 
@@ -146,11 +161,11 @@ static PetscErrorCode CheckSound(EkCfd cfd, PetscBool *sound)
 
   PetscFunctionBegin;
   for (PetscInt i = 0; i < patch->n[0]; i++) {
-    const double *r = EkRow(patch, cfd->w[0], i), *u = EkRow(patch, cfd->w[1], i), *v = EkRow(patch, cfd->w[2], i),
-                 *p = EkRow(patch, cfd->w[3], i);
+    for (int k = 0; k < patch->fields; k++) {
+      const double *f = EkRow(patch, cfd->w, i, k), least = k < 2 ? 0 : -HUGE_VAL;
 
-    for (PetscInt j = 0; j < patch->n[1]; j++)
-      fine &= r[j] > 0 && p[j] > 0 && isfinite(r[j]) && isfinite(p[j]) && isfinite(u[j]) && isfinite(v[j]);
+      for (PetscInt j = 0; j < patch->n[1]; j++) fine &= f[j] > least && isfinite(f[j]);
+    }
   }
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &fine, 1, MPI_INT, MPI_MIN, cfd->comm));
   *sound = (PetscBool)fine;
@@ -163,14 +178,14 @@ PetscErrorCode EkCfdAdvance(EkCfd cfd, PetscReal duration, PetscInt64 *steps, Pe
 
   PetscFunctionBegin;
   *sound = PETSC_TRUE;
-  EkPrimitives(&cfd->patch, cfd->q, cfd->w);
+  cfd->speed[0] = cfd->speed[1] = 0;
+  EkPrimitives(&cfd->patch, cfd->q, cfd->w, cfd->speed);
   while (duration - t > TIME_SMALL) {
     PetscCall(StableStep(cfd, &dt));
     *sound = (PetscBool)(dt > TIME_SMALL);
     if (!*sound) break;
     dt = PetscMin(dt, duration - t);
     PetscCall(Step(cfd, dt));
-    EkPrimitives(&cfd->patch, cfd->q, cfd->w);
     t += dt;
     ++*steps;
   }
@@ -178,61 +193,33 @@ PetscErrorCode EkCfdAdvance(EkCfd cfd, PetscReal duration, PetscInt64 *steps, Pe
   PetscFunctionReturn(0);
 }
 
-/* One patch into (or as) a packed array of n[0] x n[1] values */
-static void Pack(const EkPatch *patch, double *field, double *packed)
+static void Pack(const EkPatch *patch, double *w, int k, double *packed)
 {
   for (PetscInt i = 0; i < patch->n[0]; i++) {
-    memcpy(packed + i * patch->n[1], EkRow(patch, field, i), (size_t)patch->n[1] * sizeof(double));
+    memcpy(packed + i * patch->n[1], EkRow(patch, w, i, k), (size_t)patch->n[1] * sizeof(double));
   }
 }
 
-static void Unpack(const EkPatch *patch, const double *packed, double *whole)
+PetscErrorCode EkCfdGetState(EkCfd cfd, double *const field[])
 {
-  for (PetscInt i = 0; i < patch->n[0]; i++) {
-    memcpy(whole + (i + patch->start[0]) * patch->global[1] + patch->start[1], packed + i * patch->n[1],
-           (size_t)patch->n[1] * sizeof(double));
-  }
-}
-
-static PetscErrorCode GatherField(EkCfd cfd, double *field, double *whole, double *mine, double *everyone)
-{
-  PetscMPIInt *count = NULL, *offset = NULL, sum = 0, n;
+  PetscMPIInt *count = NULL, *first = NULL, n;
+  double      *mine;
 
   PetscFunctionBegin;
-  PetscCall(PetscMPIIntCast(cfd->patch.n[0] * cfd->patch.n[1], &n));
-  if (cfd->rank == 0) {
-    PetscCall(PetscMalloc2(cfd->size, &count, cfd->size, &offset));
-    for (int r = 0; r < cfd->size; r++) {
-      PetscCall(PetscMPIIntCast(cfd->all[r].n[0] * cfd->all[r].n[1], &count[r]));
-      offset[r] = sum;
-      sum += count[r];
-    }
+  PetscCall(PetscMPIIntCast((PetscInt)Cells(&cfd->patch), &n));
+  PetscCall(PetscMalloc1(n, &mine));
+  if (cfd->rank == 0) PetscCall(PetscMalloc2(cfd->size, &count, cfd->size, &first));
+  for (int r = 0; r < (cfd->rank ? 0 : cfd->size); r++) {
+    PetscCall(PetscMPIIntCast((PetscInt)Cells(&cfd->all[r]), &count[r]));
+    PetscCall(PetscMPIIntCast((PetscInt)FirstCell(&cfd->all[r]), &first[r]));
   }
-  Pack(&cfd->patch, field, mine);
-  PetscCallMPI(MPI_Gatherv(mine, n, MPI_DOUBLE, everyone, count, offset, MPI_DOUBLE, 0, cfd->comm));
-  if (cfd->rank == 0) {
-    for (int r = 0; r < cfd->size; r++) Unpack(&cfd->all[r], everyone + offset[r], whole);
-    PetscCall(PetscFree2(count, offset));
+  EkPrimitives(&cfd->patch, cfd->q, cfd->w, NULL);
+  for (int k = 0; k < cfd->patch.fields; k++) {
+    Pack(&cfd->patch, cfd->w, k, mine);
+    PetscCallMPI(MPI_Gatherv(mine, n, MPI_DOUBLE, cfd->rank ? NULL : field[k], count, first, MPI_DOUBLE, 0, cfd->comm));
   }
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkCfdGetState(EkCfd cfd, double *const field[EK_CFD_FIELDS])
-{
-  static const int order[EK_CFD_FIELDS] = {0, 3, 1, 2}; /* the file has the pressure second */
-  const PetscInt   n = cfd->patch.n[0] * cfd->patch.n[1], all = cfd->rank ? 0 : cfd->spec.n[0] * cfd->spec.n[1];
-  double          *mine = NULL, *everyone = NULL;
-
-  PetscFunctionBegin;
-  EkPrimitives(&cfd->patch, cfd->q, cfd->w);
-  if (cfd->size == 1) {
-    for (int f = 0; f < EK_CFD_FIELDS; f++) Pack(&cfd->patch, cfd->w[order[f]], field[f]);
-    PetscFunctionReturn(0);
-  }
-  PetscCall(PetscMalloc2(n, &mine, all, &everyone));
-  for (int f = 0; f < EK_CFD_FIELDS; f++)
-    PetscCall(GatherField(cfd, cfd->w[order[f]], cfd->rank ? NULL : field[f], mine, everyone));
-  PetscCall(PetscFree2(mine, everyone));
+  PetscCall(PetscFree2(count, first));
+  PetscCall(PetscFree(mine));
   PetscFunctionReturn(0);
 }
 
@@ -241,7 +228,6 @@ PetscErrorCode EkCfdDestroy(EkCfd *cfd)
   PetscFunctionBegin;
   if (!*cfd) PetscFunctionReturn(0);
   PetscCall(EkHaloDestroy(&(*cfd)->halo));
-  PetscCall(EkHaloDestroy(&(*cfd)->halo_moving));
   PetscCall(PetscFree((*cfd)->all));
   free((*cfd)->arena);
   PetscCall(PetscFree(*cfd));

@@ -1,4 +1,5 @@
 #include "evenkeel/pde.h"
+#include "evenkeel/xdmf.h"
 #include "queue.h"
 #include <math.h>
 #include <stdio.h>
@@ -320,7 +321,10 @@ static PetscErrorCode Conclude(Worker *worker)
 
     if (!worker->file[f]) continue;
     PetscCall(EkDataFileFinish(worker->file[f], &complete, &report->redrawn));
-    if (!complete) report->complete = PETSC_FALSE;
+    if (!complete)
+      report->complete = PETSC_FALSE;
+    else
+      PetscCall(EkXdmfWriteFile(worker->run, worker->spec[f].path));
   }
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, sum, 2, MPIU_INT64, MPI_SUM, worker->run->comm));
   report->solved = (PetscInt)sum[0];

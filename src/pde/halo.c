@@ -1,6 +1,5 @@
 #include "patch.h"
-#include <petscdmda.h>
-#include <string.h>
+#include <petscsf.h>
 
 static PetscInt PeriodicSource(PetscInt ghost, PetscInt n)
 {
@@ -14,156 +13,123 @@ static PetscInt TransSource(PetscInt ghost, PetscInt n)
 }
 
 static const EkBoundary boundaries[] = {
-    {{"periodic", "the box repeats itself"}, PETSC_TRUE, PeriodicSource},
-    {{"trans", "open: the cells next to the edge are mirrored, all variables alike"}, PETSC_FALSE, TransSource},
+    {{"periodic", "the box repeats itself"}, {PeriodicSource, PeriodicSource}},
+    {{"trans", "open: the cells next to the edge are mirrored, all variables alike"}, {TransSource, TransSource}},
+    {{"periodic_x", "repeats itself along x, open along y (PDEBench's KHI)"}, {PeriodicSource, TransSource}},
 };
 const EkFamily EkBoundaryFamily = EK_FAMILY("generate_boundary", boundaries);
 
+/* Star forests tell which rank's cells the ghosts along x are copies of; copies inside a rank are theirs, too. */
 struct EkHalo_ {
-  EkPatch           patch;
-  const EkBoundary *boundary;
-  int               fields;
-  PetscBool         local[2]; /* no other rank along this axis */
-  DM                dm;       /* NULL on one rank: with it, a time step on 64 x 64 takes half as long again */
-  Vec               ghosted;  /* the DMDA's local vector, fields interleaved */
-  PetscInt          corner[2], width;
+  EkPatch      patch;
+  PetscBool    needed; /* not on one rank in one dimension: there the ghosts are ends of the row */
+  MPI_Datatype unit;
+  PetscSF      all, velocities;
 };
 
-static void PatchOfWholeGrid(const PetscInt n[2], EkPatch *patch)
+/* Place, in units, of field k in row (in one dimension: cell) number i, counted on the rank that has it */
+static PetscInt Place(const EkPatch *patch, PetscInt i, int k)
 {
-  for (int d = 0; d < 2; d++) {
-    patch->global[d] = patch->n[d] = n[d];
-    patch->start[d] = 0;
-  }
+  return patch->dim == 1 ? k * (PetscInt)patch->length + EK_MARGIN + i : (i + patch->ghost_rows) * patch->fields + k;
 }
 
-/* The DMDA's fast axis is y. */
-static PetscErrorCode CreateGrid(MPI_Comm comm, EkHalo halo)
+/* Fields [first, fields) of `layers` ghosts on each side. A unit is a double or a row of one field. */
+static PetscErrorCode CreateForest(PetscLayout layout, const EkPatch *patch, const EkBoundary *boundary, int first, int layers,
+                                   PetscSF *forest)
 {
-  const DMBoundaryType type = halo->boundary->periodic ? DM_BOUNDARY_PERIODIC : DM_BOUNDARY_GHOSTED;
-  EkPatch             *patch = &halo->patch;
-  PetscInt             ranks[2];
+  const PetscInt n = patch->n[patch->dim == 1], unit = patch->dim == 1 ? 1 : (PetscInt)patch->length;
+  PetscInt       count = 0, *leaf;
+  PetscSFNode   *root;
 
   PetscFunctionBegin;
-  PetscCall(DMDACreate2d(comm, type, type, DMDA_STENCIL_STAR, patch->global[1], patch->global[0], PETSC_DECIDE, PETSC_DECIDE,
-                         halo->fields, EK_GHOST, NULL, NULL, &halo->dm));
-  PetscCall(DMSetUp(halo->dm));
-  PetscCall(DMCreateLocalVector(halo->dm, &halo->ghosted));
-  PetscCall(DMDAGetCorners(halo->dm, &patch->start[1], &patch->start[0], NULL, &patch->n[1], &patch->n[0], NULL));
-  PetscCall(DMDAGetGhostCorners(halo->dm, &halo->corner[1], &halo->corner[0], NULL, &halo->width, NULL, NULL));
-  PetscCall(DMDAGetInfo(halo->dm, NULL, NULL, NULL, NULL, &ranks[1], &ranks[0], NULL, NULL, NULL, NULL, NULL, NULL, NULL));
-  for (int d = 0; d < 2; d++) halo->local[d] = (PetscBool)(ranks[d] == 1);
+  PetscCall(PetscMalloc1(2 * layers * patch->fields, &leaf));
+  PetscCall(PetscMalloc1(2 * layers * patch->fields, &root));
+  for (PetscInt ghost = -layers; ghost < n + layers; ghost = ghost == -1 ? n : ghost + 1) {
+    PetscInt    from = ghost + patch->start, there;
+    PetscMPIInt owner;
+
+    if (from < 0 || from >= layout->N) from = boundary->source[0](from, layout->N);
+    PetscCall(PetscLayoutFindOwnerIndex(layout, from, &owner, &there));
+    for (int k = first; k < patch->fields; k++, count++) {
+      leaf[count] = Place(patch, ghost, k);
+      root[count].rank = owner;
+      root[count].index = Place(patch, there, k);
+    }
+  }
+  PetscCall(PetscSFCreate(layout->comm, forest));
+  PetscCall(PetscSFSetGraph(*forest, (PetscInt)patch->size / unit, count, leaf, PETSC_OWN_POINTER, root, PETSC_OWN_POINTER));
+  PetscCall(PetscSFSetUp(*forest));
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkHaloCreate(MPI_Comm comm, const PetscInt n[2], const EkBoundary *boundary, int fields, EkPatch *patch,
-                            EkHalo *out)
+/* The length of rows is that of the largest share on every rank, so that ranks know each other's places. */
+static void ShapePatch(const PetscInt n[2], const EkBoundary *boundary, PetscLayout layout, EkPatch *patch)
 {
-  PetscMPIInt size;
+  const PetscInt share = layout->rend - layout->rstart, most = (layout->N + layout->size - 1) / layout->size;
+  const PetscInt cells = patch->dim == 1 ? n[0] : n[1];
+
+  patch->fields = patch->dim + 2;
+  patch->start = layout->rstart;
+  patch->n[0] = patch->dim == 1 ? 1 : share;
+  patch->n[1] = patch->dim == 1 ? share : n[1];
+  patch->ghost_rows = patch->dim == 1 ? 0 : EK_GHOST;
+  patch->length = EK_MARGIN + EkLanesUp((patch->dim == 1 ? most : n[1]) + EK_GHOST);
+  patch->stride = patch->fields * patch->length;
+  patch->size = (size_t)((patch->n[0] + 2 * patch->ghost_rows) * patch->stride);
+  patch->ends = (PetscBool)(patch->dim == 2 || layout->size == 1);
+  for (int layer = 0; layer < EK_GHOST; layer++) {
+    patch->end[0][layer] = boundary->source[patch->dim - 1](-1 - layer, cells);
+    patch->end[1][layer] = boundary->source[patch->dim - 1](cells + layer, cells);
+  }
+}
+
+PetscErrorCode EkHaloCreate(MPI_Comm comm, int dim, const PetscInt n[2], const EkBoundary *boundary, EkPatch *patch, EkHalo *out)
+{
+  PetscLayout layout;
+  PetscMPIInt size, unit;
   EkHalo      halo;
 
   PetscFunctionBegin;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  PetscCheck(n[0] >= EK_GHOST * size && n[1] >= EK_GHOST * size, comm, PETSC_ERR_ARG_OUTOFRANGE,
-             "a grid of %lld x %lld cannot be split over %d ranks: every rank needs %d rows", (long long)n[0], (long long)n[1],
-             (int)size, EK_GHOST);
+  PetscCheck(n[0] >= EK_GHOST * size && n[dim - 1] >= EK_GHOST, comm, PETSC_ERR_ARG_OUTOFRANGE,
+             "a grid of %lld cells along x cannot be split over %d ranks: every rank needs %d", (long long)n[0], (int)size,
+             EK_GHOST);
   PetscCall(PetscNew(&halo));
-  halo->boundary = boundary;
-  halo->fields = fields;
-  halo->local[0] = halo->local[1] = PETSC_TRUE;
-  PatchOfWholeGrid(n, &halo->patch);
-  if (size > 1) PetscCall(CreateGrid(comm, halo));
-  halo->patch.stride = EK_MARGIN + EkLanesUp(halo->patch.n[1] + 2);
-  halo->patch.size = (size_t)(halo->patch.n[0] + 2 * EK_GHOST) * (size_t)halo->patch.stride;
-  *patch = halo->patch;
+  PetscCall(PetscLayoutCreateFromSizes(comm, PETSC_DECIDE, n[0], 1, &layout));
+  patch->dim = dim;
+  ShapePatch(n, boundary, layout, patch);
+  halo->patch = *patch;
+  halo->needed = (PetscBool)(dim == 2 || !patch->ends);
+  PetscCall(PetscMPIIntCast(dim == 1 ? 1 : (PetscInt)patch->length, &unit));
+  PetscCallMPI(MPI_Type_contiguous(unit, MPI_DOUBLE, &halo->unit));
+  PetscCallMPI(MPI_Type_commit(&halo->unit));
+  PetscCall(CreateForest(layout, patch, boundary, 0, EK_GHOST, &halo->all));
+  PetscCall(CreateForest(layout, patch, boundary, 2, 1, &halo->velocities));
+  PetscCall(PetscLayoutDestroy(&layout));
   *out = halo;
   PetscFunctionReturn(0);
 }
 
-/* Copies cells [i0, i1) x [j0, j1) of the patch to or from the DMDA's local vector */
-static void Copy(EkHalo halo, PetscScalar *ghosted, double *const field[], PetscInt i0, PetscInt i1, PetscInt j0, PetscInt j1,
-                 PetscBool to_dm)
+static PetscErrorCode Exchange(EkHalo halo, PetscSF forest, double *w)
 {
-  const PetscInt fields = halo->fields;
-
-  for (PetscInt i = i0; i < i1; i++) {
-    PetscScalar *line =
-        ghosted + ((i + halo->patch.start[0] - halo->corner[0]) * halo->width + halo->patch.start[1] - halo->corner[1]) * fields;
-
-    for (int f = 0; f < fields; f++) {
-      double *row = EkRow(&halo->patch, field[f], i);
-
-      for (PetscInt j = j0; j < j1; j++) {
-        if (to_dm)
-          line[j * fields + f] = row[j];
-        else
-          row[j] = line[j * fields + f];
-      }
-    }
-  }
-}
-
-/* The outermost cells go to the neighbours (all cells of a row are copied where rows are few), their ghosts come back. */
-static PetscErrorCode ExchangeWithOthers(EkHalo halo, double *const field[])
-{
-  const PetscInt *n = halo->patch.n, g = EK_GHOST;
-  PetscScalar    *array;
-
   PetscFunctionBegin;
-  PetscCall(VecGetArray(halo->ghosted, &array));
-  Copy(halo, array, field, 0, g, 0, n[1], PETSC_TRUE);
-  Copy(halo, array, field, n[0] - g, n[0], 0, n[1], PETSC_TRUE);
-  Copy(halo, array, field, 0, n[0], 0, g, PETSC_TRUE);
-  Copy(halo, array, field, 0, n[0], n[1] - g, n[1], PETSC_TRUE);
-  PetscCall(VecRestoreArray(halo->ghosted, &array));
-  PetscCall(DMLocalToLocalBegin(halo->dm, halo->ghosted, INSERT_VALUES, halo->ghosted));
-  PetscCall(DMLocalToLocalEnd(halo->dm, halo->ghosted, INSERT_VALUES, halo->ghosted));
-  PetscCall(VecGetArray(halo->ghosted, &array));
-  Copy(halo, array, field, -g, 0, 0, n[1], PETSC_FALSE);
-  Copy(halo, array, field, n[0], n[0] + g, 0, n[1], PETSC_FALSE);
-  Copy(halo, array, field, 0, n[0], -g, 0, PETSC_FALSE);
-  Copy(halo, array, field, 0, n[0], n[1], n[1] + g, PETSC_FALSE);
-  PetscCall(VecRestoreArray(halo->ghosted, &array));
+  if (!halo->needed) PetscFunctionReturn(0);
+  PetscCall(PetscSFBcastBegin(forest, halo->unit, w, w, MPI_REPLACE));
+  PetscCall(PetscSFBcastEnd(forest, halo->unit, w, w, MPI_REPLACE));
   PetscFunctionReturn(0);
 }
 
-/* Is the ghost layer on this side filled from this rank's own cells? */
-static PetscBool FillsItself(EkHalo halo, int axis, PetscBool high)
-{
-  const EkPatch *patch = &halo->patch;
-
-  if (halo->local[axis]) return PETSC_TRUE;
-  if (halo->boundary->periodic) return PETSC_FALSE;
-  return (PetscBool)(high ? patch->start[axis] + patch->n[axis] == patch->global[axis] : patch->start[axis] == 0);
-}
-
-static void FillSide(EkHalo halo, int axis, PetscBool high, double *const field[])
-{
-  const EkPatch *patch = &halo->patch;
-
-  for (int layer = 0; layer < EK_GHOST; layer++) {
-    const PetscInt ghost = high ? patch->n[axis] + layer : -1 - layer;
-    const PetscInt from = halo->boundary->source(ghost + patch->start[axis], patch->global[axis]) - patch->start[axis];
-
-    for (int f = 0; f < halo->fields; f++) {
-      if (axis == 0)
-        memcpy(EkRow(patch, field[f], ghost), EkRow(patch, field[f], from), (size_t)patch->n[1] * sizeof(double));
-      else {
-        for (PetscInt i = 0; i < patch->n[0]; i++) EkRow(patch, field[f], i)[ghost] = EkRow(patch, field[f], i)[from];
-      }
-    }
-  }
-}
-
-PetscErrorCode EkHaloExchange(EkHalo halo, double *const field[])
+PetscErrorCode EkHaloExchange(EkHalo halo, double *w)
 {
   PetscFunctionBegin;
-  if (halo->dm) PetscCall(ExchangeWithOthers(halo, field));
-  for (int axis = 0; axis < 2; axis++) {
-    for (int high = 0; high < 2; high++) {
-      if (FillsItself(halo, axis, (PetscBool)high)) FillSide(halo, axis, (PetscBool)high, field);
-    }
-  }
+  PetscCall(Exchange(halo, halo->all, w));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkHaloExchangeVelocities(EkHalo halo, double *w)
+{
+  PetscFunctionBegin;
+  PetscCall(Exchange(halo, halo->velocities, w));
   PetscFunctionReturn(0);
 }
 
@@ -171,8 +137,22 @@ PetscErrorCode EkHaloDestroy(EkHalo *halo)
 {
   PetscFunctionBegin;
   if (!*halo) PetscFunctionReturn(0);
-  PetscCall(VecDestroy(&(*halo)->ghosted));
-  PetscCall(DMDestroy(&(*halo)->dm));
+  PetscCall(PetscSFDestroy(&(*halo)->all));
+  PetscCall(PetscSFDestroy(&(*halo)->velocities));
+  PetscCallMPI(MPI_Type_free(&(*halo)->unit));
   PetscCall(PetscFree(*halo));
   PetscFunctionReturn(0);
+}
+
+void EkFillEnds(const EkPatch *patch, double *data, PetscInt i, int first)
+{
+  if (!patch->ends) return;
+  for (int k = first; k < patch->fields; k++) {
+    double *row = EkRow(patch, data, i, k);
+
+    for (int layer = 0; layer < EK_GHOST; layer++) {
+      row[-1 - layer] = row[patch->end[0][layer]];
+      row[patch->n[1] + layer] = row[patch->end[1][layer]];
+    }
+  }
 }

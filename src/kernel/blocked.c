@@ -1,0 +1,209 @@
+/* Loops over blocked fields: to and from planes, pooling, normalisation. */
+#include "evenkeel/kernel.h"
+#include "vector.h"
+#include <math.h>
+
+/* glibc's vector exponential; special values are handled as in the scalar one. */
+#if defined(__x86_64__) && defined(__GLIBC__)
+extern float expf(float) __attribute__((simd("notinbranch")));
+#endif
+
+typedef double Wide __attribute__((vector_size(EK_LANES * sizeof(double))));
+#define PARTS (EK_BLOCK / EK_LANES) /* vectors of a block's lanes */
+
+/* ---- lanes and planes --------------------------------------------------------------------------------------- */
+
+/* Points a transposition works on at a time: a block's share and a line of every plane stay in the first level of cache. */
+#define TILE 16
+
+void EkBlockFromPlanes(size_t points, int lanes, const float *planes, size_t stride, float *block, int lane)
+{
+  for (size_t at = 0; at < points; at += TILE) {
+    const size_t n  = points - at < TILE ? points - at : TILE;
+    float       *to = block + at * EK_BLOCK + (size_t)lane;
+
+    for (int l = 0; l < lanes; l++) {
+      const float *from = planes + (size_t)l * stride + at;
+
+      for (size_t p = 0; p < n; p++) to[p * EK_BLOCK + (size_t)l] = from[p];
+    }
+  }
+}
+
+void EkBlockToPlanes(size_t points, int lanes, const float *block, int lane, int accumulate, float *planes, size_t stride)
+{
+  for (size_t at = 0; at < points; at += TILE) {
+    const size_t n    = points - at < TILE ? points - at : TILE;
+    const float *from = block + at * EK_BLOCK + (size_t)lane;
+
+    for (int l = 0; l < lanes; l++) {
+      float *to = planes + (size_t)l * stride + at;
+
+      for (size_t p = 0; p < n; p++) to[p] = (accumulate ? to[p] : 0) + from[p * EK_BLOCK + (size_t)l];
+    }
+  }
+}
+
+static void MoveRow(size_t n, const float *from, int accumulate, float *to)
+{
+  if (accumulate) {
+    for (size_t i = 0; i < n; i++) to[i] += from[i];
+  } else memcpy(to, from, n * sizeof(float));
+}
+
+void EkBlockMoveLanes(size_t points, int lanes, const float *from, int from_lane, int accumulate, float *to, int to_lane)
+{
+  if (lanes == EK_BLOCK) MoveRow(points * EK_BLOCK, from, accumulate, to);
+  else {
+    for (size_t p = 0; p < points; p++) MoveRow((size_t)lanes, from + p * EK_BLOCK + (size_t)from_lane, accumulate, to + p * EK_BLOCK + (size_t)to_lane);
+  }
+}
+
+void EkBlockClear(size_t points, float *block, int lane)
+{
+  for (size_t p = 0; p < points; p++) memset(block + p * EK_BLOCK + (size_t)lane, 0, (size_t)(EK_BLOCK - lane) * sizeof(float));
+}
+
+void EkBlockAddBias(size_t points, const float bias[EK_BLOCK], float *x)
+{
+  for (size_t p = 0; p < points; p++) {
+#pragma omp simd
+    for (int l = 0; l < EK_BLOCK; l++) x[p * EK_BLOCK + (size_t)l] += bias[l];
+  }
+}
+
+void EkBlockSum(size_t points, int lanes, const float *x, float bias[])
+{
+  Wide  sum[PARTS] = {{0}};
+  double total[EK_BLOCK];
+
+  for (size_t p = 0; p < points; p++) {
+    for (int h = 0; h < PARTS; h++) sum[h] += __builtin_convertvector(Load(x + p * EK_BLOCK + h * EK_LANES), Wide);
+  }
+  memcpy(total, sum, sizeof(total));
+  for (int l = 0; l < lanes; l++) bias[l] += (float)total[l];
+}
+
+/* ---- pooling ------------------------------------------------------------------------------------------------ */
+
+/* Where the neighbours of output (i, j) begin. 1D: one row of n[0] points. */
+static size_t Corner(int dim, const PetscInt n[], PetscInt i, PetscInt j)
+{
+  return (size_t)(dim == 1 ? 2 * j : 2 * i * n[1] + 2 * j) * EK_BLOCK;
+}
+
+void EkBlockMaxPool(int dim, const PetscInt n[], const float *x, float *y)
+{
+  const PetscInt rows = dim == 1 ? 1 : n[0] / 2, columns = n[dim - 1] / 2;
+
+  for (PetscInt i = 0; i < rows; i++) {
+    for (PetscInt j = 0; j < columns; j++, y += EK_BLOCK) {
+      const float *from = x + Corner(dim, n, i, j);
+
+      memcpy(y, from, EK_BLOCK * sizeof(float));
+      for (int k = 1; k < (dim == 1 ? 2 : 4); k++) {
+        const float *other = from + (size_t)((k >> 1) * n[dim - 1] + (k & 1)) * EK_BLOCK;
+
+#pragma omp simd
+        for (int l = 0; l < EK_BLOCK; l++) y[l] = other[l] > y[l] || other[l] != other[l] ? other[l] : y[l];
+      }
+    }
+  }
+}
+
+void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate, float *dx)
+{
+  const PetscInt rows = dim == 1 ? 1 : n[0] / 2, columns = n[dim - 1] / 2;
+
+  for (PetscInt i = 0; i < rows; i++) {
+    for (PetscInt j = 0; j < columns; j++, y += EK_BLOCK, dy += EK_BLOCK) {
+      const size_t corner = Corner(dim, n, i, j);
+      float        left[EK_BLOCK]; /* gradient that has not found its point yet */
+
+      memcpy(left, dy, sizeof(left));
+      for (int k = 0; k < (dim == 1 ? 2 : 4); k++) {
+        const size_t at = corner + (size_t)((k >> 1) * n[dim - 1] + (k & 1)) * EK_BLOCK;
+
+#pragma omp simd
+        for (int l = 0; l < EK_BLOCK; l++) {
+          const int   here = x[at + (size_t)l] == y[l];
+          const float mine = here ? left[l] : 0;
+
+          left[l]            = here ? 0 : left[l];
+          dx[at + (size_t)l] = (accumulate ? dx[at + (size_t)l] : 0) + mine;
+        }
+      }
+    }
+  }
+}
+
+/* ---- normalisation ------------------------------------------------------------------------------------------ */
+
+void EkBlockMoments(size_t points, const float *x, double sum[EK_BLOCK], double square[EK_BLOCK])
+{
+  Wide s[PARTS], q[PARTS];
+
+  memcpy(s, sum, sizeof(s));
+  memcpy(q, square, sizeof(q));
+  for (size_t p = 0; p < points; p++) {
+    for (int h = 0; h < PARTS; h++) {
+      const Wide v = __builtin_convertvector(Load(x + p * EK_BLOCK + h * EK_LANES), Wide);
+
+      s[h] += v;
+      q[h] += v * v;
+    }
+  }
+  memcpy(sum, s, sizeof(s));
+  memcpy(square, q, sizeof(q));
+}
+
+/* (1 - e^-2|z|) / (1 + e^-2|z|), near zero the series to z^7. */
+EK_INLINE float Tanh(float z)
+{
+  const float a = fabsf(z), e = expf(-2.0f * a), s = z * z;
+  const float small = z * (1.0f + s * (-0.333333333f + s * (0.133333333f - s * 0.053968254f)));
+
+  return a < 0.2f ? small : copysignf((1.0f - e) / (1.0f + e), z);
+}
+
+void EkBlockNormTanh(size_t points, const EkBlockNorm *norm, const float *x, float *y)
+{
+  for (size_t p = 0; p < points; p++) {
+#pragma omp simd
+    for (int l = 0; l < EK_BLOCK; l++) y[p * EK_BLOCK + (size_t)l] = Tanh((x[p * EK_BLOCK + (size_t)l] - norm->mean[l]) * norm->scale[l] + norm->shift[l]);
+  }
+}
+
+void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy, double sum[EK_BLOCK], double product[EK_BLOCK])
+{
+  Wide s[PARTS], q[PARTS];
+
+  memcpy(s, sum, sizeof(s));
+  memcpy(q, product, sizeof(q));
+  for (size_t p = 0; p < points; p++) {
+    for (int h = 0; h < PARTS; h++) {
+      const size_t   at = p * EK_BLOCK + (size_t)h * EK_LANES;
+      const EkVector value = Load(y + at), dz = Load(dy + at) * (Splat(1) - value * value);
+
+      s[h] += __builtin_convertvector(dz, Wide);
+      q[h] += __builtin_convertvector(dz * (Load(x + at) - Load(mean + h * EK_LANES)), Wide);
+    }
+  }
+  memcpy(sum, s, sizeof(s));
+  memcpy(product, q, sizeof(q));
+}
+
+void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y, const float *dy, int accumulate,
+                             float *dx)
+{
+  for (size_t p = 0; p < points; p++) {
+    for (int h = 0; h < PARTS; h++) {
+      const size_t   at = p * EK_BLOCK + (size_t)h * EK_LANES;
+      const int      l = h * EK_LANES;
+      const EkVector value = Load(y + at), dz = Load(dy + at) * (Splat(1) - value * value);
+      const EkVector d = dz * Load(norm->scale + l) + (Load(x + at) - Load(norm->mean + l)) * Load(slope + l) + Load(norm->shift + l);
+
+      Store(dx + at, accumulate ? Load(dx + at) + d : d);
+    }
+  }
+}

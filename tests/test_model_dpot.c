@@ -1,0 +1,450 @@
+/* ranks: 1 2 3 */
+/* DPOT against PyTorch, its sizes, its rollout, AFNO against sums of exponentials; the batch spread over the ranks, one of three without a sample. */
+#include "model_support.h"
+#include "../src/model/dpot.h"
+#include <complex.h>
+
+static EkModelOptions options_of(const char *preset)
+{
+  return (EkModelOptions){.type = EkFamilyFind(&EkModelFamily, "dpot"), .preset = EkFamilyFind(&EkPresetFamily, preset), .n_cls = 12};
+}
+
+/* The network of the cases. */
+static EkModelOptions small_options(PetscBool normalize)
+{
+  EkModelOptions o = options_of("tiny");
+
+  o.embed_dim = 32, o.depth = 2, o.n_blocks = 4, o.patch_size = 4, o.out_layer_dim = 8, o.mlp_ratio = 2, o.modes = (EkInts){1, {4}}, o.n_cls = 5, o.normalize = normalize;
+  EK_OK(EkModelSettle(&o));
+  return o;
+}
+
+static void dpot_matches_pytorch(void **state)
+{
+  const CaseKind plain = {"tests/data/cases/dpot.h5", small_options(PETSC_FALSE), 2, 4, 3, PETSC_FALSE};
+  const CaseKind normalized = {"tests/data/cases/dpot_normalized.h5", small_options(PETSC_TRUE), 2, 4, 3, PETSC_FALSE};
+
+  (void)state;
+  check_case(&plain);
+  check_case(&normalized);
+}
+
+/* The case's window and weights again, through the class head. */
+static void check_logits(const CaseKind *kind)
+{
+  EkGraph      graph;
+  EkTensor     frames, window, logits;
+  Case         k;
+  hsize_t      dims[8];
+  const float *value;
+  float       *want, got[8];
+  size_t       step;
+
+  case_open(&k, kind);
+  EK_OK(EkGraphCreate(k.params, k.hi - k.lo + 1, PETSC_FALSE, &graph));
+  EK_OK(EkGraphInput(graph, 5 * 3, k.shape.grid, PETSC_FALSE, &frames));
+  EK_OK(EkGraphSlice(graph, frames, 0, 4 * 3, &window));
+  EK_OK(EkDpotClassLogits(&kind->options, &k.shape, graph, 1, &window, &logits));
+  EK_OK(EkGraphKeep(graph, logits));
+  EK_OK(EkGraphPlan(graph));
+  EK_OK(EkGraphBind(graph, frames, k.values, 5 * 3 * k.shape.grid.stride));
+  EK_OK(EkGraphForward(graph, k.hi - k.lo, 1));
+  EK_OK(EkGraphGetValue(graph, logits, &value, &step));
+  want = case_array(k.file, "class_logits", dims);
+  for (int b = k.lo; b < k.hi; b++) {
+    for (size_t c = 0; c < 5; c++) got[c] = value[(size_t)(b - k.lo) * step + c * step / 5];
+    assert_true(EkTestDistance(5, got, want + 5 * b) < 1e-4);
+  }
+  free(want);
+  EK_OK(EkGraphDestroy(&graph));
+  case_close(&k);
+}
+
+static void class_logits_match_pytorch(void **state)
+{
+  const CaseKind plain = {"tests/data/cases/dpot.h5", small_options(PETSC_FALSE), 2, 4, 3, PETSC_FALSE};
+  const CaseKind normalized = {"tests/data/cases/dpot_normalized.h5", small_options(PETSC_TRUE), 2, 4, 3, PETSC_FALSE};
+
+  (void)state;
+  check_logits(&plain);
+  check_logits(&normalized);
+}
+
+static void declare(EkModelOptions *o, PetscInt nx, PetscInt ny, EkParams *params)
+{
+  const EkModelShape shape = {EkGridMake(2, (const PetscInt[2]){nx, ny}), 4, 10};
+
+  EK_OK(EkModelSettle(o));
+  EK_OK(EkParamsCreate(params));
+  EK_OK(EkModelDeclare(o, &shape, *params));
+}
+
+/* models-and-data 5.3: counted, not allocated. */
+static void presets_have_the_published_sizes(void **state)
+{
+  static const struct {
+    const char *preset;
+    int         tensors;
+    PetscInt64  parameters;
+  } published[] = {{"tiny", 67, 7534643}, {"small", 91, 30801459}, {"medium", 163, 122125875}, {"large", 307, 509018739}, {"huge", 343, 1031082099}};
+
+  (void)state;
+  assert_int_equal(EkPresetFamily.count, 5);
+  for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
+    EkModelOptions o = options_of(published[i].preset);
+    EkParams       params;
+
+    declare(&o, 128, 128, &params);
+    assert_int_equal(params->n, published[i].tensors);
+    assert_int_equal(EkParamsCount(params, PETSC_TRUE), published[i].parameters);
+    EK_OK(EkParamsDestroy(&params));
+  }
+}
+
+static void given_sizes_override_the_preset(void **state)
+{
+  EkModelOptions o = options_of("small");
+  EkParams       params;
+
+  (void)state;
+  o.embed_dim = 96, o.depth = 1, o.mlp_ratio = 1.5, o.patch_size = 4;
+  declare(&o, 32, 16, &params);
+  assert_true(o.n_blocks == 8 && o.out_layer_dim == 32 && o.modes.n == 1 && o.modes.v[0] == 32);
+  assert_int_equal(params->table[0].shape[2], 8);
+  assert_int_equal(params->table[0].shape[3], 4);
+  assert_int_equal(params->table[EkParamsFind(params, "blocks.0.mlp.0.weight")].shape[0], 144);
+  assert_int_equal(params->table[EkParamsFind(params, "out_layer.0.weight")].shape[1], 32);
+  assert_int_equal(EkParamsFind(params, "blocks.1.norm1.weight"), -1);
+  EK_OK(EkParamsDestroy(&params));
+}
+
+/* models-and-data 6.3: PyTorch's order is the optimizer's and the checkpoint's. */
+static void names_shapes_and_kinds_are_those_of_pytorch(void **state)
+{
+  static const struct {
+    int          number;
+    const char  *name;
+    int          rank;
+    PetscInt     shape[4];
+    EkModuleKind kind;
+  } published[] = {{0, "pos_embed", 4, {1, 512, 16, 16}, EK_MODULE_OTHER},
+                   {1, "patch_embed.proj.0.weight", 4, {35, 7, 8, 8}, EK_MODULE_CONV2D},
+                   {3, "patch_embed.proj.2.weight", 4, {512, 35, 1, 1}, EK_MODULE_CONV2D},
+                   {5, "blocks.0.norm1.weight", 1, {512}, EK_MODULE_OTHER},
+                   {7, "blocks.0.filter.w1", 4, {2, 4, 128, 128}, EK_MODULE_AFNO},
+                   {8, "blocks.0.filter.b1", 3, {2, 4, 128}, EK_MODULE_OTHER},
+                   {9, "blocks.0.filter.w2", 4, {2, 4, 128, 128}, EK_MODULE_AFNO},
+                   {13, "blocks.0.mlp.0.weight", 4, {512, 512, 1, 1}, EK_MODULE_CONV2D},
+                   {52, "blocks.3.mlp.2.bias", 1, {512}, EK_MODULE_OTHER},
+                   {53, "cls_head.0.weight", 2, {512, 512}, EK_MODULE_LINEAR},
+                   {57, "cls_head.4.weight", 2, {12, 512}, EK_MODULE_LINEAR},
+                   {59, "time_agg_layer.w", 3, {10, 512, 512}, EK_MODULE_TIME_AGG},
+                   {60, "time_agg_layer.gamma", 2, {1, 512}, EK_MODULE_OTHER},
+                   {61, "out_layer.0.weight", 4, {512, 32, 8, 8}, EK_MODULE_TRANSPOSED},
+                   {66, "out_layer.4.bias", 1, {4}, EK_MODULE_OTHER}};
+  EkModelOptions o = options_of("tiny");
+  EkParams       params;
+
+  (void)state;
+  declare(&o, 128, 128, &params);
+  for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
+    const EkTensorInfo *t = &params->table[published[i].number];
+
+    assert_string_equal(t->name, published[i].name);
+    assert_int_equal(t->rank, published[i].rank);
+    assert_int_equal(params->info[published[i].number].kind, published[i].kind);
+    for (int d = 0; d < t->rank; d++) assert_int_equal(t->shape[d], published[i].shape[d]);
+  }
+  EK_OK(EkParamsDestroy(&params));
+}
+
+/* models-and-data 5.2 */
+static void initial_weights_are_drawn_as_published(void **state)
+{
+  EkModelOptions o = small_options(PETSC_FALSE);
+  const float   *gamma;
+  EkParams       params;
+
+  (void)state;
+  declare(&o, 32, 32, &params);
+  EK_OK(EkParamsAllocate(params));
+  EK_OK(EkParamsInitialise(params, 1));
+  gamma = params->weights + params->table[EkParamsFind(params, "time_agg_layer.gamma")].offset;
+  assert_true(gamma[0] == 0x1p-10f && gamma[31] == 0x1p10f && fabs(gamma[1] / gamma[0] - exp2(20.0 / 31)) < 1e-5);
+  for (int p = 0; p < params->n; p++) {
+    const EkTensorInfo *t = &params->table[p];
+    const float        *w = params->weights + t->offset;
+    double              sum = 0, squares = 0;
+
+    for (size_t i = 0; i < t->count; i++) sum += w[i], squares += (double)w[i] * w[i];
+    sum /= (double)t->count, squares = sqrt(squares / (double)t->count);
+    if (!strcmp(t->name, "pos_embed")) assert_true(fabs(squares / 0.02 - 1) < 0.1);
+    if (!strcmp(t->name, "time_agg_layer.w")) assert_true(fabs(squares * 10 * sqrt(32) - 1) < 0.1);
+    if (strstr(t->name, "filter.w")) assert_true(fabs(sum * 64 - 0.5) < 0.1);
+    if (!strcmp(t->name, "out_layer.0.weight")) assert_true(fabs(squares * sqrt(3.0 * 8 * 4 * 4) - 1) < 0.1);
+  }
+  EK_OK(EkParamsDestroy(&params));
+}
+
+static void wrong_sizes_are_refused(void **state)
+{
+  static const struct {
+    PetscInt    embed_dim, n_blocks, patch_size, nx;
+    PetscReal   ratio;
+    const char *line;
+  } wrong[] = {{0, 0, 0, 100, 0, "model_patch_size: axis 0 of the grid has 100 points, no whole number of patches of 8"},
+               {512, 5, 0, 128, 0, "model_n_blocks: model_embed_dim 512 is no multiple of 5"},
+               {100, 4, 0, 128, 0, "model_embed_dim: 100 is no multiple of 8, the groups of GroupNorm"},
+               {32, 4, 0, 128, 0.01, "model_mlp_ratio: no hidden channel is left of model_embed_dim 32"}};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    const EkModelShape shape = {EkGridMake(2, (const PetscInt[2]){wrong[i].nx, 128}), 4, 10};
+    EkModelOptions     o     = options_of("tiny");
+    EkParams           params;
+
+    o.embed_dim = wrong[i].embed_dim, o.n_blocks = wrong[i].n_blocks, o.patch_size = wrong[i].patch_size, o.mlp_ratio = wrong[i].ratio;
+    EK_OK(EkModelSettle(&o));
+    EK_OK(EkParamsCreate(&params));
+    EK_FAILS(EkModelDeclare(&o, &shape, params), wrong[i].line);
+    EK_OK(EkParamsDestroy(&params));
+  }
+}
+
+/* ---- a rollout on a grid that is not square -------------------------------------------------------------------- */
+
+#define STEPS   3
+#define SAMPLES 2
+typedef struct {
+  EkModelOptions options;
+  EkModelShape   shape;
+  EkParams       params;
+  EkGraph        graph;
+  EkTensor       prediction[STEPS];
+  float         *values;
+  size_t         sample;
+} Small;
+
+/* Two frames of two fields are given, the third prediction sees nothing else than predictions. */
+static void small_open(Small *s, PetscBool normalize, EkTimeAgg time_agg)
+{
+  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 4);
+  EkTensor frames;
+  PetscInt target[STEPS];
+
+  *s = (Small){.options = small_options(normalize), .shape = {EkGridMake(2, (const PetscInt[2]){16, 24}), 2, 2}};
+  s->options.embed_dim = 16, s->options.time_agg = time_agg;
+  s->sample = (2 + STEPS) * 2 * s->shape.grid.stride;
+  s->values = malloc(SAMPLES * s->sample * sizeof(float));
+  for (size_t i = 0; i < SAMPLES * s->sample; i++) s->values[i] = (float)EkNormal(&stream);
+  EK_OK(EkParamsCreate(&s->params));
+  EK_OK(EkModelDeclare(&s->options, &s->shape, s->params));
+  EK_OK(EkParamsAllocate(s->params));
+  EK_OK(EkParamsInitialise(s->params, 2));
+  EK_OK(EkGraphCreate(s->params, SAMPLES, PETSC_TRUE, &s->graph));
+  EK_OK(EkGraphInput(s->graph, (2 + STEPS) * 2, s->shape.grid, PETSC_FALSE, &frames));
+  for (int i = 0; i < STEPS; i++) target[i] = 2 + i;
+  EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, STEPS, target, s->prediction));
+  EK_OK(EkGraphKeep(s->graph, s->prediction[STEPS - 1]));
+  EK_OK(EkGraphPlan(s->graph));
+  EK_OK(EkGraphBind(s->graph, frames, s->values, s->sample));
+}
+
+static void small_close(Small *s)
+{
+  free(s->values);
+  EK_OK(EkGraphDestroy(&s->graph));
+  EK_OK(EkParamsDestroy(&s->params));
+}
+
+static double small_loss(Small *s)
+{
+  EK_OK(EkGraphForward(s->graph, SAMPLES, 1));
+  return EkGraphLoss(s->graph);
+}
+
+/* Slope along the gradient of every parameter through three steps that share it. */
+static void check_rollout(PetscBool normalize, EkTimeAgg time_agg)
+{
+  const double step = 2e-3;
+  Small        s;
+
+  small_open(&s, normalize, time_agg);
+  small_loss(&s);
+  EK_OK(EkGraphBackward(s.graph));
+  for (int p = 0; p < s.params->n; p++) {
+    const EkTensorInfo *t = &s.params->table[p];
+    float              *w = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
+    double              size = 0, difference;
+
+    memcpy(start, w, t->count * sizeof(float));
+    for (size_t i = 0; i < t->count; i++) size += (double)g[i] * g[i];
+    size = sqrt(size);
+    assert_true((size > 0) == (strncmp(t->name, "cls_head", 8) != 0));
+    for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] + step * g[i] / size);
+    difference = small_loss(&s);
+    for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] - step * g[i] / size);
+    difference = (difference - small_loss(&s)) / (2 * step);
+    memcpy(w, start, t->count * sizeof(float));
+    if (fabs(size - difference) > 2e-2 * size + 1e-3) fail_msg("%s: gradient says %g, differences say %g", t->name, size, difference);
+    free(start);
+  }
+  small_close(&s);
+}
+
+static void rollouts_have_the_gradients_of_all_steps(void **state)
+{
+  (void)state;
+  check_rollout(PETSC_FALSE, EK_TIME_EXP_MLP);
+  check_rollout(PETSC_TRUE, EK_TIME_EXP_MLP);
+  check_rollout(PETSC_FALSE, EK_TIME_MLP);
+}
+
+/* Products take a sample at a time, so its values do not depend on the others, to the last bit. */
+static void samples_do_not_know_each_other(void **state)
+{
+  Small        s;
+  const float *value;
+  float       *second;
+  size_t       step;
+
+  (void)state;
+  small_open(&s, PETSC_TRUE, EK_TIME_EXP_MLP);
+  assert_false(EkGraphIsCoupled(s.graph));
+  EK_OK(EkGraphForward(s.graph, SAMPLES, 1));
+  EK_OK(EkGraphGetValue(s.graph, s.prediction[STEPS - 1], &value, &step));
+  second = malloc(step * sizeof(float));
+  memcpy(second, value + step, step * sizeof(float));
+  memcpy(s.values, s.values + s.sample, s.sample * sizeof(float));
+  EK_OK(EkGraphForward(s.graph, 1, 1));
+  for (size_t c = 0; c < 2; c++) assert_memory_equal(value + c * s.shape.grid.stride, second + c * s.shape.grid.stride, s.shape.grid.points * sizeof(float));
+  EK_OK(EkGraphForward(s.graph, 0, 1)); /* a rank without samples */
+  EK_OK(EkGraphBackward(s.graph));
+  assert_true(EkGraphLoss(s.graph) == 0);
+  free(second);
+  small_close(&s);
+}
+
+/* ---- AFNO ------------------------------------------------------------------------------------------------------- */
+
+#define CHANNELS 6
+#define BLOCKS   3
+#define EACH     (CHANNELS / BLOCKS)
+#define MOST     (8 * 8)
+
+static double gelu(double x) { return 0.5 * x * (1 + erf(x * M_SQRT1_2)); }
+
+/* Block-diagonal product of one coefficient's channels; w (2, BLOCKS, in, out), b (2, BLOCKS, out). */
+static void mix(const float *w, const float *b, const double complex *in, double complex *out)
+{
+  for (int c = 0; c < CHANNELS; c++) {
+    const int block = c / EACH, o = c % EACH;
+
+    out[c] = b[c] + I * (double)b[CHANNELS + c];
+    for (int i = 0; i < EACH; i++) {
+      const int at = (block * EACH + i) * EACH + o;
+
+      out[c] += in[block * EACH + i] * (w[at] + I * (double)w[CHANNELS * EACH + at]);
+    }
+  }
+}
+
+/* By the definition: sums of exponentials over all points; the inverse takes a complex sum over k1, then the real part of columns k2 = 0 and n1/2 once, of the
+   others twice. What the two layers leave in column 0 is not Hermitian. */
+static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const w[2], const float *const b[2], size_t stride, const float *x, float *y)
+{
+  const double root = sqrt((double)(n[0] * n[1]));
+
+  for (int c = 0; c < CHANNELS; c++) memcpy(y + c * stride, x + c * stride, (size_t)(n[0] * n[1]) * sizeof(float));
+  for (PetscInt k1 = 0; k1 < n[0] && k1 < modes; k1++) {
+    for (PetscInt k2 = 0; k2 <= n[1] / 2 && k2 < modes; k2++) {
+      double complex spectrum[CHANNELS] = {0}, hidden[CHANNELS], result[CHANNELS], turn[MOST];
+
+      for (PetscInt r = 0; r < n[0]; r++) {
+        for (PetscInt j = 0; j < n[1]; j++) turn[r * n[1] + j] = cexp(2 * M_PI * I * ((double)(k1 * r) / (double)n[0] + (double)(k2 * j) / (double)n[1])) / root;
+      }
+      for (int c = 0; c < CHANNELS; c++) {
+        for (PetscInt i = 0; i < n[0] * n[1]; i++) spectrum[c] += x[c * stride + (size_t)i] * conj(turn[i]);
+      }
+      mix(w[0], b[0], spectrum, hidden);
+      for (int c = 0; c < CHANNELS; c++) hidden[c] = gelu(creal(hidden[c])) + I * gelu(cimag(hidden[c]));
+      mix(w[1], b[1], hidden, result);
+      for (int c = 0; c < CHANNELS; c++) {
+        for (PetscInt i = 0; i < n[0] * n[1]; i++) y[c * stride + (size_t)i] += (float)((k2 == 0 || 2 * k2 == n[1] ? 1 : 2) * creal(result[c] * turn[i]));
+      }
+    }
+  }
+}
+
+/* Both layers' weights between -size and size. */
+static void run_afno(const PetscInt n[2], PetscInt modes, double size, float *x, float **got, float **want)
+{
+  static const char *const name[4] = {"w1", "b1", "w2", "b2"};
+  const PetscInt shape[4] = {2, BLOCKS, EACH, EACH};
+  const EkGrid   grid     = EkGridMake(2, n);
+  const size_t   floats   = CHANNELS * grid.stride;
+  const float   *part[4], *value;
+  EkTensor       input, out;
+  EkParams       params;
+  EkGraph        graph;
+  size_t         step;
+
+  EK_OK(EkParamsCreate(&params));
+  for (int i = 0; i < 4; i++) EK_OK(EkParamsAdd(params, name[i], EK_MODULE_AFNO, PETSC_FALSE, i % 2 ? 3 : 4, shape, -size, size));
+  EK_OK(EkParamsAllocate(params));
+  EK_OK(EkParamsInitialise(params, 1));
+  EK_OK(EkGraphCreate(params, 1, PETSC_FALSE, &graph));
+  EK_OK(EkGraphInput(graph, CHANNELS, grid, PETSC_FALSE, &input));
+  EK_OK(EkAfno(graph, input, modes, "w1", "b1", "w2", "b2", &out));
+  EK_OK(EkGraphKeep(graph, out));
+  EK_OK(EkGraphPlan(graph));
+  EK_OK(EkGraphBind(graph, input, x, floats));
+  EK_OK(EkGraphForward(graph, 1, 1));
+  EK_OK(EkGraphGetValue(graph, out, &value, &step));
+  *got = calloc(floats, sizeof(float)), *want = calloc(floats, sizeof(float));
+  for (size_t c = 0; c < CHANNELS; c++) memcpy(*got + c * grid.stride, value + c * grid.stride, grid.points * sizeof(float));
+  for (int i = 0; i < 4; i++) part[i] = params->weights + params->table[i].offset;
+  direct_afno(n, modes, (const float *const[2]){part[0], part[2]}, (const float *const[2]){part[1], part[3]}, grid.stride, x, *want);
+  EK_OK(EkGraphDestroy(&graph));
+  EK_OK(EkParamsDestroy(&params));
+}
+
+static void check_afno(PetscInt n0, PetscInt n1, PetscInt modes, double size)
+{
+  const PetscInt n[2]   = {n0, n1};
+  const EkGrid   grid   = EkGridMake(2, n);
+  EkRandom       stream = EkRandomStream(3, EK_RANDOM_TEST, 2);
+  float         *x = calloc(CHANNELS * grid.stride, sizeof(float)), *got, *want;
+
+  for (size_t c = 0; c < CHANNELS; c++) {
+    for (size_t i = 0; i < grid.points; i++) x[c * grid.stride + i] = (float)EkNormal(&stream);
+  }
+  run_afno(n, modes, size, x, &got, &want);
+  assert_true(EkTestDistance(CHANNELS * grid.stride, got, want) < (size > 0 ? 2e-6 : 1e-7));
+  if (size > 0) assert_true(EkTestDistance(CHANNELS * grid.stride, got, x) > 0.1);
+  free(x), free(got), free(want);
+}
+
+static void afno_equals_sums_of_exponentials(void **state)
+{
+  (void)state;
+  check_afno(8, 8, 32, 1);
+  check_afno(6, 8, 32, 1);
+  check_afno(5, 7, 32, 1);
+  check_afno(8, 6, 3, 1);
+}
+
+static void afno_without_weights_is_the_identity(void **state)
+{
+  (void)state;
+  check_afno(8, 8, 32, 0);
+  check_afno(8, 6, 2, 0);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(dpot_matches_pytorch), cmocka_unit_test(class_logits_match_pytorch), cmocka_unit_test(presets_have_the_published_sizes),
+    cmocka_unit_test(given_sizes_override_the_preset), cmocka_unit_test(names_shapes_and_kinds_are_those_of_pytorch), cmocka_unit_test(initial_weights_are_drawn_as_published),
+    cmocka_unit_test(wrong_sizes_are_refused), cmocka_unit_test(rollouts_have_the_gradients_of_all_steps), cmocka_unit_test(samples_do_not_know_each_other),
+    cmocka_unit_test(afno_equals_sums_of_exponentials), cmocka_unit_test(afno_without_weights_is_the_identity),
+};
+EK_TEST_MAIN(tests)

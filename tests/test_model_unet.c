@@ -1,0 +1,300 @@
+/* ranks: 1 2 3 */
+/* UNet against PyTorch, its parameters, its running statistics, its rollout; the batch spread over the ranks, one of three without a sample. */
+#include "model_support.h"
+
+static EkModelOptions options_of(const char *type, PetscInt features)
+{
+  return (EkModelOptions){.type = EkFamilyFind(&EkModelFamily, type), .features = features};
+}
+
+static void unet2d_matches_pytorch(void **state)
+{
+  const CaseKind kind = {"tests/data/cases/unet2d.h5", options_of("unet2d", 4), 2, 3, 2, PETSC_TRUE};
+
+  (void)state;
+  check_case(&kind);
+}
+
+/* models-and-data 4.1 */
+static void parameter_counts_are_the_published_ones(void **state)
+{
+  static const struct {
+    const char *type;
+    int         dim;
+    PetscInt    in, out, trainable;
+  } published[] = {{"unet2d", 2, 40, 4, 7773796}, {"unet2d", 2, 1, 1, 7762465}, {"unet2d", 2, 20, 2, 7767970}, {"unet2d", 2, 10, 1, 7765057}, {"unet1d", 1, 30, 3, 2710659}, {"unet1d", 1, 10, 1, 2708673}};
+  const PetscInt n[2] = {64, 64};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
+    EkModelOptions options = options_of(published[i].type, 32);
+    EkModelShape   shape   = {EkGridMake(published[i].dim, n), published[i].out, published[i].in / published[i].out};
+    EkParams       params;
+
+    EK_OK(EkParamsCreate(&params));
+    EK_OK(EkModelDeclare(&options, &shape, params));
+    assert_int_equal(params->n, 118);
+    assert_int_equal(EkParamsCount(params, PETSC_TRUE), published[i].trainable);
+    EK_OK(EkParamsDestroy(&params));
+  }
+}
+
+/* models-and-data 6.2: PyTorch's order is the optimizer's and the checkpoint's. */
+static void names_and_shapes_are_those_of_pytorch(void **state)
+{
+  static const struct {
+    int         number;
+    const char *name;
+    int         rank;
+    PetscInt    shape[4];
+  } published[] = {{0, "encoder1.enc1conv1.weight", 4, {32, 40, 3, 3}}, {5, "encoder1.enc1norm1.num_batches_tracked", 0, {0}}, {42, "encoder4.enc4conv2.weight", 4, {256, 256, 3, 3}},
+                   {48, "bottleneck.bottleneckconv1.weight", 4, {512, 256, 3, 3}}, {58, "bottleneck.bottlenecknorm2.running_var", 1, {512}}, {60, "upconv4.weight", 4, {512, 256, 2, 2}},
+                   {61, "upconv4.bias", 1, {256}}, {62, "decoder4.dec4conv1.weight", 4, {256, 512, 3, 3}}, {111, "decoder1.dec1norm2.weight", 1, {32}}, {116, "conv.weight", 4, {4, 32, 1, 1}},
+                   {117, "conv.bias", 1, {4}}};
+  const PetscInt n[2]    = {16, 32};
+  EkModelOptions options = options_of("unet2d", 32);
+  EkModelShape   shape   = {EkGridMake(2, n), 4, 10};
+  EkParams       params;
+
+  (void)state;
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkModelDeclare(&options, &shape, params));
+  for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
+    const EkTensorInfo *t = &params->table[published[i].number];
+
+    assert_string_equal(t->name, published[i].name);
+    assert_int_equal(t->rank, published[i].rank);
+    assert_int_equal(t->is_counter, published[i].rank == 0);
+    for (int d = 0; d < t->rank; d++) assert_int_equal(t->shape[d], published[i].shape[d]);
+  }
+  EK_OK(EkParamsDestroy(&params));
+}
+
+static void wrong_grids_are_refused(void **state)
+{
+  const PetscInt n[2]    = {64, 40};
+  EkModelOptions options = options_of("unet2d", 4);
+  EkModelShape   shape   = {EkGridMake(2, n), 1, 1};
+  EkParams       params;
+
+  (void)state;
+  EK_OK(EkParamsCreate(&params));
+  EK_FAILS(EkModelDeclare(&options, &shape, params), "model_type: unet2d halves the grid 4 times, axis 1 has 40 points");
+  EK_OK(EkParamsDestroy(&params));
+}
+
+/* ---- a small network of its own ------------------------------------------------------------------------------- */
+
+#define STEPS 3
+typedef struct {
+  EkModelOptions options;
+  EkModelShape   shape;
+  EkParams       params;
+  EkGraph        graph;
+  EkMesh         mesh;
+  EkTensor       prediction[STEPS];
+  float         *values;
+  int            samples, lo, hi;
+  size_t         sample;
+} Small;
+
+/* `samples` in all, spread over the ranks; t0 = 2. */
+static void small_open(Small *s, const char *type, int dim, PetscInt fields, PetscInt features, int samples, PetscBool gradients)
+{
+  static const PetscInt n2[2] = {16, 32}, n1[1] = {32};
+  PetscInt              target[STEPS];
+  EkMeshOptions         mesh = {0, 1, 0};
+  PetscInt64            lo, hi;
+  EkTensor              frames;
+  EkRandom              stream = EkRandomStream(1, EK_RANDOM_TEST, 4);
+
+  *s = (Small){.options = options_of(type, features), .shape = {EkGridMake(dim, dim == 2 ? n2 : n1), fields, 2}, .samples = samples};
+  EK_OK(EkMeshCreate(EkTestRun(), &mesh, &s->mesh));
+  EkSlice(samples, s->mesh->ndata, s->mesh->idata, &lo, &hi);
+  s->lo = (int)lo, s->hi = (int)hi;
+  s->sample = (size_t)((2 + STEPS) * fields) * s->shape.grid.stride;
+  s->values = malloc((size_t)samples * s->sample * sizeof(float));
+  for (size_t i = 0; i < (size_t)samples * s->sample; i++) s->values[i] = (float)EkNormal(&stream);
+  EK_OK(EkParamsCreate(&s->params));
+  EK_OK(EkModelDeclare(&s->options, &s->shape, s->params));
+  EK_OK(EkParamsAllocate(s->params));
+  EK_OK(EkParamsInitialise(s->params, 2));
+  EK_OK(EkGraphCreate(s->params, samples, gradients, &s->graph));
+  EK_OK(EkGraphSetSum(s->graph, case_sum, s->mesh));
+  EK_OK(EkGraphInput(s->graph, (2 + STEPS) * fields, s->shape.grid, PETSC_FALSE, &frames));
+  for (int i = 0; i < STEPS; i++) target[i] = 2 + i;
+  EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, STEPS, target, s->prediction));
+  for (int i = 0; i < STEPS; i++) EK_OK(EkGraphKeep(s->graph, s->prediction[i]));
+  EK_OK(EkGraphPlan(s->graph));
+  EK_OK(EkGraphBind(s->graph, frames, s->values + (size_t)lo * s->sample, s->sample));
+}
+
+static void small_close(Small *s)
+{
+  free(s->values);
+  EK_OK(EkGraphDestroy(&s->graph));
+  EK_OK(EkParamsDestroy(&s->params));
+  EK_OK(EkMeshDestroy(&s->mesh));
+}
+
+static double small_loss(Small *s)
+{
+  double loss;
+
+  EK_OK(EkGraphForward(s->graph, s->hi - s->lo, 1.0 / s->samples));
+  loss = EkGraphLoss(s->graph);
+  EK_OK(EkMeshSumDouble(s->mesh, 1, &loss));
+  return loss;
+}
+
+/* Directional derivative of every parameter through three steps that share it. */
+static void check_rollout(const char *type, int dim, PetscInt fields)
+{
+  const double step = 2e-3;
+  Small        s;
+
+  small_open(&s, type, dim, fields, 3, 4, PETSC_TRUE);
+  small_loss(&s);
+  EK_OK(EkGraphBackward(s.graph));
+  EK_OK(EkMeshSum(s.mesh, s.params->total, s.params->gradients));
+  for (int p = 0; p < s.params->n; p++) {
+    const EkTensorInfo *t         = &s.params->table[p];
+    float              *w         = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
+    double              predicted = 0, size = 0, difference;
+
+    memcpy(start, w, t->count * sizeof(float));
+    for (size_t i = 0; i < t->count; i++) size += (double)g[i] * g[i];
+    assert_true((size > 0) == (s.params->info[p].kind != EK_MODULE_BUFFER));
+    /* along the gradient: what rounding leaves of the difference is smallest there */
+    for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] + step * g[i] / sqrt(size)), predicted += (double)g[i] * g[i] / sqrt(size);
+    difference = small_loss(&s);
+    for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] - step * g[i] / sqrt(size));
+    difference = (difference - small_loss(&s)) / (2 * step);
+    memcpy(w, start, t->count * sizeof(float));
+    if (size > 0 && fabs(predicted - difference) > 2e-2 * predicted + 2e-4) fail_msg("%s: gradient says %g, differences say %g", t->name, predicted, difference);
+    free(start);
+  }
+  small_close(&s);
+}
+
+static void rollouts_have_the_gradients_of_all_steps(void **state)
+{
+  (void)state;
+  check_rollout("unet1d", 1, 2);
+  check_rollout("unet2d", 2, 1);
+}
+
+/* Values of my samples, of all steps. */
+static float *predictions(Small *s, size_t *n)
+{
+  const size_t each = (size_t)s->shape.fields * s->shape.grid.points;
+  float       *out  = malloc((*n = (size_t)(s->hi - s->lo) * STEPS * each) * sizeof(float) + 1), *to = out;
+
+  for (int b = 0; b < s->hi - s->lo; b++) {
+    for (int i = 0; i < STEPS; i++) {
+      const float *value;
+      size_t       step;
+
+      EK_OK(EkGraphGetValue(s->graph, s->prediction[i], &value, &step));
+      for (PetscInt c = 0; c < s->shape.fields; c++, to += s->shape.grid.points) memcpy(to, value + (size_t)b * step + (size_t)c * s->shape.grid.stride, s->shape.grid.points * sizeof(float));
+    }
+  }
+  return out;
+}
+
+/* Without gradients: running statistics are used and stay, and a sample knows nothing of the others. */
+static void evaluation_changes_nothing(void **state)
+{
+  Small  s;
+  float *before, *all, *one;
+  size_t n, some;
+
+  (void)state;
+  small_open(&s, "unet2d", 2, 1, 5, 3, PETSC_FALSE);
+  assert_false(EkGraphIsCoupled(s.graph));
+  for (int p = 0; p < s.params->n; p++) {
+    const EkTensorInfo *t = &s.params->table[p];
+
+    for (size_t i = 0; s.params->info[p].kind == EK_MODULE_BUFFER && i < t->count; i++) s.params->weights[t->offset + i] = 1 + 0.1f * (float)i;
+  }
+  before = malloc(s.params->total * sizeof(float));
+  memcpy(before, s.params->weights, s.params->total * sizeof(float));
+  EK_OK(EkGraphForward(s.graph, s.hi - s.lo, 1));
+  all = predictions(&s, &n);
+  assert_memory_equal(before, s.params->weights, s.params->total * sizeof(float));
+  if (s.hi > s.lo) {
+    s.hi = s.lo + 1;
+    EK_OK(EkGraphForward(s.graph, 1, 1));
+    one = predictions(&s, &some);
+    assert_true(EkTestDistance(some, one, all) < 1e-5);
+    free(one);
+  }
+  free(all), free(before);
+  small_close(&s);
+}
+
+/* Every application counts, a rank without samples keeps the same statistics. */
+static void running_statistics_move_with_every_step(void **state)
+{
+  Small  s;
+  float *mine, *first;
+
+  (void)state;
+  small_open(&s, "unet1d", 1, 1, 4, 2, PETSC_TRUE);
+  assert_true(EkGraphIsCoupled(s.graph));
+  for (int i = 0; i < 2; i++) small_loss(&s);
+  assert_true(s.params->weights[s.params->table[EkParamsFind(s.params, "decoder1.dec1norm2.num_batches_tracked")].offset] == 2 * STEPS);
+  mine  = s.params->weights;
+  first = malloc(s.params->total * sizeof(float));
+  memcpy(first, mine, s.params->total * sizeof(float));
+  MPI_Bcast(first, (int)s.params->total, MPI_FLOAT, 0, EkTestRun()->comm);
+  assert_memory_equal(mine, first, s.params->total * sizeof(float));
+  free(first);
+  small_close(&s);
+}
+
+static PetscErrorCode there_and_back(EkGraph graph, int batch)
+{
+  EK_OK(EkGraphForward(graph, batch, 1));
+  return EkGraphBackward(graph);
+}
+
+/* 16 x 16 has one point at the bottom: a batch of one sample has no deviation there. The line is the same on every rank and nobody hangs. */
+static void a_batch_of_one_value_is_refused(void **state)
+{
+  static const PetscInt n[2]    = {16, 16};
+  const PetscInt        target  = 1;
+  EkModelOptions        options = options_of("unet2d", 2);
+  EkModelShape          shape   = {EkGridMake(2, n), 1, 1};
+  EkMeshOptions         data    = {0, 1, 0};
+  float                *values  = calloc(2 * EkGridMake(2, n).stride, sizeof(float));
+  EkTensor              frames, prediction;
+  EkParams              params;
+  EkGraph               graph;
+  EkMesh                mesh;
+
+  (void)state;
+  EK_OK(EkMeshCreate(EkTestRun(), &data, &mesh));
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkModelDeclare(&options, &shape, params));
+  EK_OK(EkParamsAllocate(params));
+  EK_OK(EkParamsInitialise(params, 2));
+  EK_OK(EkGraphCreate(params, 1, PETSC_TRUE, &graph));
+  EK_OK(EkGraphSetSum(graph, case_sum, mesh));
+  EK_OK(EkGraphInput(graph, 2, shape.grid, PETSC_FALSE, &frames));
+  EK_OK(EkModelRollout(&options, &shape, graph, frames, EK_NONE, 1, &target, &prediction));
+  EK_OK(EkGraphPlan(graph));
+  EK_OK(EkGraphBind(graph, frames, values, 2 * shape.grid.stride));
+  EK_FAILS(there_and_back(graph, EkTestRun()->rank == 0), "train_batch");
+  free(values);
+  EK_OK(EkGraphDestroy(&graph));
+  EK_OK(EkParamsDestroy(&params));
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(unet2d_matches_pytorch), cmocka_unit_test(parameter_counts_are_the_published_ones), cmocka_unit_test(names_and_shapes_are_those_of_pytorch),
+    cmocka_unit_test(wrong_grids_are_refused), cmocka_unit_test(rollouts_have_the_gradients_of_all_steps), cmocka_unit_test(evaluation_changes_nothing),
+    cmocka_unit_test(running_statistics_move_with_every_step), cmocka_unit_test(a_batch_of_one_value_is_refused),
+};
+EK_TEST_MAIN(tests)
