@@ -3,6 +3,7 @@
 #include "support.h"
 #include <hdf5.h>
 #include <signal.h>
+#include <unistd.h>
 
 static EkGenerateOptions Small(const char *folder, const char *name)
 {
@@ -287,6 +288,63 @@ static void ContinuedEqualsUninterrupted(void **unused)
   EkTestSameFile(alone.file, options.file);
 }
 
+/* ---- sets of several files ---------------------------------------------------------------------------------------- */
+
+static EkGenerateOptions TwoSpeeds(const char *folder, const char *name)
+{
+  const int         type = EkFamilyFind(&EkPdeFamily, "advection1d");
+  EkGenerateOptions options = {
+      .type = type, .set = ((const EkPde *)EkFamilyMember(&EkPdeFamily, type))->released, .ranks_per_sample = 1};
+
+  EK_OK(PetscSNPrintf(options.file, EK_PATH, "%s/%s_{beta}.hdf5", folder, name));
+  options.set.samples = 5;
+  options.set.nx = 32;
+  options.set.frames = 3;
+  options.set.beta = (EkReals){2, {0.1, 2}};
+  return options;
+}
+
+static void Path(const char *folder, const char *name, char path[EK_PATH])
+{
+  EK_OK(PetscSNPrintf(path, EK_PATH, "%s/%s", folder, name));
+}
+
+/* Killed after the first file got its name and before the second did: the first is left alone, the second continued. */
+static void AFinishedFileOfSeveralStays(void **unused)
+{
+  char              folder[EK_PATH], from[EK_PATH], to[EK_PATH];
+  EkGenerateOptions whole, parts;
+  EkGenerateReport  report;
+
+  (void)unused;
+  EkTestScratch(folder);
+  whole = TwoSpeeds(folder, "whole");
+  EK_OK(EkGenerate(EkTestRun(), &whole, &report));
+  assert_true(report.complete);
+  EK_FAILS(EkGenerate(EkTestRun(), &whole, &report), "is there already");
+  parts = TwoSpeeds(folder, "parts");
+  parts.stop_after = 2;
+  EK_OK(EkGenerate(EkTestRun(), &parts, &report));
+  assert_true(!report.complete);
+  if (EkTestRun()->rank == 0) {
+    Path(folder, "whole_0.1.hdf5", from), Path(folder, "parts_0.1.hdf5", to);
+    assert_int_equal(link(from, to), 0);
+    Path(folder, "parts_0.1.hdf5.part", from), Path(folder, "parts_0.1.hdf5.progress", to);
+    assert_int_equal(unlink(from) | unlink(to), 0);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+  parts.stop_after = 0;
+  EK_OK(EkGenerate(EkTestRun(), &parts, &report));
+  assert_true(report.complete && report.solved == 3);
+  for (int f = 0; f < 2; f++) {
+    Path(folder, f ? "whole_2.0.hdf5" : "whole_0.1.hdf5", from), Path(folder, f ? "parts_2.0.hdf5" : "parts_0.1.hdf5", to);
+    EkTestSameFile(from, to);
+  }
+  parts = TwoSpeeds(folder, "one");
+  EK_OK(PetscSNPrintf(parts.file, EK_PATH, "%s/one.hdf5", folder));
+  EK_FAILS(EkGenerate(EkTestRun(), &parts, &report), "{beta}");
+}
+
 /* ---- draws that cannot be solved -------------------------------------------------------------------------------- */
 
 /* So fast that some draws need time steps below the smallest allowed one */
@@ -375,6 +433,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(FileHoldsTheTrajectories),
     cmocka_unit_test(FileDoesNotDependOnTheRanks),
     cmocka_unit_test(ContinuedEqualsUninterrupted),
+    cmocka_unit_test(AFinishedFileOfSeveralStays),
     cmocka_unit_test(LostDrawsAreRepeated),
     cmocka_unit_test(HopelessParametersEndTheRun),
     cmocka_unit_test(WrongOptionsAreRefused),

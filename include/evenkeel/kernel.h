@@ -38,9 +38,9 @@ void EkTileSum(int M, size_t n, const float *const A[], float *C);
 
 /* ---- large dense products: BLAS ---------------------------------------------------------------------------- */
 
-/* C = op(A) op(B), added to C when `accumulate`; row-major, C of M rows and N columns, op the transpose where told; a, b, c: floats between the rows of what
+/* C = alpha op(A) op(B), added to C when `accumulate`; row-major, C of M rows and N columns, op the transpose where told; a, b, c: floats between the rows of what
    is stored. Reaches its full speed from some 64 rows and columns on. */
-void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, const float *A, size_t a, const float *B, size_t b, int accumulate, float *C, size_t c);
+void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B, size_t b, int accumulate, float *C, size_t c);
 
 /* ---- activation ---------------------------------------------------------------------------------------- */
 

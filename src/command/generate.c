@@ -21,15 +21,18 @@ static PetscErrorCode ReadOptions(EkRun run, EkGenerateOptions *options)
   PetscFunctionReturn(0);
 }
 
+/* A step of a solver of linear systems is an iteration. The time is that of all ranks together: what one of them needs. */
 static PetscErrorCode PrintReport(EkRun run, const EkGenerateOptions *options, const EkGenerateReport *report)
 {
-  char time[32];
+  const double rate = (double)report->cell_steps / report->seconds;
+  char         time[32];
 
   PetscFunctionBegin;
   if (run->rank == 0) {
-    printf("%lld trajectories in %s (%.1f a minute), %lld draws given up, %.3g cell-steps/s\n", (long long)report->solved,
-           EkDuration(report->seconds, time), 60 * (double)report->solved / report->seconds, (long long)report->redrawn,
-           (double)report->cell_steps / report->seconds);
+    printf("%lld trajectories in %s: %.3g a second (%.1f a minute), %lld draws given up\n", (long long)report->solved,
+           EkDuration(report->seconds, time), (double)report->solved / report->seconds,
+           60 * (double)report->solved / report->seconds, (long long)report->redrawn);
+    if (rate > 0) printf("%.3g cells and steps a second, %.1f ns each on a rank\n", rate, 1e9 * run->size / rate);
     if (report->complete)
       printf("%s is complete\n", options->file);
     else

@@ -142,7 +142,7 @@ PetscErrorCode EkGraphSlice(EkGraph g, EkTensor field, PetscInt first, PetscInt 
 PetscErrorCode EkGraphKeep(EkGraph g, EkTensor field)
 {
   PetscFunctionBegin;
-  PetscCall(EkGraphCheckField(g, field, "keep"));
+  PetscCheck(field >= 0 && field < g->ntensors && g->tensor[field].kind != EK_TENSOR_PARAM, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "keep: not a field of this graph");
   g->tensor[g->tensor[field].root].keep = PETSC_TRUE;
   PetscFunctionReturn(0);
 }

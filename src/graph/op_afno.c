@@ -1,7 +1,6 @@
 /* AFNO: mixing of the channels of each Fourier coefficient by two layers of block-diagonal complex products (Guibas et al. 2022), the input added.
-   A spectrum is the transform's: for each channel a row of real parts and one of imaginary parts, `segment` floats apart, so that a complex product of a block of bs
-   channels is one real product of 2 bs rows, every weight a + bi standing as [a b; -b a]. Both directions of the transform are to be orthonormal: the factors that FFTs leave
-   out, 1/sqrt(N) and sqrt(N), go into these copies of the weights. */
+   A spectrum is the transform's: for each channel `segment` real parts, then as many imaginary ones, so that what both parts share is one product on rows of both. The
+   transform is to be orthonormal both ways: the factors that the FFTs leave out, 1/sqrt(N) and sqrt(N), scale the products of the two layers. */
 #include "graph_impl.h"
 #include <math.h>
 #include <string.h>
@@ -9,112 +8,91 @@
 enum { W1_AT = 1, B1_AT, W2_AT, B2_AT };
 
 typedef struct {
-  EkField  x, y;
-  int      channels, blocks, bs;
-  size_t   plane, segment, sample; /* floats of a channel's spectrum, of its real parts, of all channels' */
-  float    scale[2];               /* of the first layer's and the second's weights */
-  float   *X, *H, *slope;          /* saved: spectrum of x; hidden values; slopes of the activation */
-  float   *Y, *dH;                 /* scratch: result, gradient of the hidden values */
-  float   *packed, *dpacked;       /* (2 bs, 2 bs) */
+  EkField x, y;
+  int     channels, blocks, bs;
+  size_t  plane, segment, sample; /* floats of a channel's spectrum, of its real parts, of all channels' */
+  float   root;                   /* sqrt(N) */
+  float  *X, *Z;                  /* spectrum of x, hidden values before the activation: of every sample where backward needs them */
+  size_t  keep;                   /* floats between samples of these, 0 where all share one place */
+  float  *Y, *H, *dH;             /* scratch: result of one sample; activated hidden values and their gradients of one block */
 } Afno;
 
 static Afno AfnoOf(EkGraph g, EkNode *node)
 {
-  const EkTransformShape *s = EkTransformGetShape(node->transform);
-  const float             root = sqrtf((float)s->n[0] * (float)s->n[1]);
-  Afno                    a = {.x = EkGraphField(g, node->input[0]), .y = EkGraphField(g, node->output), .plane = s->plane, .segment = s->segment, .scale = {1 / root, root}};
-  float                  *scratch = EkGraphScratch(g, node), *saved = node->saved ? EkGraphSaved(g, node) : NULL;
+  const EkTransformShape *s       = EkTransformGetShape(node->transform);
+  Afno                    a       = {.x = EkGraphField(g, node->input[0]), .y = EkGraphField(g, node->output), .plane = s->plane, .segment = s->segment};
+  float                  *saved   = EkGraphSaved(g, node);
 
   a.channels = (int)a.x.channels;
   a.blocks   = (int)node->group;
   a.bs       = a.channels / a.blocks;
   a.sample   = (size_t)a.channels * s->plane;
-  a.packed   = scratch;
-  a.dpacked  = a.packed + 4 * (size_t)a.bs * (size_t)a.bs;
-  a.Y        = a.dpacked + 4 * (size_t)a.bs * (size_t)a.bs;
-  a.dH       = a.Y + (size_t)g->capacity * a.sample;
-  a.X        = saved ? saved : a.dH;
-  a.H        = saved ? a.X + (size_t)g->capacity * a.sample : a.dH + (size_t)g->capacity * a.sample;
-  a.slope    = saved ? a.H + (size_t)g->capacity * a.sample : NULL;
+  a.root     = sqrtf((float)s->n[0] * (float)s->n[1]);
+  a.keep     = saved ? a.sample : 0;
+  a.Y        = EkGraphScratch(g, node);
+  a.H        = a.Y + a.sample;
+  a.dH       = a.H + (size_t)a.bs * a.plane;
+  a.X        = saved ? saved : a.dH + (size_t)a.bs * a.plane;
+  a.Z        = a.X + (saved ? (size_t)g->capacity : 1) * a.sample;
   return a;
 }
 
-/* Weights of a block (2, blocks, in, out) as the real matrix (2 in, 2 out) of the interleaved parts. */
-static void Pack(const Afno *a, const float *w, int block, float scale, float *to)
+/* One layer of one block: w (2, blocks, in, out) and b (2, blocks, out) by their real parts of the block; the imaginary ones lie `w_part` and `b_part` further on. */
+typedef struct {
+  const float *w, *b;
+  float       *dw, *db;
+  size_t       w_part, b_part;
+  float        product, bias; /* scales */
+} Layer;
+
+static Layer LayerOf(EkGraph g, EkNode *node, const Afno *a, int layer, int block)
 {
-  const size_t bs = (size_t)a->bs, each = bs * bs;
-  const float *re = w + (size_t)block * each, *im = re + (size_t)a->blocks * each;
+  const int    at   = W1_AT + 2 * layer;
+  const size_t each = (size_t)a->bs * (size_t)a->bs, w = (size_t)block * each, b = (size_t)block * (size_t)a->bs;
+  Layer        l    = {EkGraphWeight(g, node, at) + w, EkGraphWeight(g, node, at + 1) + b, NULL, NULL, (size_t)a->blocks * each, (size_t)a->channels, layer ? a->root : 1 / a->root, layer ? a->root : 1};
 
-  for (size_t i = 0; i < bs; i++) {
-    float *even = to + 4 * i * bs, *odd = even + 2 * bs;
+  if (g->gradients) {
+    l.dw = EkGraphWeightGradient(g, node, at) + w;
+    l.db = EkGraphWeightGradient(g, node, at + 1) + b;
+  }
+  return l;
+}
 
-    for (size_t o = 0; o < bs; o++) {
-      const float r = scale * re[i * bs + o], m = scale * im[i * bs + o];
+static size_t BlockAt(const Afno *a, int block) { return (size_t)block * (size_t)a->bs * a->plane; }
 
-      even[2 * o]     = r;
-      even[2 * o + 1] = m;
-      odd[2 * o]      = -m;
-      odd[2 * o + 1]  = r;
-    }
+/* to = W^T from (gradient: conj(W) from), complex: re(W) acts on both parts alike. */
+static void Product(const Afno *a, const Layer *l, PetscBool gradient, const float *from, float *to)
+{
+  const float *im = l->w + l->w_part, sign = gradient ? -l->product : l->product;
+  const size_t bs = (size_t)a->bs, part = a->segment;
+  const int    n = (int)part;
+
+  EkGemm(!gradient, 0, a->bs, 2 * n, a->bs, l->product, l->w, bs, from, a->plane, 0, to, a->plane);
+  EkGemm(!gradient, 0, a->bs, n, a->bs, -sign, im, bs, from + part, a->plane, 1, to, a->plane);
+  EkGemm(!gradient, 0, a->bs, n, a->bs, sign, im, bs, from, a->plane, 1, to + part, a->plane);
+}
+
+static void AddBias(const Afno *a, const Layer *l, float *to)
+{
+  for (int c = 0; c < a->bs; c++, to += a->plane) {
+    const float re = l->bias * l->b[c], im = l->bias * l->b[l->b_part + (size_t)c];
+
+    for (size_t k = 0; k < a->segment; k++) to[k] += re;
+    for (size_t k = a->segment; k < a->plane; k++) to[k] += im;
   }
 }
 
-/* The transpose of Pack. */
-static void UnpackGradient(const Afno *a, const float *from, int block, float scale, float *dw)
+static void Mix(EkGraph g, EkNode *node, const Afno *a, int b, int block)
 {
-  const size_t bs = (size_t)a->bs, each = bs * bs;
-  float       *re = dw + (size_t)block * each, *im = re + (size_t)a->blocks * each;
+  const Layer  first = LayerOf(g, node, a, 0, block), second = LayerOf(g, node, a, 1, block);
+  const size_t n = (size_t)a->bs * a->plane;
+  float       *z = a->Z + b * a->keep + BlockAt(a, block), *y = a->Y + BlockAt(a, block);
 
-  for (size_t i = 0; i < bs; i++) {
-    const float *even = from + 4 * i * bs, *odd = even + 2 * bs;
-
-    for (size_t o = 0; o < bs; o++) {
-      re[i * bs + o] += scale * (even[2 * o] + odd[2 * o + 1]);
-      im[i * bs + o] += scale * (even[2 * o + 1] - odd[2 * o]);
-    }
-  }
-}
-
-/* Bias of row r (channel r/2 of the block; real parts even): b (2, blocks, bs). */
-static size_t BiasAt(const Afno *a, int block, int r) { return ((size_t)(r % 2) * (size_t)a->blocks + (size_t)block) * (size_t)a->bs + (size_t)(r / 2); }
-
-static float *BlockOf(const Afno *a, float *spectrum, int b, int block) { return spectrum + (size_t)b * a->sample + (size_t)block * (size_t)a->bs * a->plane; }
-
-/* to = W^T from + bias, both layers' product. */
-static void Product(const Afno *a, const float *from, float *to)
-{
-  EkGemm(1, 0, 2 * a->bs, (int)a->segment, 2 * a->bs, a->packed, 2 * (size_t)a->bs, from, a->segment, 0, to, a->segment);
-}
-
-static void AddBias(const Afno *a, const float *bias, int block, float scale, float *to)
-{
-  for (int r = 0; r < 2 * a->bs; r++, to += a->segment) {
-    const float value = scale * bias[BiasAt(a, block, r)];
-
-    for (size_t k = 0; k < a->segment; k++) to[k] += value;
-  }
-}
-
-static void Mix(EkGraph g, EkNode *node, const Afno *a, int block)
-{
-  const size_t n = 2 * (size_t)a->bs * a->segment;
-
-  Pack(a, EkGraphWeight(g, node, W1_AT), block, a->scale[0], a->packed);
-  for (int b = 0; b < g->batch; b++) {
-    float *h = BlockOf(a, a->H, b, block);
-
-    Product(a, BlockOf(a, a->X, b, block), h);
-    AddBias(a, EkGraphWeight(g, node, B1_AT), block, 1, h);
-    if (a->slope) EkGeluWithSlope(n, h, h, BlockOf(a, a->slope, b, block));
-    else EkGelu(n, h, h);
-  }
-  Pack(a, EkGraphWeight(g, node, W2_AT), block, a->scale[1], a->packed);
-  for (int b = 0; b < g->batch; b++) {
-    float *y = BlockOf(a, a->Y, b, block);
-
-    Product(a, BlockOf(a, a->H, b, block), y);
-    AddBias(a, EkGraphWeight(g, node, B2_AT), block, a->scale[1], y);
-  }
+  Product(a, &first, PETSC_FALSE, a->X + b * a->keep + BlockAt(a, block), z);
+  AddBias(a, &first, z);
+  EkGelu(n, z, a->H);
+  Product(a, &second, PETSC_FALSE, a->H, y);
+  AddBias(a, &second, y);
 }
 
 static void AfnoForward(EkGraph g, EkNode *node)
@@ -122,49 +100,47 @@ static void AfnoForward(EkGraph g, EkNode *node)
   const Afno   a = AfnoOf(g, node);
   const size_t n = (size_t)a.channels * a.x.stride;
 
-  for (int b = 0; b < g->batch; b++) EkTransformAnalyse(node->transform, 0, a.channels, a.x.value + b * a.x.step, a.x.stride, a.X + b * a.sample);
-  for (int block = 0; block < a.blocks; block++) Mix(g, node, &a, block);
   for (int b = 0; b < g->batch; b++) {
+    EkTransformAnalyse(node->transform, 0, a.channels, a.x.value + b * a.x.step, a.x.stride, a.X + b * a.keep);
+    for (int block = 0; block < a.blocks; block++) Mix(g, node, &a, b, block);
     memcpy(a.y.value + b * a.y.step, a.x.value + b * a.x.step, n * sizeof(float));
-    EkTransformSynthesise(node->transform, 1, a.channels, a.Y + b * a.sample, a.y.value + b * a.y.step, a.y.stride, 1);
+    EkTransformSynthesise(node->transform, 1, a.channels, a.Y, a.y.value + b * a.y.step, a.y.stride, 1);
   }
 }
 
-/* Of one layer and sample: weights' and biases' gradients from `to`, and that of `from`. */
-static void ProductBackward(const Afno *a, int block, float bias_scale, int first, const float *from, const float *dto, float *db, float *dfrom)
+/* Weights' and biases' gradients from those of `to`. What fills the last vector of a row is zero in dto. */
+static void LayerGradients(const Afno *a, const Layer *l, const float *from, const float *dto)
 {
-  const int    rows = 2 * a->bs;
-  const float *row  = dto;
+  float       *im = l->dw + l->w_part;
+  const size_t bs = (size_t)a->bs, part = a->segment;
+  const int    n = (int)part;
 
-  EkGemm(0, 1, rows, rows, (int)a->segment, from, a->segment, dto, a->segment, !first, a->dpacked, (size_t)rows);
-  for (int r = 0; r < rows; r++, row += a->segment) {
-    float sum = 0;
+  EkGemm(0, 1, a->bs, a->bs, 2 * n, l->product, from, a->plane, dto, a->plane, 1, l->dw, bs);
+  EkGemm(0, 1, a->bs, a->bs, n, -l->product, from + part, a->plane, dto, a->plane, 1, im, bs);
+  EkGemm(0, 1, a->bs, a->bs, n, l->product, from, a->plane, dto + part, a->plane, 1, im, bs);
+  for (size_t c = 0; c < bs; c++) {
+    const float *row[2] = {dto + c * a->plane, dto + c * a->plane + part};
+    float        sum[2] = {0, 0};
 
-    EkTileSum(1, a->segment, &row, &sum);
-    db[BiasAt(a, block, r)] += bias_scale * sum;
+    EkTileSum(2, part, row, sum);
+    l->db[c] += l->bias * sum[0];
+    l->db[c + l->b_part] += l->bias * sum[1];
   }
-  EkGemm(0, 0, rows, (int)a->segment, rows, a->packed, (size_t)rows, dto, a->segment, 0, dfrom, a->segment);
 }
 
-/* The gradient of the input's spectrum takes the place of the result's: each product reads what it needs before. */
-static void MixBackward(EkGraph g, EkNode *node, const Afno *a, int block)
+/* The gradient of the input's spectrum takes the place of the result's, the slope of the activation that of its argument. */
+static void MixBackward(EkGraph g, EkNode *node, const Afno *a, int b, int block)
 {
-  const size_t n = 2 * (size_t)a->bs * a->segment;
+  const Layer  first = LayerOf(g, node, a, 0, block), second = LayerOf(g, node, a, 1, block);
+  const size_t n     = (size_t)a->bs * a->plane;
+  float       *z = a->Z + b * a->keep + BlockAt(a, block), *dy = a->Y + BlockAt(a, block);
 
-  Pack(a, EkGraphWeight(g, node, W2_AT), block, a->scale[1], a->packed);
-  for (int b = 0; b < g->batch; b++) {
-    const float *slope = BlockOf(a, a->slope, b, block);
-    float       *dh    = BlockOf(a, a->dH, b, block);
-
-    ProductBackward(a, block, a->scale[1], b == 0, BlockOf(a, a->H, b, block), BlockOf(a, a->Y, b, block), EkGraphWeightGradient(g, node, B2_AT), dh);
-    for (size_t i = 0; i < n; i++) dh[i] *= slope[i];
-  }
-  UnpackGradient(a, a->dpacked, block, a->scale[1], EkGraphWeightGradient(g, node, W2_AT));
-  Pack(a, EkGraphWeight(g, node, W1_AT), block, a->scale[0], a->packed);
-  for (int b = 0; b < g->batch; b++) {
-    ProductBackward(a, block, 1, b == 0, BlockOf(a, a->X, b, block), BlockOf(a, a->dH, b, block), EkGraphWeightGradient(g, node, B1_AT), BlockOf(a, a->Y, b, block));
-  }
-  UnpackGradient(a, a->dpacked, block, a->scale[0], EkGraphWeightGradient(g, node, W1_AT));
+  EkGeluWithSlope(n, z, a->H, z);
+  LayerGradients(a, &second, a->H, dy);
+  Product(a, &second, PETSC_TRUE, dy, a->dH);
+  for (size_t i = 0; i < n; i++) a->dH[i] *= z[i];
+  LayerGradients(a, &first, a->X + b * a->keep + BlockAt(a, block), a->dH);
+  Product(a, &first, PETSC_TRUE, a->dH, dy);
 }
 
 static void AfnoBackward(EkGraph g, EkNode *node)
@@ -172,16 +148,17 @@ static void AfnoBackward(EkGraph g, EkNode *node)
   const Afno   a = AfnoOf(g, node);
   const size_t n = (size_t)a.channels * a.x.stride;
 
-  for (int b = 0; b < g->batch; b++) EkTransformAnalyse(node->transform, 1, a.channels, a.y.gradient + b * a.y.gradient_step, a.y.stride, a.Y + b * a.sample);
-  for (int block = 0; block < a.blocks; block++) MixBackward(g, node, &a, block);
-  for (int b = 0; b < g->batch && g->tensor[node->input[0]].has_gradient; b++) {
+  for (int b = 0; b < g->batch; b++) {
     const float *from = a.y.gradient + b * a.y.gradient_step;
     float       *to   = a.x.gradient + b * a.x.gradient_step;
 
+    EkTransformAnalyse(node->transform, 1, a.channels, from, a.y.stride, a.Y);
+    for (int block = 0; block < a.blocks; block++) MixBackward(g, node, &a, b, block);
+    if (!g->tensor[node->input[0]].has_gradient) continue;
     if (node->accumulate[0]) {
       for (size_t i = 0; i < n; i++) to[i] += from[i];
     } else memcpy(to, from, n * sizeof(float));
-    EkTransformSynthesise(node->transform, 0, a.channels, a.Y + b * a.sample, to, a.x.stride, 1);
+    EkTransformSynthesise(node->transform, 0, a.channels, a.Y, to, a.x.stride, 1);
   }
 }
 
@@ -219,7 +196,6 @@ PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, con
   EkTransform       transform;
   EkNode           *node;
   size_t            sample;
-  PetscInt          each;
 
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, x, "afno"));
@@ -230,11 +206,8 @@ PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, con
   node->transform = transform;
   node->group     = g->params->table[g->tensor[input[W1_AT]].param].shape[1];
   PetscCall(EkGraphAddField(g, node, g->tensor[x].channels, g->tensor[x].grid, out));
-  each       = g->tensor[x].channels / node->group;
-  sample     = (size_t)g->tensor[x].channels * EkTransformGetShape(transform)->plane;
-  node->tile = 8 * (size_t)each * (size_t)each;
-  /* saved: X, H, slopes; scratch: Y and dH, or without gradients Y, X and H */
-  if (g->tensor[*out].wants_gradient) node->saved = 3 * sample;
-  node->scratch = (node->saved ? 2 : 3) * sample;
+  sample = (size_t)g->tensor[x].channels * EkTransformGetShape(transform)->plane;
+  if (g->tensor[*out].wants_gradient) node->saved = 2 * sample;                      /* X, Z */
+  node->tile = (node->saved ? 1 : 3) * sample + 2 * sample / (size_t)node->group; /* Y (X, Z), H, dH */
   PetscFunctionReturn(0);
 }

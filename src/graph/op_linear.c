@@ -109,7 +109,7 @@ static void LargeForward(const Linear *l, PetscBool has_addend, int b, size_t at
   for (int i = 0; i < l->nfields; i++) {
     const EkField *f = &l->field[i];
 
-    EkGemm(0, 0, l->channels, (int)n, (int)f->channels, weight, (size_t)l->in, f->value + b * f->step + at, stride, i > 0, out, stride);
+    EkGemm(0, 0, l->channels, (int)n, (int)f->channels, 1, weight, (size_t)l->in, f->value + b * f->step + at, stride, i > 0, out, stride);
     weight += f->channels;
   }
   for (int c = 0; c < l->channels; c++) AddToRow(n, l->bias[c], add ? add + c * stride : NULL, out + c * stride);
@@ -190,9 +190,9 @@ static void LargeBackward(EkGraph g, EkNode *node, const Linear *l, int b, size_
     const EkField *f = &l->field[i];
     const size_t   k = (size_t)f->channels;
 
-    EkGemm(0, 1, l->channels, (int)k, (int)n, dz, stride, f->value + b * f->step + at, stride, 1, l->dweight + column, in);
+    EkGemm(0, 1, l->channels, (int)k, (int)n, 1, dz, stride, f->value + b * f->step + at, stride, 1, l->dweight + column, in);
     if (g->tensor[node->input[i]].has_gradient) {
-      EkGemm(1, 0, (int)k, (int)n, l->channels, l->weight + column, in, dz, stride, node->accumulate[i], f->gradient + b * f->gradient_step + at, stride);
+      EkGemm(1, 0, (int)k, (int)n, l->channels, 1, l->weight + column, in, dz, stride, node->accumulate[i], f->gradient + b * f->gradient_step + at, stride);
     }
     column += k;
   }

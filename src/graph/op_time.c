@@ -1,6 +1,6 @@
 /* DPOT's temporal aggregation over embedded frames. With R_j = diag(e_j) P, Q = b + position, all that acts on a sample is one matrix A = [w_0^T R_0 | w_1^T R_1 | ...] (D x
    frames E) and one field S^T Q, S = sum_j diag(e_j) w_j: y = A h + S^T Q, h the frames' E channels one below the other. Backward, with G = sum_b dy_b:
-     dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dS = Q G^T      dQ = S G
+     dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dQ = S G        dS = Q G^T, in the place of S
      dR_j = w_j dA_j              dw_j = R_j dA_j^T + diag(e_j) dS
      dP = sum_j diag(e_j) dR_j    de_j[i] = P[i] . dR_j[i] + w_j[i] . dS[i]        de/dgamma = -t sin(t gamma) */
 #include "graph_impl.h"
@@ -67,7 +67,7 @@ static void ProductsOfWeights(const Time *t, float *R)
     const float *w = t->w + (size_t)j * D * D;
 
     ScaledEmbedding(t, j, R);
-    EkGemm(1, 0, t->p.D, t->p.E, t->p.D, w, D, R, E, 0, t->p.A + (size_t)j * E, t->p.all);
+    EkGemm(1, 0, t->p.D, t->p.E, t->p.D, 1, w, D, R, E, 0, t->p.A + (size_t)j * E, t->p.all);
     for (int i = 0; i < t->p.D; i++) {
       const float factor = Factor(t, j, i), *row = w + (size_t)i * D;
       float      *sum = t->p.S + (size_t)i * D;
@@ -105,28 +105,28 @@ static void TimeForward(EkGraph g, EkNode *node)
 
   ProductsOfWeights(&t, R);
   Offsets(&t, Q);
-  EkGemm(1, 0, t.p.D, n, t.p.D, t.p.S, D, Q, points, 0, base, points);
+  EkGemm(1, 0, t.p.D, n, t.p.D, 1, t.p.S, D, Q, points, 0, base, points);
   for (int b = 0; b < g->batch; b++) {
     float *y = t.y.value + b * t.y.step;
 
     Stack(&t, t.x.value + b * t.x.step, h);
     for (size_t o = 0; o < D; o++) memcpy(y + o * t.y.stride, base + o * points, points * sizeof(float));
-    EkGemm(0, 0, t.p.D, n, (int)t.p.all, t.p.A, t.p.all, h, points, 1, y, t.y.stride);
+    EkGemm(0, 0, t.p.D, n, (int)t.p.all, 1, t.p.A, t.p.all, h, points, 1, y, t.y.stride);
   }
 }
 
 /* ---- backward ---- */
 
 typedef struct {
-  float *Q, *G, *dQ, *dS, *dA, *R, *dR, *h, *dh;
+  float *Q, *G, *dQ, *dA, *R, *dR, *h, *dh;
 } Work;
 
 /* Floats of the scratch; places where `start` is given. */
 static size_t Divide(const Plan *p, float *start, Work *k)
 {
   const size_t  D = (size_t)p->D, field = D * p->points, embedding = D * (size_t)p->E, stack = p->all * p->points;
-  const size_t  size[] = {field, field, field, D * D, D * p->all, embedding, embedding, stack, stack};
-  float **const place[] = {&k->Q, &k->G, &k->dQ, &k->dS, &k->dA, &k->R, &k->dR, &k->h, &k->dh};
+  const size_t  size[] = {field, field, field, D * p->all, embedding, embedding, stack, stack};
+  float **const place[] = {&k->Q, &k->G, &k->dQ, &k->dA, &k->R, &k->dR, &k->h, &k->dh};
   size_t        at = 0;
 
   for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
@@ -146,12 +146,12 @@ static void Samples(EkGraph g, EkNode *node, const Time *t, const Work *k)
     const float *dy = t->y.gradient + b * t->y.gradient_step;
 
     Stack(t, t->x.value + b * t->x.step, k->h);
-    EkGemm(0, 1, t->p.D, (int)all, n, dy, t->y.stride, k->h, points, b > 0, k->dA, all);
+    EkGemm(0, 1, t->p.D, (int)all, n, 1, dy, t->y.stride, k->h, points, b > 0, k->dA, all);
     for (size_t o = 0; o < D; o++) {
       for (size_t i = 0; i < points; i++) k->G[o * points + i] += dy[o * t->y.stride + i];
     }
     if (!g->tensor[node->input[0]].has_gradient) continue;
-    EkGemm(1, 0, (int)all, n, t->p.D, t->p.A, all, dy, t->y.stride, 0, k->dh, points);
+    EkGemm(1, 0, (int)all, n, t->p.D, 1, t->p.A, all, dy, t->y.stride, 0, k->dh, points);
     Unstack(t, k->dh, node->accumulate[0], t->x.gradient + b * t->x.gradient_step);
   }
 }
@@ -163,8 +163,8 @@ static void OffsetGradients(EkGraph g, EkNode *node, const Time *t, const Work *
   float       *db = EkGraphWeightGradient(g, node, B_AT), *dposition = EkGraphWeightGradient(g, node, POSITION_AT);
 
   Offsets(t, k->Q);
-  EkGemm(0, 0, t->p.D, n, t->p.D, t->p.S, D, k->G, points, 0, k->dQ, points);
-  EkGemm(0, 1, t->p.D, t->p.D, n, k->Q, points, k->G, points, 0, k->dS, D);
+  EkGemm(0, 0, t->p.D, n, t->p.D, 1, t->p.S, D, k->G, points, 0, k->dQ, points);
+  EkGemm(0, 1, t->p.D, t->p.D, n, 1, k->Q, points, k->G, points, 0, t->p.S, D);
   for (size_t i = 0; i < D; i++) {
     const float *row = k->dQ + i * points;
 
@@ -186,7 +186,7 @@ static double Dot(size_t n, const float *a, const float *b)
 static void RowGradients(const Time *t, const Work *k, int j, int i, float *dw, float *dP, float *dgamma)
 {
   const size_t D = (size_t)t->p.D, E = (size_t)t->p.E, r = (size_t)i;
-  const float  factor = Factor(t, j, i), *dS = k->dS + r * D, *dR = k->dR + r * E;
+  const float  factor = Factor(t, j, i), *dS = t->p.S + r * D, *dR = k->dR + r * E;
 
   for (size_t o = 0; o < D; o++) dw[r * D + o] += factor * dS[o];
   for (size_t e = 0; e < E; e++) dP[r * E + e] += factor * dR[e];
@@ -209,8 +209,8 @@ static void FrameGradients(EkGraph g, EkNode *node, const Time *t, const Work *k
     const int    rows = t->p.D - i < ROWS ? t->p.D - i : ROWS;
     const size_t at   = (size_t)i;
 
-    EkGemm(0, 0, rows, t->p.E, t->p.D, w + at * D, D, dA, all, 0, k->dR + at * E, E);
-    EkGemm(0, 1, rows, t->p.D, t->p.E, k->R + at * E, E, dA, all, 1, dw + at * D, D);
+    EkGemm(0, 0, rows, t->p.E, t->p.D, 1, w + at * D, D, dA, all, 0, k->dR + at * E, E);
+    EkGemm(0, 1, rows, t->p.D, t->p.E, 1, k->R + at * E, E, dA, all, 1, dw + at * D, D);
     for (int r = i; r < i + rows; r++) RowGradients(t, k, j, r, dw, dP, dgamma);
   }
 }

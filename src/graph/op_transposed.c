@@ -53,7 +53,7 @@ static void TransposedForward(EkGraph g, EkNode *node)
     for (int c = 0; c < t.channels; c += t.strip) {
       const int n = t.channels - c < t.strip ? t.channels - c : t.strip;
 
-      EkGemm(1, 0, n * t.taps, (int)t.points, t.in, t.weight + (size_t)c * t.taps, t.rows, t.x.value + b * t.x.step, t.x.stride, 0, t.product, t.ld);
+      EkGemm(1, 0, n * t.taps, (int)t.points, t.in, 1, t.weight + (size_t)c * t.taps, t.rows, t.x.value + b * t.x.step, t.x.stride, 0, t.product, t.ld);
       for (int r = 0; r < n * t.taps; r++) {
         const size_t at = (size_t)(c + r / t.taps) * t.out.stride + (size_t)(r % t.taps) * t.points;
 
@@ -92,9 +92,9 @@ static void TransposedBackward(EkGraph g, EkNode *node)
       const size_t column = (size_t)c * t.taps;
 
       PreActivation(&t, b, c, n, db);
-      EkGemm(0, 1, t.in, n * t.taps, (int)t.points, t.x.value + b * t.x.step, t.x.stride, t.product, t.ld, 1, dw + column, t.rows);
+      EkGemm(0, 1, t.in, n * t.taps, (int)t.points, 1, t.x.value + b * t.x.step, t.x.stride, t.product, t.ld, 1, dw + column, t.rows);
       if (g->tensor[node->input[0]].has_gradient) {
-        EkGemm(0, 0, t.in, (int)t.points, n * t.taps, t.weight + column, t.rows, t.product, t.ld, c > 0 || node->accumulate[0],
+        EkGemm(0, 0, t.in, (int)t.points, n * t.taps, 1, t.weight + column, t.rows, t.product, t.ld, c > 0 || node->accumulate[0],
                t.x.gradient + b * t.x.gradient_step, t.x.stride);
       }
     }

@@ -13,8 +13,12 @@ static PetscErrorCode OpenWithRoom(const char *path, PetscBool fresh, PetscInt64
   PetscFunctionBegin;
   PetscCall(EkH5Access(&access_list));
   if (fresh || access(path, F_OK)) {
+    const hid_t create = H5Pcreate(H5P_FILE_CREATE);
+
     PetscCall(EkFileReserve("out_dir", path, O_CREAT | O_TRUNC, 1 << 16));
-    *file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
+    H5Pset_obj_track_times(create, 0); /* the same results are the same file */
+    *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access_list);
+    H5Pclose(create);
     EkCallHDF5(*file, "out_dir: cannot write '%s'", path);
     EkCallHDF5(H5Fclose(*file), "out_dir: cannot write '%s'", path);
   }
@@ -140,7 +144,7 @@ static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo
   herr_t        status;
 
   PetscFunctionBegin;
-  H5Pset_obj_track_times(create, 0); /* the same predictions are the same file */
+  H5Pset_obj_track_times(create, 0);
   set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
   PetscCall(PetscMalloc1(Values(info, n) + 1, &ordered));
   Reorder(info, n, stride, values, ordered);

@@ -12,12 +12,13 @@
                (int)((shape)->dim > 1 ? (shape)->n[1] : 1));                                                                     \
   } while (0)
 
-typedef enum { FIELD_X, FIELD_Y, WEIGHTS, PLAIN, TENSORS } Tensor; /* plain: weights as PyTorch has them */
+/* Weights as a pass sees them, the same without lanes that are no channels, and as PyTorch has them. */
+typedef enum { FIELD_X, FIELD_Y, WEIGHTS, REAL, PLAIN, TENSORS } Tensor;
 
 /* One pass for one batch size; `reorder` takes weights there, or gradients back and adds them. */
 typedef struct {
   dnnl_primitive_t   primitive, reorder;
-  dnnl_memory_desc_t layout; /* of the weights */
+  dnnl_memory_desc_t layout; /* of the weights, with lanes that are no channels */
   dnnl_memory_t      memory[TENSORS];
 } Pass;
 
@@ -54,24 +55,26 @@ typedef struct {
   dnnl_dims_t        strides, padding;
 } Layouts;
 
+/* To oneDNN all lanes are channels: what is less than a block it would leave to its slow reference code. */
 static PetscErrorCode DescribeTensors(const EkConvShape *s, int batch, Layouts *l)
 {
+  const dnnl_dim_t        in = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->in), out = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->out);
   const dnnl_format_tag_t blocked = s->dim == 1 ? (EK_BLOCK == 16 ? dnnl_nCw16c : dnnl_nCw8c) : (EK_BLOCK == 16 ? dnnl_nChw16c : dnnl_nChw8c);
-  dnnl_dims_t             x = {batch, s->in}, y = {batch, s->out}, w = {s->out, s->in};
+  dnnl_dims_t             x = {batch, in}, y = {batch, out}, w = {out, in}, plain = {s->out, s->in};
   const int               rank = 2 + s->dim;
 
   PetscFunctionBegin;
   for (int d = 0; d < s->dim; d++) {
     x[2 + d]      = s->n[d];
     y[2 + d]      = s->n[d] / s->stride;
-    w[2 + d]      = s->kernel;
+    w[2 + d]      = plain[2 + d] = s->kernel;
     l->strides[d] = s->stride;
     l->padding[d] = (s->kernel - 1) / 2;
   }
   CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_X], rank, x, dnnl_f32, blocked));
   CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_Y], rank, y, dnnl_f32, blocked));
   CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[WEIGHTS], rank, w, dnnl_f32, dnnl_format_tag_any));
-  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[PLAIN], rank, w, dnnl_f32, s->dim == 1 ? dnnl_abc : dnnl_abcd));
+  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[PLAIN], rank, plain, dnnl_f32, s->dim == 1 ? dnnl_abc : dnnl_abcd));
   PetscFunctionReturn(0);
 }
 
@@ -106,8 +109,8 @@ static PetscErrorCode MakePrimitive(EkConvolution c, EkConvPass pass, Layouts *l
   PetscFunctionReturn(0);
 }
 
-/* Weights: plain to the pass's layout; gradients: plain += the pass's. */
-static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_memory_desc_t *plain, Pass *out)
+/* Weights: plain to the pass's layout, zero in lanes that are no channels; gradients: plain += the pass's. */
+static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *real, Pass *out)
 {
   const EkConvShape    *s = &c->shape;
   dnnl_primitive_desc_t desc;
@@ -120,8 +123,8 @@ static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_m
   if (pass == EK_CONV_WEIGHTS) {
     CallDnnl(s, dnnl_post_ops_append_sum(add, 1));
     CallDnnl(s, dnnl_primitive_attr_set_post_ops(attributes, add));
-    CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, &out->layout, c->engine, plain, c->engine, attributes));
-  } else CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, plain, c->engine, &out->layout, c->engine, attributes));
+    CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, real, c->engine, plain, c->engine, attributes));
+  } else CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, plain, c->engine, real, c->engine, attributes));
   CallDnnl(s, dnnl_primitive_create(&out->reorder, desc));
   CallDnnl(s, dnnl_primitive_desc_destroy(desc));
   CallDnnl(s, dnnl_primitive_attr_destroy(attributes));
@@ -136,8 +139,9 @@ static PetscErrorCode MakePass(EkConvolution c, EkConvPass pass, int batch, Pass
   PetscFunctionBegin;
   PetscCall(DescribeTensors(&c->shape, batch, &l));
   PetscCall(MakePrimitive(c, pass, &l, out));
-  PetscCall(MakeReorder(c, pass, &l.tensor[PLAIN], out));
-  l.tensor[WEIGHTS] = out->layout;
+  l.tensor[WEIGHTS] = l.tensor[REAL] = out->layout;
+  for (int d = 0; d < 2; d++) l.tensor[REAL].dims[d] = l.tensor[PLAIN].dims[d];
+  PetscCall(MakeReorder(c, pass, &l.tensor[PLAIN], &l.tensor[REAL], out));
   for (int t = 0; t < TENSORS; t++) CallDnnl(&c->shape, dnnl_memory_create(&out->memory[t], &l.tensor[t], c->engine, DNNL_MEMORY_NONE));
   PetscFunctionReturn(0);
 }
@@ -160,7 +164,7 @@ static PetscErrorCode FindPass(EkConvolution c, EkConvPass pass, int batch, Pass
 
 /* ---- running them ------------------------------------------------------------------------------------------- */
 
-/* oneDNN takes no const: what a primitive reads it leaves as it is, but for zeros in padding that is zero. */
+/* oneDNN takes no const: what a primitive reads it leaves as it is, but for zeros in lanes of weights that are no channels. */
 static PetscErrorCode Bind(EkConvolution c, Pass *pass, Tensor t, const float *values)
 {
   PetscFunctionBegin;
@@ -215,7 +219,7 @@ static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, Pe
     p->values = (float *)EK_ROUND_UP((uintptr_t)p->memory, 64);
     p->bytes  = bytes;
   }
-  PetscCall(Reorder(c, pass, PLAIN, weights, WEIGHTS, p->values));
+  PetscCall(Reorder(c, pass, PLAIN, weights, REAL, p->values));
   p->run    = run;
   p->layout = pass->layout;
   PetscFunctionReturn(0);
@@ -240,7 +244,7 @@ PetscErrorCode EkConvolutionWeights(EkConvolution c, int batch, const float *x, 
   PetscFunctionBegin;
   PetscCall(FindPass(c, EK_CONV_WEIGHTS, batch, &pass));
   PetscCall(Convolve(c, EK_CONV_WEIGHTS, pass, x, dy, scratch));
-  PetscCall(Reorder(c, pass, WEIGHTS, scratch, PLAIN, dweights));
+  PetscCall(Reorder(c, pass, REAL, scratch, PLAIN, dweights));
   PetscFunctionReturn(0);
 }
 

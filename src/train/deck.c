@@ -10,8 +10,11 @@ static const EkMember mode_row[] = {
     [EK_SINGLE]         = {"single", "the given frames to frame t_train - 1 in one step"},
 };
 const EkFamily        EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
-static const EkMember loss_row[]        = {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}};
-const EkFamily        EkLossFamily      = EK_FAMILY("train_loss", loss_row);
+static const EkMember loss_row[]        = {
+    [EK_LOSS_MSE]    = {"mse", "mean squared error over fields and points, mean over the batch, sum over steps"},
+    [EK_LOSS_REL_L2] = {"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"},
+};
+const EkFamily EkLossFamily = EK_FAMILY("train_loss", loss_row);
 
 #define FIELD(name) offsetof(EkTrainOptions, name)
 static const EkKey train_key[] = {
@@ -55,7 +58,7 @@ static const Block block[] = {
 static PetscErrorCode CheckTogether(const EkDeck *deck, EkProblems problems)
 {
   PetscFunctionBegin;
-  if (deck->train.accumulate > deck->train.batch) {
+  if (deck->train.batch > 0 && deck->train.accumulate > deck->train.batch) {
     PetscCall(EkProblemsAdd(problems, "train_accumulate: a train_batch of %lld has no %lld parts", (long long)deck->train.batch, (long long)deck->train.accumulate));
   }
   if (deck->mesh.shard == EK_SHARD_OPTIMIZER && EkOptimizerIsWhole(&deck->optim)) {

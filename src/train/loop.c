@@ -231,7 +231,8 @@ static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, doub
     EkHoldLines(t->run, PETSC_TRUE);
   }
   PetscCall(failed);
-  PetscCall(Compute(t, now.n, 1.0 / (double)now.global, loss));
+  /* rel_l2 is a sum over the batch, as DPOT has it */
+  PetscCall(Compute(t, now.n, t->session->deck.train.loss == EK_LOSS_REL_L2 ? 1.0 : 1.0 / (double)now.global, loss));
   PetscFunctionReturn(0);
 }
 

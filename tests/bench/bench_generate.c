@@ -2,7 +2,7 @@
 
      generate_64             trajectories a minute on 64 x 64 cells, eta = zeta = 0.01, t = 1
      generate_cfd1d          trajectories a minute on 1024 cells, eta = zeta = 0.01, t = 1
-     generate_256            seconds of one trajectory on 256 x 256 cells cut to t = 0.04, all ranks on it
+     generate_256            seconds of one trajectory on 256 x 256 cells cut to t = 0.08, all ranks on it
      generate_256_alone      the same by one rank
      generate_256_together   how much faster all ranks are
      generate_cell_step      time of one rank for a cell and step there, inviscid: what all else is made of
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define REPETITIONS 5
+#define REPETITIONS 3
 
 static EkGenerateOptions Released(const char *type)
 {
@@ -78,7 +78,7 @@ static PetscErrorCode Together(EkRun run)
   alone.size = 1;
   options.set.nx = 256;
   options.set.samples = 1;
-  options.set.frames = 3;
+  options.set.frames = 5;
   options.set.dt_save = 0.02;
   for (int r = 0; r < REPETITIONS; r++) {
     options.ranks_per_sample = 1;

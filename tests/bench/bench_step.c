@@ -15,6 +15,7 @@ typedef struct {
 } Case;
 static const Case cases[] = {
     {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4},      {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4},
+    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8},         {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8},
     {"dpot_tiny_1", "dpot", "tiny", 2, 128, 4, 4, 1, 2},       {"dpot_small_1", "dpot", "small", 2, 128, 4, 2, 1, 1},
 };
 
@@ -27,13 +28,16 @@ typedef struct {
   double      *ratio;
   EkTensor     frames, points;
   PetscInt64   mine;
+  size_t       lo, hi; /* of the optimizer's state: all of it, or with DPOT a slice (mesh_shard: optimizer) */
   int          chunk;
 } Step;
+
+static PetscErrorCode SumOverMesh(void *mesh, int n, double *values) { return EkMeshSumDouble((EkMesh)mesh, n, values); }
 
 static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, Step *s)
 {
   const PetscInt n[2]    = {c->n, c->n};
-  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, c->type), .width = 20, .n_cls = 12, .preset = c->preset ? EkFamilyFind(&EkPresetFamily, c->preset) : 0};
+  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, c->type), .width = 20, .features = 32, .n_cls = 12, .preset = c->preset ? EkFamilyFind(&EkPresetFamily, c->preset) : 0};
   EkOptimOptions adam    = {.lr = 1e-3, .weight_decay = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
   EkRandom       stream  = EkRandomStream(1, EK_RANDOM_TEST, (uint64_t)run->rank);
   PetscInt       target[32];
@@ -58,8 +62,13 @@ static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, St
   PetscCall(EkGraphInput(s->graph, c->dim, s->shape.grid, PETSC_FALSE, &s->points));
   for (int i = 0; i < c->steps; i++) target[i] = 10 + i;
   PetscCall(EkModelRollout(&options, &s->shape, s->graph, s->frames, s->points, c->steps, target, predictions));
+  if (EkGraphIsCoupled(s->graph)) s->chunk = s->mine > 1 ? (int)s->mine : 1;
+  PetscCall(EkGraphSetSum(s->graph, SumOverMesh, mesh));
+  PetscCall(EkGraphSetCapacity(s->graph, s->chunk));
   PetscCall(EkGraphPlan(s->graph));
-  PetscCall(EkOptimizerCreate(&adam, s->params, 0, s->params->total, &s->optimizer));
+  s->hi = s->params->total;
+  if (c->preset) EkMeshSlice(mesh, s->params->total, mesh->idata, &s->lo, &s->hi);
+  PetscCall(EkOptimizerCreate(&adam, s->params, s->lo, s->hi, &s->optimizer));
   floats = (size_t)s->mine * (size_t)((10 + c->steps) * c->fields) * s->shape.grid.stride;
   PetscCall(PetscMalloc1(floats, &s->data));
   PetscCall(PetscCalloc1(2 * s->shape.grid.stride, &s->coordinates));
@@ -76,13 +85,15 @@ static PetscErrorCode OneStep(const Case *c, EkMesh mesh, Step *s)
   PetscFunctionBegin;
   memset(s->params->gradients, 0, s->params->total * sizeof(float));
   PetscCall(EkGraphBind(s->graph, s->points, s->coordinates, 0));
-  for (PetscInt64 at = 0; at < s->mine; at += s->chunk) {
+  for (PetscInt64 at = 0; at < s->mine || (at == 0 && EkGraphIsCoupled(s->graph)); at += s->chunk) {
     PetscCall(EkGraphBind(s->graph, s->frames, s->data + (size_t)at * each, each));
     PetscCall(EkGraphForward(s->graph, (int)(s->mine - at < s->chunk ? s->mine - at : s->chunk), 1.0 / c->batch));
     PetscCall(EkGraphBackward(s->graph));
   }
-  PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
+  if (c->preset) PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
+  else PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
   PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
+  if (c->preset) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
   PetscFunctionReturn(0);
 }
 
@@ -104,7 +115,7 @@ static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, int repetitio
 {
   double seconds[100], memory = (double)EkPeakMemory(), flops;
   size_t planned, unshared;
-  Step   s;
+  Step   s = {.lo = 0};
 
   PetscFunctionBegin;
   PetscCall(Build(run, c, mesh, chunk, &s));
@@ -144,7 +155,7 @@ static PetscErrorCode BenchProducts(EkRun run, EkMesh mesh)
 
     PetscCallMPI(MPI_Barrier(run->comm));
     speed = EkTime();
-    for (int i = 0; i < 8; i++) EkGemm(0, 0, M, N, K, A, K, B, ROW, 0, C, ROW);
+    for (int i = 0; i < 8; i++) EkGemm(0, 0, M, N, K, 1, A, K, B, ROW, 0, C, ROW);
     speed = 8 * 2e-9 * M * N * K / (EkTime() - speed);
     PetscCall(EkMeshSumDouble(mesh, 1, &speed));
     best = speed > best ? speed : best;
