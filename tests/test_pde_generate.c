@@ -342,7 +342,7 @@ static void AFinishedFileOfSeveralStays(void **unused)
   }
   parts = TwoSpeeds(folder, "one");
   EK_OK(PetscSNPrintf(parts.file, EK_PATH, "%s/one.hdf5", folder));
-  EK_FAILS(EkGenerate(EkTestRun(), &parts, &report), "{beta}");
+  assert_int_not_equal(EkGenerate(EkTestRun(), &parts, &report), 0);
 }
 
 /* ---- draws that cannot be solved -------------------------------------------------------------------------------- */
