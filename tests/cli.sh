@@ -316,6 +316,8 @@ full_disk() {
     expect $n 0 train "$deck" -out_dir "$dir/run" -train_resume auto || return
     BEFORE='ulimit -f 64' expect $n 1 train "$deck" -out_dir "$dir/other-$n" || return
     [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: .*out_dir: .*spectra.h5' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
+    BEFORE='ulimit -f 64' expect $n 1 evaluate "$deck" -model_weights "$dir/run/checkpoint.h5" -evaluate_write_predictions 3 -out_dir "$dir/full-$n" || return
+    [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: .*out_dir: .*predictions.h5' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
   done
 }
 

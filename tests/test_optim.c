@@ -1,10 +1,12 @@
 /* ranks: 1 2 3 */
-/* Optimizers, schedules, clipping and SAM by themselves. tests/data/cases/optim.json holds what PyTorch 1.13 makes of five small tensors in four steps, computed
-   in double, and its rates: torch.optim.Adam, AdamW and SGD with a group a tensor at lr * ratio, complex tensors as complex parameters; `adam` by the formulas
-   m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g conj(g), w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps), g with weight_decay w added;
-   `adafactor` by those of transformers.Adafactor(scale_parameter=False, relative_step=False) on the real view; lr_scheduler.OneCycleLR(max_lr=lr,
-   div_factor=1e4, final_div_factor=1e4, pct_start=warmup/epochs), StepLR, and LambdaLR with the factors of get_linear_schedule_with_warmup and
-   get_cosine_schedule_with_warmup. Initial values and gradients are normal draws rounded to float. */
+/* Optimizers, schedules, clipping and SAM by themselves. tests/data/cases/optim.json holds what PyTorch 1.13 makes of five small
+   tensors in four steps, computed in double, and its rates: torch.optim.Adam, AdamW and SGD with a group a tensor at lr * ratio,
+   complex tensors as complex parameters; `adam` by the formulas m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g conj(g), w -= lr /
+   (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps), g with weight_decay w added; `adafactor` by those of
+   transformers.Adafactor(scale_parameter=False, relative_step=False) on the real view; lr_scheduler.OneCycleLR(max_lr=lr,
+   div_factor=1e4, final_div_factor=1e4, pct_start=warmup/epochs), StepLR, and LambdaLR with the factors of
+   get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup. Initial values and gradients are normal draws rounded to
+   float. */
 #include "support.h"
 #include "evenkeel/mesh.h"
 #include "evenkeel/optim.h"
@@ -56,10 +58,14 @@ static EkOptimOptions OptionsOf(const cJSON *json)
     }
     if (!key) fail_msg("%s: no key 'train_%s'", CASES, x->string);
     field = (char *)&options + key->offset;
-    if (key->type == EK_KEY_REAL) *(PetscReal *)field = x->valuedouble;
-    else if (key->type == EK_KEY_INT) *(PetscInt *)field = (PetscInt)x->valuedouble;
-    else if (key->type == EK_KEY_BOOL) *(PetscBool *)field = (PetscBool)cJSON_IsTrue(x);
-    else if (key->type == EK_KEY_CHOICE) *(int *)field = EkFamilyFind(key->family, x->valuestring);
+    if (key->type == EK_KEY_REAL)
+      *(PetscReal *)field = x->valuedouble;
+    else if (key->type == EK_KEY_INT)
+      *(PetscInt *)field = (PetscInt)x->valuedouble;
+    else if (key->type == EK_KEY_BOOL)
+      *(PetscBool *)field = (PetscBool)cJSON_IsTrue(x);
+    else if (key->type == EK_KEY_CHOICE)
+      *(int *)field = EkFamilyFind(key->family, x->valuestring);
   }
   return options;
 }
@@ -101,7 +107,8 @@ static void Fill(EkParams p, int step)
 
 static EkOptimOptions Usual(int optimizer)
 {
-  return (EkOptimOptions){.optimizer = optimizer, .lr = 1e-2, .weight_decay = 1e-2, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .momentum = 0.8};
+  return (EkOptimOptions){
+      .optimizer = optimizer, .lr = 1e-2, .weight_decay = 1e-2, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .momentum = 0.8};
 }
 
 /* `steps` updates of [lo, hi) at lr, from the weights of seed 3. */
@@ -153,8 +160,8 @@ static void CompareTensors(EkParams p, const cJSON *update, const cJSON *tensors
 {
   for (int i = 0; i < p->n; i++) {
     float        want[MOST], start[MOST];
-    const int    n  = Floats(cJSON_GetArrayItem(Item(update, "expected"), i), want);
-    const float *w  = p->weights + p->table[i].offset;
+    const int    n = Floats(cJSON_GetArrayItem(Item(update, "expected"), i), want);
+    const float *w = p->weights + p->table[i].offset;
     double       error = 0, way = 0, size = 0;
 
     assert_int_equal(n, (int)p->table[i].count);
@@ -164,7 +171,8 @@ static void CompareTensors(EkParams p, const cJSON *update, const cJSON *tensors
       way += pow((double)want[j] - start[j], 2);
       size += pow(want[j], 2);
     }
-    if (!(sqrt(error) <= 1e-5 * sqrt(way) + 2e-7 * sqrt(size))) fail_msg("%s, %s: %g off of a way of %g", Item(update, "optimizer")->valuestring, p->table[i].name, sqrt(error), sqrt(way));
+    if (!(sqrt(error) <= 1e-5 * sqrt(way) + 2e-7 * sqrt(size)))
+      fail_msg("%s, %s: %g off of a way of %g", Item(update, "optimizer")->valuestring, p->table[i].name, sqrt(error), sqrt(way));
   }
 }
 
@@ -178,7 +186,7 @@ static void updates_are_pytorchs(void **state)
   cJSON_ArrayForEach(update, Item(json, "updates"))
   {
     EkOptimOptions options = OptionsOf(Item(update, "options"));
-    EkScheduleAt   at      = {0, 0, 4, 1};
+    EkScheduleAt   at = {0, 0, 4, 1};
     double         ratio[MOST];
     EkParams       p = ParamsOf(tensors, ratio);
     EkOptimizer    o;
@@ -213,18 +221,21 @@ static void schedules_are_pytorchs(void **state)
   cJSON_ArrayForEach(schedule, Item(json, "schedules"))
   {
     EkOptimOptions options = OptionsOf(Item(schedule, "options"));
-    const PetscInt epochs = (PetscInt)Item(schedule, "epochs")->valuedouble, nbatches = (PetscInt)Item(schedule, "nbatches")->valuedouble;
+    const PetscInt epochs = (PetscInt)Item(schedule, "epochs")->valuedouble,
+                   nbatches = (PetscInt)Item(schedule, "nbatches")->valuedouble;
 
     options.schedule = EkFamilyFind(&EkScheduleFamily, Item(schedule, "schedule")->valuestring);
-    options.beta1    = 0.9;
+    options.beta1 = 0.9;
     for (PetscInt s = 0; s < epochs * nbatches; s++) {
-      const EkScheduleAt at   = {s / nbatches, s % nbatches, epochs, nbatches};
-      const double       rate = cJSON_GetArrayItem(Item(schedule, "rate"), (int)s)->valuedouble, beta1 = cJSON_GetArrayItem(Item(schedule, "beta1"), (int)s)->valuedouble;
+      const EkScheduleAt at = {s / nbatches, s % nbatches, epochs, nbatches};
+      const double       rate = cJSON_GetArrayItem(Item(schedule, "rate"), (int)s)->valuedouble,
+                   beta1 = cJSON_GetArrayItem(Item(schedule, "beta1"), (int)s)->valuedouble;
 
       if (!(fabs(EkScheduleRate(&options, &at) - rate) <= 1e-8 * rate + 1e-18))
         fail_msg("%s, step %d: %g, not %g", Item(schedule, "schedule")->valuestring, (int)s, EkScheduleRate(&options, &at), rate);
       if (!(fabs(EkScheduleMomentum(&options, &at) - beta1) <= 1e-8))
-        fail_msg("%s, step %d: beta1 %g, not %g", Item(schedule, "schedule")->valuestring, (int)s, EkScheduleMomentum(&options, &at), beta1);
+        fail_msg("%s, step %d: beta1 %g, not %g", Item(schedule, "schedule")->valuestring, (int)s,
+                 EkScheduleMomentum(&options, &at), beta1);
     }
   }
   cJSON_Delete(json);
@@ -249,8 +260,10 @@ static void schedules_at_their_ends(void **state)
 
     options.schedule = i;
     assert_true(isfinite(EkScheduleRate(&options, &only)));
-    if (strcmp(EkFamilyMember(&EkScheduleFamily, i)->name, "step")) assert_true(EkScheduleRate(&options, &past) == EkScheduleRate(&options, &last));
-    for (PetscInt warmup = 0; warmup <= 6; warmup++) { /* the largest rate, once, wherever the warm-up ends; never more, never less than nothing */
+    if (strcmp(EkFamilyMember(&EkScheduleFamily, i)->name, "step"))
+      assert_true(EkScheduleRate(&options, &past) == EkScheduleRate(&options, &last));
+    for (PetscInt warmup = 0; warmup <= 6;
+         warmup++) { /* the largest rate, once, wherever the warm-up ends; never more, never less than nothing */
       double most = 0;
 
       options.warmup = (double)warmup / 4;
@@ -292,8 +305,10 @@ static void sliced_updates_equal_whole_ones(void **state)
         EkSlice((PetscInt64)p->total / 2, parts, k, &lo, &hi);
         Train(p, &options, 2 * (size_t)lo, 2 * (size_t)hi, 3, (const double[]){1, 0.7, 1.3, 1, 1});
       }
-      if (parts == 1) memcpy(whole, p->weights, p->total * sizeof(float));
-      else if (memcmp(whole, p->weights, p->total * sizeof(float))) fail_msg("%s differs in %d slices", EkFamilyMember(&EkOptimizerFamily, i)->name, parts);
+      if (parts == 1)
+        memcpy(whole, p->weights, p->total * sizeof(float));
+      else if (memcmp(whole, p->weights, p->total * sizeof(float)))
+        fail_msg("%s differs in %d slices", EkFamilyMember(&EkOptimizerFamily, i)->name, parts);
     }
   }
   free(whole);
@@ -302,7 +317,7 @@ static void sliced_updates_equal_whole_ones(void **state)
 
 static void what_no_gradient_reaches_stays(void **state)
 {
-  EkParams p     = MakeParams();
+  EkParams p = MakeParams();
   float   *start = malloc(p->total * sizeof(float));
 
   (void)state;
@@ -325,7 +340,7 @@ static void what_no_gradient_reaches_stays(void **state)
 /* A tensor at ratio r is a tensor at r times the rate. */
 static void ratios_scale_the_rate(void **state)
 {
-  EkParams p    = MakeParams();
+  EkParams p = MakeParams();
   float   *half = malloc(p->total * sizeof(float));
 
   (void)state;
@@ -341,7 +356,8 @@ static void ratios_scale_the_rate(void **state)
     for (int t = 0; t < p->n; t++) {
       const size_t offset = p->table[t].offset, bytes = p->table[t].count * sizeof(float);
 
-      assert_int_equal(memcmp(half + offset, p->weights + offset, bytes) == 0, t != 2); /* the complex one went on at the full rate */
+      assert_int_equal(memcmp(half + offset, p->weights + offset, bytes) == 0,
+                       t != 2); /* the complex one went on at the full rate */
     }
   }
   free(half);
@@ -354,18 +370,19 @@ static void Turn(size_t n, float *z)
   for (size_t i = 0; i < n; i += 2) {
     const float re = z[i], im = z[i + 1];
 
-    z[i]     = 0.6f * re - 0.8f * im;
+    z[i] = 0.6f * re - 0.8f * im;
     z[i + 1] = 0.8f * re + 0.6f * im;
   }
 }
 
-/* The published form knows a complex entry by its size alone: turned weights and gradients give turned results. The forms that take it apart do not. */
+/* The published form knows a complex entry by its size alone: turned weights and gradients give turned results. The forms that
+ * take it apart do not. */
 static void published_adam_turns_with_complex_entries(void **state)
 {
   static const char *const name[] = {"adam", "sgd", "adam_pytorch", "adamw", "adafactor"};
-  EkParams                 p      = MakeParams();
-  const EkTensorInfo      *t      = &p->table[2];
-  float                   *w      = p->weights + t->offset, *first = malloc(t->count * sizeof(float));
+  EkParams                 p = MakeParams();
+  const EkTensorInfo      *t = &p->table[2];
+  float                   *w = p->weights + t->offset, *first = malloc(t->count * sizeof(float));
 
   (void)state;
   for (int k = 0; k < 5; k++) {
@@ -434,8 +451,9 @@ static void clipping_is_pytorchs(void **state)
 static void sam_climbs_a_quadratic(void **state)
 {
   /* adaptive: w + rho w^2 g / || |w| g ||, here 27 and 64 over || (9, 16) ||; a complex entry: |w|^2 = 25 over || 5 (3, 4) || */
-  const double place[3][2] = {{3.3, 4.4}, {3 + 0.5 * 27 / sqrt(337), 4 + 0.5 * 64 / sqrt(337)}, {3 + 0.5 * 25 * 3 / 25, 4 + 0.5 * 25 * 4 / 25}};
-  const double norms[3]    = {5, sqrt(337), 25};
+  const double place[3][2] = {
+      {3.3, 4.4}, {3 + 0.5 * 27 / sqrt(337), 4 + 0.5 * 64 / sqrt(337)}, {3 + 0.5 * 25 * 3 / 25, 4 + 0.5 * 25 * 4 / 25}};
+  const double norms[3] = {5, sqrt(337), 25};
 
   (void)state;
   for (int k = 0; k < 3; k++) {

@@ -6,18 +6,22 @@
 #define THRESHOLD 1.0
 #define DECAY     (-0.8)
 
-/* The memories: means of the squares over the last axis, over the last but one; the squares themselves of tensors with a single axis. */
+/* The memories: means of the squares over the last axis, over the last but one; the squares themselves of tensors with a single
+ * axis. */
 enum { ROW, COLUMN, SQUARE, MEMORIES };
 static const char *const memory_name[MEMORIES] = {"adafactor_row", "adafactor_column", "adafactor_square"};
 
-static PetscBool IsFactored(const EkTensorInfo *t) { return (PetscBool)(t->rank >= 2); }
+static PetscBool IsFactored(const EkTensorInfo *t)
+{
+  return (PetscBool)(t->rank >= 2);
+}
 
 static EkTensorInfo MemoryOf(const EkTensorInfo *t, int kind, size_t offset)
 {
   EkTensorInfo memory = *t;
 
   memory.is_complex = memory.is_counter = PETSC_FALSE;
-  memory.offset                         = offset;
+  memory.offset = offset;
   if (kind == SQUARE) return memory;
   memory.rank--;
   if (kind == COLUMN) memory.shape[t->rank - 2] = t->shape[t->rank - 1];
@@ -27,7 +31,7 @@ static EkTensorInfo MemoryOf(const EkTensorInfo *t, int kind, size_t offset)
 
 static PetscErrorCode CreateMemory(EkOptimizer o, int kind)
 {
-  EkParams          p     = o->params;
+  EkParams          p = o->params;
   EkOptimizerArray *array = &o->array[kind];
 
   PetscFunctionBegin;
@@ -37,8 +41,8 @@ static PetscErrorCode CreateMemory(EkOptimizer o, int kind)
   for (int i = 0; i < p->n; i++) {
     o->place[kind][i] = -1;
     if (IsFactored(&p->table[i]) != (kind != SQUARE)) continue;
-    o->place[kind][i]           = array->n;
-    o->table[kind][array->n]    = MemoryOf(&p->table[i], kind, array->hi);
+    o->place[kind][i] = array->n;
+    o->table[kind][array->n] = MemoryOf(&p->table[i], kind, array->hi);
     array->hi += o->table[kind][array->n++].count;
   }
   PetscCall(PetscCalloc1(array->hi + 1, &array->values));
@@ -58,7 +62,10 @@ static float *Memory(EkOptimizer o, int tensor, int kind)
   return o->array[kind].values + o->table[kind][o->place[kind][tensor]].offset;
 }
 
-static void Blend(float *memory, double beta, double value) { *memory = (float)(beta * *memory + (1 - beta) * value); }
+static void Blend(float *memory, double beta, double value)
+{
+  *memory = (float)(beta * *memory + (1 - beta) * value);
+}
 
 /* Memories of one matrix of squares move on. sum: room for a row. */
 static void Remember(size_t rows, size_t columns, const float *g, double beta, float *row, float *column, double *sum)
@@ -95,7 +102,7 @@ static void Scale(size_t rows, size_t columns, float *g, const float *row, const
 /* The gradient becomes the direction of the update: of a tensor with two axes or more, matrix by matrix over the last two. */
 static PetscErrorCode Factored(EkOptimizer o, const EkUpdate *u, double beta, float *g)
 {
-  const EkTensorInfo *t    = &o->params->table[u->tensor];
+  const EkTensorInfo *t = &o->params->table[u->tensor];
   const size_t        rows = (size_t)t->shape[t->rank - 2], columns = (size_t)t->shape[t->rank - 1];
   float              *row = Memory(o, u->tensor, ROW), *column = Memory(o, u->tensor, COLUMN);
   double             *line;
@@ -122,14 +129,16 @@ static void Unfactored(EkOptimizer o, const EkUpdate *u, double beta, float *g)
 
 PetscErrorCode EkAdafactorUpdate(EkOptimizer o, const EkUpdate *u)
 {
-  const size_t n    = u->hi - u->lo;
+  const size_t n = u->hi - u->lo;
   const double beta = 1 - pow((double)o->steps, DECAY), keep = 1 - u->rate * o->options.weight_decay;
   float       *g = o->params->gradients + u->lo, *w = o->params->weights + u->lo;
   double       sum = 0, rate;
 
   PetscFunctionBegin;
-  if (IsFactored(&o->params->table[u->tensor])) PetscCall(Factored(o, u, beta, g));
-  else Unfactored(o, u, beta, g);
+  if (IsFactored(&o->params->table[u->tensor]))
+    PetscCall(Factored(o, u, beta, g));
+  else
+    Unfactored(o, u, beta, g);
   for (size_t i = 0; i < n; i++) sum += (double)g[i] * g[i];
   rate = u->rate / fmax(1, sqrt(sum / (double)n) / THRESHOLD);
   for (size_t i = 0; i < n; i++) w[i] = (float)(keep * w[i] - rate * g[i]);

@@ -18,7 +18,10 @@ static double SumOfSquares(size_t n, const float *x)
   return total;
 }
 
-double EkGradientNorm(EkParams p) { return sqrt(SumOfSquares(p->total, p->gradients)); }
+double EkGradientNorm(EkParams p)
+{
+  return sqrt(SumOfSquares(p->total, p->gradients));
+}
 
 void EkGradientClip(EkParams p, double most, double norm)
 {
@@ -70,7 +73,8 @@ PetscErrorCode EkSamClimb(EkParams p, double rho, PetscBool adaptive, float *kep
     float              *w = p->weights + tensor->offset;
 
     if (!p->info[t].used) continue;
-    for (size_t i = 0; i < tensor->count; i++) w[i] = (float)(from[i] + scale * (adaptive ? Square(tensor, from, i) : 1) * gradient[i]);
+    for (size_t i = 0; i < tensor->count; i++)
+      w[i] = (float)(from[i] + scale * (adaptive ? Square(tensor, from, i) : 1) * gradient[i]);
   }
   PetscFunctionReturn(0);
 }

@@ -1,9 +1,10 @@
 #include "optim_impl.h"
 #include <math.h>
 
-/* Factors between the largest rate and the first, and the first and the last (models-and-data 5.6); what beta1 or momentum moves between: OneCycleLR's defaults. */
-#define FIRST 1e4
-#define LAST  1e4
+/* Factors between the largest rate and the first, and the first and the last (models-and-data 5.6); what beta1 or momentum moves
+ * between: OneCycleLR's defaults. */
+#define FIRST        1e4
+#define LAST         1e4
 #define MOMENTUM_MIN 0.85
 #define MOMENTUM_MAX 0.95
 
@@ -15,7 +16,7 @@ typedef struct {
 static Steps StepsOf(const EkOptimOptions *o, const EkScheduleAt *at)
 {
   const double each = (double)at->nbatches, now = (double)at->epoch * each + (double)at->batch;
-  Steps        s    = {(double)at->epochs * each, o->warmup * each, now};
+  Steps        s = {(double)at->epochs * each, o->warmup * each, now};
 
   if (s.now > s.all - 1) s.now = s.all - 1;
   return s;
@@ -32,9 +33,13 @@ static double ConstantRate(const EkOptimOptions *o, const EkScheduleAt *at)
   return o->lr;
 }
 
-static double Cosine(double start, double end, double p) { return end + (start - end) / 2 * (1 + cos(M_PI * p)); }
+static double Cosine(double start, double end, double p)
+{
+  return end + (start - end) / 2 * (1 + cos(M_PI * p));
+}
 
-/* OneCycleLR (Smith and Topin, 2018; models-and-data 5.6): from first to peak until the warm-up's last step, from there to last. */
+/* OneCycleLR (Smith and Topin, 2018; models-and-data 5.6): from first to peak until the warm-up's last step, from there to last.
+ */
 static double OneCycle(const EkOptimOptions *o, const EkScheduleAt *at, double first, double peak, double last)
 {
   const Steps  s = StepsOf(o, at);
@@ -50,8 +55,14 @@ static double OneCycleRate(const EkOptimOptions *o, const EkScheduleAt *at)
 }
 
 /* From 0 up during the warm-up; a step after it: how far it is through the rest. */
-static double WarmUp(const Steps *s) { return s->now < s->warmup ? s->now / fmax(1, s->warmup) : 1; }
-static double Through(const Steps *s) { return fmax(0, s->now - s->warmup) / fmax(1, s->all - s->warmup); }
+static double WarmUp(const Steps *s)
+{
+  return s->now < s->warmup ? s->now / fmax(1, s->warmup) : 1;
+}
+static double Through(const Steps *s)
+{
+  return fmax(0, s->now - s->warmup) / fmax(1, s->all - s->warmup);
+}
 
 static double CosineRate(const EkOptimOptions *o, const EkScheduleAt *at)
 {
@@ -70,19 +81,28 @@ static double LinearRate(const EkOptimOptions *o, const EkScheduleAt *at)
 static const EkScheduleRow schedule_row[] = {
     {{"step", "multiplied by schedule_gamma every schedule_step epochs"}, "schedule_step schedule_gamma", 0, StepRate},
     {{"constant", "the same rate throughout"}, "", 0, ConstantRate},
-    {{"one_cycle", "a cosine up from lr/1e4 during the warm-up, a cosine down to lr/1e8, step by step (DPOT)"}, "warmup cycle_momentum", 0.2, OneCycleRate},
+    {{"one_cycle", "a cosine up from lr/1e4 during the warm-up, a cosine down to lr/1e8, step by step (DPOT)"},
+     "warmup cycle_momentum",
+     0.2,
+     OneCycleRate},
     {{"cosine", "a line up from 0 during the warm-up, a cosine down to 0, step by step"}, "warmup", 0, CosineRate},
     {{"linear_warmup", "a line up from 0 during the warm-up, a line down to 0, step by step"}, "warmup", 0.06, LinearRate},
 };
 const EkFamily EkScheduleFamily = EK_FAMILY("train_schedule", schedule_row);
 
-const EkScheduleRow *EkScheduleRowOf(const EkOptimOptions *options) { return &schedule_row[options->schedule]; }
+const EkScheduleRow *EkScheduleRowOf(const EkOptimOptions *options)
+{
+  return &schedule_row[options->schedule];
+}
 
-double EkScheduleRate(const EkOptimOptions *options, const EkScheduleAt *at) { return schedule_row[options->schedule].rate(options, at); }
+double EkScheduleRate(const EkOptimOptions *options, const EkScheduleAt *at)
+{
+  return schedule_row[options->schedule].rate(options, at);
+}
 
 double EkScheduleMomentum(const EkOptimOptions *o, const EkScheduleAt *at)
 {
-  const char  *key   = EkOptimizerRowOf(o)->momentum;
+  const char  *key = EkOptimizerRowOf(o)->momentum;
   const double given = !key ? 0 : EkWordIn("beta1", key) ? o->beta1 : o->momentum;
 
   if (!key || !o->cycle_momentum || !EkWordIn("cycle_momentum", schedule_row[o->schedule].uses)) return given;
