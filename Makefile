@@ -130,6 +130,6 @@ print-%: ; @echo '$* = $($*)'
 .PHONY: all tests bench-programs setup run check bench lint format clean info help
 .SECONDARY:
 # Updates must not depend on where a slice of the arena begins: vector body and scalar rest have to round alike.
-$(BUILD)obj/src/optim/optim.o: CFLAGS += -ffp-contract=off
+$(BUILD)obj/src/optim/%.o: CFLAGS += -ffp-contract=off
 $(BUILD)obj/src/base/provenance.o: CFLAGS += -DEK_GIT_VERSION='"$(shell git describe --always --dirty 2>/dev/null)"' -DEK_BUILD_FLAGS='"$(MODE) $(OPT_$(MODE))"'
 -include $(OBJ:.o=.d) $(TESTBIN:=.d) $(BENCH:tests/bench/%.c=$(BUILD)bench/%.d) $(BUILD)obj/src/main.d

@@ -224,14 +224,15 @@ static void every_route_finds_known_spectra(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
-/* A + iB has the singular values of [A -B; B A], where each appears twice; stored either way round. */
+/* A + iB has the singular values of [A -B; B A], where each appears twice; stored either way round, imaginary parts beside the real ones or
+   after them all. */
 static void complex_matrices_equal_their_real_embedding(void **unused)
 {
   enum { M = 50, N = 40 };
   EkMesh              mesh = mesh_of(EkTestRun());
   EkBalanceOptions    options = defaults();
-  float              *z = random_weights(1, 2 * M * N), *real = malloc(sizeof(float) * 4 * M * N);
-  EkLayer             embedded = one_matrix("embedded", real, 2 * M, 2 * N), layer[2];
+  float              *z = random_weights(1, 2 * M * N), *real = malloc(sizeof(float) * 4 * M * N), apart[2 * M * N];
+  EkLayer             embedded = one_matrix("embedded", real, 2 * M, 2 * N), layer[3];
   const EkLayerState *state, *expected;
 
   (void)unused;
@@ -242,17 +243,21 @@ static void complex_matrices_equal_their_real_embedding(void **unused)
       real[i * 2 * N + j] = real[(i + M) * 2 * N + j + N] = re;
       real[i * 2 * N + j + N] = -im;
       real[(i + M) * 2 * N + j] = im;
+      apart[i * N + j] = re;
+      apart[M * N + i * N + j] = im;
     }
   }
   layer[0] = one_matrix("complex", z, M, N);
-  layer[0].batch[0] = (EkMatrixBatch){z, 1, M, N, 0, 2 * N, 2, PETSC_TRUE};
+  layer[0].batch[0] = (EkMatrixBatch){z, 1, M, N, 0, 2 * N, 2, PETSC_TRUE, 0};
   layer[1] = layer[0];
-  layer[1].batch[0] = (EkMatrixBatch){z, 1, N, M, 0, 2, 2 * N, PETSC_TRUE};
+  layer[1].batch[0] = (EkMatrixBatch){z, 1, N, M, 0, 2, 2 * N, PETSC_TRUE, 0};
+  layer[2] = layer[0];
+  layer[2].batch[0] = (EkMatrixBatch){apart, 1, M, N, 0, N, 1, PETSC_TRUE, M * N};
   for (options.solver = SVD; options.solver <= GRAM; options.solver++) {
     for (options.scalapack_min = 32; options.scalapack_min <= 1024; options.scalapack_min *= 32) {
       EkBalance reference = refreshed(mesh, &options, 1, &embedded, &expected);
 
-      for (int l = 0; l < 2; l++) {
+      for (int l = 0; l < 3; l++) {
         EkBalance balance = refreshed(mesh, &options, 1, &layer[l], &state);
 
         assert_int_equal(state->neigs, N);

@@ -1,5 +1,6 @@
 /* ranks: 1 2 3 */
-/* UNet against PyTorch, its parameters, its running statistics, its rollout; the batch spread over the ranks, one of three without a sample. */
+/* UNet against PyTorch, its parameters, its running statistics, its rollout; the batch spread over the ranks, one of three
+ * without a sample. */
 #include "model_support.h"
 
 static EkModelOptions options_of(const char *type, PetscInt features)
@@ -22,13 +23,14 @@ static void parameter_counts_are_the_published_ones(void **state)
     const char *type;
     int         dim;
     PetscInt    in, out, trainable;
-  } published[] = {{"unet2d", 2, 40, 4, 7773796}, {"unet2d", 2, 1, 1, 7762465}, {"unet2d", 2, 20, 2, 7767970}, {"unet2d", 2, 10, 1, 7765057}, {"unet1d", 1, 30, 3, 2710659}, {"unet1d", 1, 10, 1, 2708673}};
+  } published[] = {{"unet2d", 2, 40, 4, 7773796}, {"unet2d", 2, 1, 1, 7762465},  {"unet2d", 2, 20, 2, 7767970},
+                   {"unet2d", 2, 10, 1, 7765057}, {"unet1d", 1, 30, 3, 2710659}, {"unet1d", 1, 10, 1, 2708673}};
   const PetscInt n[2] = {64, 64};
 
   (void)state;
   for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
     EkModelOptions options = options_of(published[i].type, 32);
-    EkModelShape   shape   = {EkGridMake(published[i].dim, n), published[i].out, published[i].in / published[i].out};
+    EkModelShape   shape = {EkGridMake(published[i].dim, n), published[i].out, published[i].in / published[i].out};
     EkParams       params;
 
     EK_OK(EkParamsCreate(&params));
@@ -47,13 +49,20 @@ static void names_and_shapes_are_those_of_pytorch(void **state)
     const char *name;
     int         rank;
     PetscInt    shape[4];
-  } published[] = {{0, "encoder1.enc1conv1.weight", 4, {32, 40, 3, 3}}, {5, "encoder1.enc1norm1.num_batches_tracked", 0, {0}}, {42, "encoder4.enc4conv2.weight", 4, {256, 256, 3, 3}},
-                   {48, "bottleneck.bottleneckconv1.weight", 4, {512, 256, 3, 3}}, {58, "bottleneck.bottlenecknorm2.running_var", 1, {512}}, {60, "upconv4.weight", 4, {512, 256, 2, 2}},
-                   {61, "upconv4.bias", 1, {256}}, {62, "decoder4.dec4conv1.weight", 4, {256, 512, 3, 3}}, {111, "decoder1.dec1norm2.weight", 1, {32}}, {116, "conv.weight", 4, {4, 32, 1, 1}},
+  } published[] = {{0, "encoder1.enc1conv1.weight", 4, {32, 40, 3, 3}},
+                   {5, "encoder1.enc1norm1.num_batches_tracked", 0, {0}},
+                   {42, "encoder4.enc4conv2.weight", 4, {256, 256, 3, 3}},
+                   {48, "bottleneck.bottleneckconv1.weight", 4, {512, 256, 3, 3}},
+                   {58, "bottleneck.bottlenecknorm2.running_var", 1, {512}},
+                   {60, "upconv4.weight", 4, {512, 256, 2, 2}},
+                   {61, "upconv4.bias", 1, {256}},
+                   {62, "decoder4.dec4conv1.weight", 4, {256, 512, 3, 3}},
+                   {111, "decoder1.dec1norm2.weight", 1, {32}},
+                   {116, "conv.weight", 4, {4, 32, 1, 1}},
                    {117, "conv.bias", 1, {4}}};
-  const PetscInt n[2]    = {16, 32};
+  const PetscInt n[2] = {16, 32};
   EkModelOptions options = options_of("unet2d", 32);
-  EkModelShape   shape   = {EkGridMake(2, n), 4, 10};
+  EkModelShape   shape = {EkGridMake(2, n), 4, 10};
   EkParams       params;
 
   (void)state;
@@ -72,9 +81,9 @@ static void names_and_shapes_are_those_of_pytorch(void **state)
 
 static void wrong_grids_are_refused(void **state)
 {
-  const PetscInt n[2]    = {64, 40};
+  const PetscInt n[2] = {64, 40};
   EkModelOptions options = options_of("unet2d", 4);
-  EkModelShape   shape   = {EkGridMake(2, n), 1, 1};
+  EkModelShape   shape = {EkGridMake(2, n), 1, 1};
   EkParams       params;
 
   (void)state;
@@ -108,7 +117,8 @@ static void small_open(Small *s, const char *type, int dim, PetscInt fields, Pet
   EkTensor              frames;
   EkRandom              stream = EkRandomStream(1, EK_RANDOM_TEST, 4);
 
-  *s = (Small){.options = options_of(type, features), .shape = {EkGridMake(dim, dim == 2 ? n2 : n1), fields, 2}, .samples = samples};
+  *s = (Small){
+      .options = options_of(type, features), .shape = {EkGridMake(dim, dim == 2 ? n2 : n1), fields, 2}, .samples = samples};
   EK_OK(EkMeshCreate(EkTestRun(), &mesh, &s->mesh));
   EkSlice(samples, s->mesh->ndata, s->mesh->idata, &lo, &hi);
   s->lo = (int)lo, s->hi = (int)hi;
@@ -158,20 +168,22 @@ static void check_rollout(const char *type, int dim, PetscInt fields)
   EK_OK(EkGraphBackward(s.graph));
   EK_OK(EkMeshSum(s.mesh, s.params->total, s.params->gradients));
   for (int p = 0; p < s.params->n; p++) {
-    const EkTensorInfo *t         = &s.params->table[p];
-    float              *w         = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
-    double              predicted = 0, size = 0, difference;
+    const EkTensorInfo *t = &s.params->table[p];
+    float *w = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
+    double predicted = 0, size = 0, difference;
 
     memcpy(start, w, t->count * sizeof(float));
     for (size_t i = 0; i < t->count; i++) size += (double)g[i] * g[i];
     assert_true((size > 0) == (s.params->info[p].kind != EK_MODULE_BUFFER));
     /* along the gradient: what rounding leaves of the difference is smallest there */
-    for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] + step * g[i] / sqrt(size)), predicted += (double)g[i] * g[i] / sqrt(size);
+    for (size_t i = 0; i < t->count && size > 0; i++)
+      w[i] = (float)(start[i] + step * g[i] / sqrt(size)), predicted += (double)g[i] * g[i] / sqrt(size);
     difference = small_loss(&s);
     for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] - step * g[i] / sqrt(size));
     difference = (difference - small_loss(&s)) / (2 * step);
     memcpy(w, start, t->count * sizeof(float));
-    if (size > 0 && fabs(predicted - difference) > 2e-2 * predicted + 2e-4) fail_msg("%s: gradient says %g, differences say %g", t->name, predicted, difference);
+    if (size > 0 && fabs(predicted - difference) > 2e-2 * predicted + 2e-4)
+      fail_msg("%s: gradient says %g, differences say %g", t->name, predicted, difference);
     free(start);
   }
   small_close(&s);
@@ -188,7 +200,7 @@ static void rollouts_have_the_gradients_of_all_steps(void **state)
 static float *predictions(Small *s, size_t *n)
 {
   const size_t each = (size_t)s->shape.fields * s->shape.grid.points;
-  float       *out  = malloc((*n = (size_t)(s->hi - s->lo) * STEPS * each) * sizeof(float) + 1), *to = out;
+  float       *out = malloc((*n = (size_t)(s->hi - s->lo) * STEPS * each) * sizeof(float) + 1), *to = out;
 
   for (int b = 0; b < s->hi - s->lo; b++) {
     for (int i = 0; i < STEPS; i++) {
@@ -196,7 +208,8 @@ static float *predictions(Small *s, size_t *n)
       size_t       step;
 
       EK_OK(EkGraphGetValue(s->graph, s->prediction[i], &value, &step));
-      for (PetscInt c = 0; c < s->shape.fields; c++, to += s->shape.grid.points) memcpy(to, value + (size_t)b * step + (size_t)c * s->shape.grid.stride, s->shape.grid.points * sizeof(float));
+      for (PetscInt c = 0; c < s->shape.fields; c++, to += s->shape.grid.points)
+        memcpy(to, value + (size_t)b * step + (size_t)c * s->shape.grid.stride, s->shape.grid.points * sizeof(float));
     }
   }
   return out;
@@ -215,7 +228,8 @@ static void evaluation_changes_nothing(void **state)
   for (int p = 0; p < s.params->n; p++) {
     const EkTensorInfo *t = &s.params->table[p];
 
-    for (size_t i = 0; s.params->info[p].kind == EK_MODULE_BUFFER && i < t->count; i++) s.params->weights[t->offset + i] = 1 + 0.1f * (float)i;
+    for (size_t i = 0; s.params->info[p].kind == EK_MODULE_BUFFER && i < t->count; i++)
+      s.params->weights[t->offset + i] = 1 + 0.1f * (float)i;
   }
   before = malloc(s.params->total * sizeof(float));
   memcpy(before, s.params->weights, s.params->total * sizeof(float));
@@ -243,8 +257,9 @@ static void running_statistics_move_with_every_step(void **state)
   small_open(&s, "unet1d", 1, 1, 4, 2, PETSC_TRUE);
   assert_true(EkGraphIsCoupled(s.graph));
   for (int i = 0; i < 2; i++) small_loss(&s);
-  assert_true(s.params->weights[s.params->table[EkParamsFind(s.params, "decoder1.dec1norm2.num_batches_tracked")].offset] == 2 * STEPS);
-  mine  = s.params->weights;
+  assert_true(s.params->weights[s.params->table[EkParamsFind(s.params, "decoder1.dec1norm2.num_batches_tracked")].offset] ==
+              2 * STEPS);
+  mine = s.params->weights;
   first = malloc(s.params->total * sizeof(float));
   memcpy(first, mine, s.params->total * sizeof(float));
   MPI_Bcast(first, (int)s.params->total, MPI_FLOAT, 0, EkTestRun()->comm);
@@ -259,15 +274,16 @@ static PetscErrorCode there_and_back(EkGraph graph, int batch)
   return EkGraphBackward(graph);
 }
 
-/* 16 x 16 has one point at the bottom: a batch of one sample has no deviation there. The line is the same on every rank and nobody hangs. */
+/* 16 x 16 has one point at the bottom: a batch of one sample has no deviation there. The line is the same on every rank and
+ * nobody hangs. */
 static void a_batch_of_one_value_is_refused(void **state)
 {
-  static const PetscInt n[2]    = {16, 16};
-  const PetscInt        target  = 1;
+  static const PetscInt n[2] = {16, 16};
+  const PetscInt        target = 1;
   EkModelOptions        options = options_of("unet2d", 2);
-  EkModelShape          shape   = {EkGridMake(2, n), 1, 1};
-  EkMeshOptions         data    = {0, 1, 0};
-  float                *values  = calloc(2 * EkGridMake(2, n).stride, sizeof(float));
+  EkModelShape          shape = {EkGridMake(2, n), 1, 1};
+  EkMeshOptions         data = {0, 1, 0};
+  float                *values = calloc(2 * EkGridMake(2, n).stride, sizeof(float));
   EkTensor              frames, prediction;
   EkParams              params;
   EkGraph               graph;
@@ -293,8 +309,13 @@ static void a_batch_of_one_value_is_refused(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(unet2d_matches_pytorch), cmocka_unit_test(parameter_counts_are_the_published_ones), cmocka_unit_test(names_and_shapes_are_those_of_pytorch),
-    cmocka_unit_test(wrong_grids_are_refused), cmocka_unit_test(rollouts_have_the_gradients_of_all_steps), cmocka_unit_test(evaluation_changes_nothing),
-    cmocka_unit_test(running_statistics_move_with_every_step), cmocka_unit_test(a_batch_of_one_value_is_refused),
+    cmocka_unit_test(unet2d_matches_pytorch),
+    cmocka_unit_test(parameter_counts_are_the_published_ones),
+    cmocka_unit_test(names_and_shapes_are_those_of_pytorch),
+    cmocka_unit_test(wrong_grids_are_refused),
+    cmocka_unit_test(rollouts_have_the_gradients_of_all_steps),
+    cmocka_unit_test(evaluation_changes_nothing),
+    cmocka_unit_test(running_statistics_move_with_every_step),
+    cmocka_unit_test(a_batch_of_one_value_is_refused),
 };
 EK_TEST_MAIN(tests)

@@ -1,6 +1,6 @@
 /* ranks: 1 2 3 */
-/* Training a model whose samples meet in BatchNorm: the ranks' number does not show, not even where some have no sample; stopping does not show; what is
-   written is what PyTorch's files hold. */
+/* Training a model whose samples meet in BatchNorm: the ranks' number does not show, not even where some have no sample; stopping
+   does not show; what is written is what PyTorch's files hold. */
 #include "train_support.h"
 
 #define MODEL "model: {type: unet2d, features: 3}\n"
@@ -21,7 +21,8 @@ static void MakeSea(const char *base)
 
     assert_true(file >= 0);
     for (int f = 0; f < 4; f++) {
-      for (int i = 0; i < 7 * 5 * points; i++) values[i] = Wave(f, i / points / 5, i / points % 5, i % points / 32 / 16.0, i % 32 / 32.0);
+      for (int i = 0; i < 7 * 5 * points; i++)
+        values[i] = Wave(f, i / points / 5, i / points % 5, i % points / 32 / 16.0, i % 32 / 32.0);
       PutValues(file, field[f], 4, dims, values);
     }
     for (int i = 0; i < 32; i++) axis[i] = (float)i / 32;

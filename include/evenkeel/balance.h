@@ -5,12 +5,14 @@
 #include "evenkeel/mesh.h"
 
 /* count matrices of rows x cols inside an array of floats: element (k, i, j) is at data[k*step + i*row_step + j*col_step];
-   complex: that float is the real part and the next one the imaginary part. Borrowed, never copied for longer than a call. */
+   complex: that float is the real part, the one `imaginary` places further (0: the next one) the imaginary part. Borrowed, never copied for longer
+   than a call. */
 typedef struct {
   const float *data;
   PetscInt     count, rows, cols;
   size_t       step, row_step, col_step;
   PetscBool    is_complex;
+  size_t       imaginary;
 } EkMatrixBatch;
 
 #define EK_MAX_BATCHES 2

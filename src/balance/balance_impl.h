@@ -16,6 +16,7 @@ typedef struct {
   PetscInt     m, n;
   size_t       row_step, col_step;
   PetscBool    is_complex;
+  size_t       imaginary; /* from a real part to its imaginary part */
 } EkTall;
 EkTall EkTallView(const EkMatrixBatch *batch, PetscInt k);
 

@@ -20,7 +20,8 @@ EkTall EkTallView(const EkMatrixBatch *batch, PetscInt k)
                   .n = wide ? batch->rows : batch->cols,
                   .row_step = wide ? batch->col_step : batch->row_step,
                   .col_step = wide ? batch->row_step : batch->col_step,
-                  .is_complex = batch->is_complex};
+                  .is_complex = batch->is_complex,
+                  .imaginary = batch->imaginary ? batch->imaginary : 1};
 }
 
 PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a)
@@ -52,7 +53,7 @@ static PetscBool Pack(const EkTall *a, PetscInt lo, PetscInt hi, double *out)
 
     for (PetscInt i = lo; i < hi; i++, x += a->row_step) {
       check += 0.0 * (*out++ = x[0]);
-      if (a->is_complex) check += 0.0 * (*out++ = x[1]);
+      if (a->is_complex) check += 0.0 * (*out++ = x[a->imaginary]);
     }
   }
   return (PetscBool)(check == 0);

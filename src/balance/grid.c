@@ -73,7 +73,7 @@ static float Element(const EkTall *a, int i, int j)
 
   if (!a->is_complex) return *x;
   if ((i < m) == (j < n)) return x[0];
-  return i < m ? -x[1] : x[1];
+  return i < m ? -x[a->imaginary] : x[a->imaginary];
 }
 
 /* Rows lo..hi of the columns that this rank holds along one axis, as (hi-lo) x columns, column-major. False if a value is not

@@ -1,6 +1,7 @@
-/* Batch normalisation and tanh in one (Ioffe and Szegedy 2015; PyTorch's BatchNorm): with gradients over batch and points of all ranks, without from running
-   statistics. Backward, with z the argument of tanh, dz = dy (1 - y^2), x' = (x - mean)/deviation, N values a channel:
-   dbias = sum dz, dweight = sum dz x', dx = weight/deviation (dz - dbias/N - x' dweight/N), the sums of dx over all ranks, those of the parameters over mine. */
+/* Batch normalisation and tanh in one (Ioffe and Szegedy 2015; PyTorch's BatchNorm): with gradients over batch and points of all
+   ranks, without from running statistics. Backward, with z the argument of tanh, dz = dy (1 - y^2), x' = (x - mean)/deviation, N
+   values a channel: dbias = sum dz, dweight = sum dz x', dx = weight/deviation (dz - dbias/N - x' dweight/N), the sums of dx over
+   all ranks, those of the parameters over mine. */
 #include "graph_impl.h"
 #include <math.h>
 
@@ -29,7 +30,8 @@ static void GatherMoments(EkGraph g, EkNode *node, Plan *plan)
 
   PetscArrayzero(plan->sum, 2 * plan->channels);
   for (size_t c = 0; c < plan->channels; c += EK_BLOCK) {
-    for (int b = 0; b < g->batch; b++) EkBlockMoments(x.points, x.value + b * x.step + c * x.points, plan->sum + c, plan->sum + plan->channels + c);
+    for (int b = 0; b < g->batch; b++)
+      EkBlockMoments(x.points, x.value + b * x.step + c * x.points, plan->sum + c, plan->sum + plan->channels + c);
   }
   plan->sum[2 * plan->channels] = (double)g->batch * (double)x.points;
   EkGraphSum(g, (int)(2 * plan->channels + 1), plan->sum);
@@ -39,7 +41,8 @@ static void GatherMoments(EkGraph g, EkNode *node, Plan *plan)
 static PetscErrorCode CheckValues(EkGraph g, const EkNode *node, const Plan *plan)
 {
   PetscFunctionBegin;
-  PetscCheck(plan->values != 1, PETSC_COMM_SELF, PETSC_ERR_USER_INPUT, "train_batch: '%s' has statistics of one value, of a batch of 1 on 1 point; larger batches are wanted",
+  PetscCheck(plan->values != 1, PETSC_COMM_SELF, PETSC_ERR_USER_INPUT,
+             "train_batch: '%s' has statistics of one value, of a batch of 1 on 1 point; larger batches are wanted",
              g->params->table[g->tensor[node->input[WEIGHT]].param].name);
   PetscFunctionReturn(0);
 }
@@ -58,7 +61,7 @@ static void BatchStatistics(EkGraph g, EkNode *node, Plan *plan)
     plan->mean[c] = (float)m;
     plan->rstd[c] = (float)(1 / sqrt(v + EPSILON));
     if (c >= (size_t)g->tensor[node->input[X]].channels) continue;
-    mean[c]     = (float)((1 - MOMENTUM) * (double)mean[c] + MOMENTUM * m);
+    mean[c] = (float)((1 - MOMENTUM) * (double)mean[c] + MOMENTUM * m);
     variance[c] = (float)((1 - MOMENTUM) * (double)variance[c] + MOMENTUM * v * n / (n - 1));
   }
   *EkGraphWeight(g, node, COUNT) += 1; /* exact up to 2^24 */
@@ -77,17 +80,20 @@ static void NormForward(EkGraph g, EkNode *node)
   const EkField x = EkGraphField(g, node->input[X]), y = EkGraphField(g, node->output);
   Plan         *plan = (Plan *)node->plan;
 
-  if (g->gradients) BatchStatistics(g, node, plan);
-  else RunningStatistics(g, node, plan);
+  if (g->gradients)
+    BatchStatistics(g, node, plan);
+  else
+    RunningStatistics(g, node, plan);
   for (size_t c = 0; c < plan->channels; c += EK_BLOCK) {
     EkBlockNorm norm;
 
     for (size_t l = 0; l < EK_BLOCK; l++) {
-      norm.mean[l]  = plan->mean[c + l];
+      norm.mean[l] = plan->mean[c + l];
       norm.scale[l] = (float)(Entry(g, node, WEIGHT, c + l) * (double)plan->rstd[c + l]);
       norm.shift[l] = (float)Entry(g, node, BIAS, c + l);
     }
-    for (int b = 0; b < g->batch; b++) EkBlockNormTanh(x.points, &norm, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points);
+    for (int b = 0; b < g->batch; b++)
+      EkBlockNormTanh(x.points, &norm, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points);
   }
 }
 
@@ -100,8 +106,8 @@ static void GatherGradients(EkGraph g, EkNode *node, Plan *plan)
   PetscArrayzero(plan->sum, 2 * plan->channels);
   for (size_t c = 0; c < plan->channels; c += EK_BLOCK) {
     for (int b = 0; b < g->batch; b++) {
-      EkBlockNormTanhSums(x.points, plan->mean + c, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points, y.gradient + b * y.gradient_step + c * y.points,
-                          plan->sum + c, plan->sum + plan->channels + c);
+      EkBlockNormTanhSums(x.points, plan->mean + c, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points,
+                          y.gradient + b * y.gradient_step + c * y.points, plan->sum + c, plan->sum + plan->channels + c);
     }
   }
   for (size_t c = 0; c < (size_t)x.channels; c++) {
@@ -125,14 +131,15 @@ static void NormBackward(EkGraph g, EkNode *node)
     for (size_t l = 0; l < EK_BLOCK; l++) {
       const double rstd = (double)plan->rstd[c + l], scale = Entry(g, node, WEIGHT, c + l) * rstd;
 
-      norm.mean[l]  = plan->mean[c + l];
+      norm.mean[l] = plan->mean[c + l];
       norm.scale[l] = (float)scale;
       norm.shift[l] = (float)(-scale * plan->sum[c + l] / plan->values);
-      slope[l]      = (float)(-scale * rstd * rstd * plan->sum[plan->channels + c + l] / plan->values);
+      slope[l] = (float)(-scale * rstd * rstd * plan->sum[plan->channels + c + l] / plan->values);
     }
     for (int b = 0; b < g->batch; b++) {
-      EkBlockNormTanhBackward(x.points, &norm, slope, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points, y.gradient + b * y.gradient_step + c * y.points,
-                              node->accumulate[X], x.gradient + b * x.gradient_step + c * x.points);
+      EkBlockNormTanhBackward(x.points, &norm, slope, x.value + b * x.step + c * x.points, y.value + b * y.step + c * y.points,
+                              y.gradient + b * y.gradient_step + c * y.points, node->accumulate[X],
+                              x.gradient + b * x.gradient_step + c * x.points);
     }
   }
 }
@@ -151,12 +158,17 @@ static void NormDestroy(EkNode *node)
   (void)PetscFree(node->plan);
 }
 
-const EkOperator EkOpBatchNormTanh = {{"batchnorm_tanh", "tanh of the field normalised over the global batch"}, NormForward, NormBackward, NormFlops, NormDestroy, PETSC_TRUE};
+const EkOperator EkOpBatchNormTanh = {{"batchnorm_tanh", "tanh of the field normalised over the global batch"},
+                                      NormForward,
+                                      NormBackward,
+                                      NormFlops,
+                                      NormDestroy,
+                                      PETSC_TRUE};
 
 PetscErrorCode EkBatchNormTanh(EkGraph g, EkTensor x, const char *module, EkTensor *out)
 {
   static const char *const suffix[INPUTS] = {NULL, "weight", "bias", "running_mean", "running_var", "num_batches_tracked"};
-  EkTensor                 input[INPUTS]  = {x};
+  EkTensor                 input[INPUTS] = {x};
   EkNode                  *node;
   Plan                    *plan;
 
@@ -171,10 +183,10 @@ PetscErrorCode EkBatchNormTanh(EkGraph g, EkTensor x, const char *module, EkTens
   }
   PetscCall(EkGraphAddNode(g, &EkOpBatchNormTanh, INPUTS, input, &node));
   PetscCall(PetscNew(&plan));
-  node->plan     = plan;
+  node->plan = plan;
   plan->channels = EK_BLOCKED_CHANNELS(g->tensor[x].channels);
   PetscCall(PetscMalloc3(2 * plan->channels + 1, &plan->sum, plan->channels, &plan->mean, plan->channels, &plan->rstd));
-  node->kept[X]      = PETSC_TRUE;
+  node->kept[X] = PETSC_TRUE;
   node->keeps_output = PETSC_TRUE;
   PetscCall(EkGraphAddField(g, node, g->tensor[x].channels, g->tensor[x].grid, out));
   EkGraphMakeBlocked(g, *out);

@@ -1,4 +1,5 @@
-/* Operators that move values into, out of and between blocked fields. Channels are moved in runs: as many neighbours as lie in one block on either side. */
+/* Operators that move values into, out of and between blocked fields. Channels are moved in runs: as many neighbours as lie in
+ * one block on either side. */
 #include "graph_impl.h"
 
 static int Run(PetscInt left, PetscInt lane, PetscInt other_lane)
@@ -8,7 +9,10 @@ static int Run(PetscInt left, PetscInt lane, PetscInt other_lane)
   return (int)(left < most ? left : most);
 }
 
-static float *Block(float *sample, size_t points, PetscInt channel) { return sample + (size_t)(channel / EK_BLOCK) * points * EK_BLOCK; }
+static float *Block(float *sample, size_t points, PetscInt channel)
+{
+  return sample + (size_t)(channel / EK_BLOCK) * points * EK_BLOCK;
+}
 
 /* Lanes beyond the last channel. */
 static void ClearTail(float *sample, size_t points, PetscInt channels)
@@ -33,18 +37,20 @@ static void MovePlanes(Direction direction, const EkField *planar, float *planes
   int          n;
 
   for (PetscInt c = 0; c < planar->channels; c += n) {
-    const int lane  = (int)((first + c) % EK_BLOCK);
+    const int lane = (int)((first + c) % EK_BLOCK);
     float    *block = Block(blocked, points, first + c), *plane = planes + (size_t)c * planar->stride;
 
     n = Run(planar->channels - c, lane, 0);
-    if (direction == INTO_BLOCKS) EkBlockFromPlanes(points, n, plane, planar->stride, block, lane);
-    else EkBlockToPlanes(points, n, block, lane, accumulate, plane, planar->stride);
+    if (direction == INTO_BLOCKS)
+      EkBlockFromPlanes(points, n, plane, planar->stride, block, lane);
+    else
+      EkBlockToPlanes(points, n, block, lane, accumulate, plane, planar->stride);
   }
 }
 
 static void ToBlockedForward(EkGraph g, EkNode *node)
 {
-  const EkField y     = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   PetscInt      first = 0;
 
   for (int k = 0; k < node->ninputs; k++) {
@@ -58,20 +64,26 @@ static void ToBlockedForward(EkGraph g, EkNode *node)
 
 static void ToBlockedBackward(EkGraph g, EkNode *node)
 {
-  const EkField y     = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   PetscInt      first = 0;
 
   for (int k = 0; k < node->ninputs; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
     for (int b = 0; b < g->batch && g->tensor[node->input[k]].has_gradient; b++) {
-      MovePlanes(OUT_OF_BLOCKS, &x, x.gradient + b * x.gradient_step, y.gradient + b * y.gradient_step, first, node->accumulate[k]);
+      MovePlanes(OUT_OF_BLOCKS, &x, x.gradient + b * x.gradient_step, y.gradient + b * y.gradient_step, first,
+                 node->accumulate[k]);
     }
     first += x.channels;
   }
 }
 
-const EkOperator EkOpToBlocked = {{"to_blocked", "planar fields, one after the other, into blocks of channels"}, ToBlockedForward, ToBlockedBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpToBlocked = {{"to_blocked", "planar fields, one after the other, into blocks of channels"},
+                                  ToBlockedForward,
+                                  ToBlockedBackward,
+                                  NoFlops,
+                                  NULL,
+                                  PETSC_FALSE};
 
 PetscErrorCode EkToBlocked(EkGraph g, int n, const EkTensor field[], EkTensor *out)
 {
@@ -81,7 +93,8 @@ PetscErrorCode EkToBlocked(EkGraph g, int n, const EkTensor field[], EkTensor *o
   PetscFunctionBegin;
   for (int i = 0; i < n; i++) {
     PetscCall(EkGraphCheckField(g, field[i], "to_blocked"));
-    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "to_blocked: fields on different grids");
+    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "to_blocked: fields on different grids");
     channels += g->tensor[field[i]].channels;
   }
   PetscCall(EkGraphAddNode(g, &EkOpToBlocked, n, field, &node));
@@ -117,7 +130,8 @@ static void ToPlanarBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpToPlanar = {{"to_planar", "blocks of channels into planes"}, ToPlanarForward, ToPlanarBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpToPlanar = {
+    {"to_planar", "blocks of channels into planes"}, ToPlanarForward, ToPlanarBackward, NoFlops, NULL, PETSC_FALSE};
 
 PetscErrorCode EkToPlanar(EkGraph g, EkTensor x, EkTensor *out)
 {
@@ -134,7 +148,8 @@ PetscErrorCode EkToPlanar(EkGraph g, EkTensor x, EkTensor *out)
 /* ---- concatenation ------------------------------------------------------------------------------------------ */
 
 /* A blocked field of one sample and the channels of another from `first` on, there or back. */
-static void MoveBlocks(Direction direction, size_t points, PetscInt channels, float *part, float *whole, PetscInt first, int accumulate)
+static void MoveBlocks(Direction direction, size_t points, PetscInt channels, float *part, float *whole, PetscInt first,
+                       int accumulate)
 {
   int n;
 
@@ -143,20 +158,23 @@ static void MoveBlocks(Direction direction, size_t points, PetscInt channels, fl
     float    *small = Block(part, points, c), *large = Block(whole, points, first + c);
 
     n = Run(channels - c, mine, other);
-    if (direction == INTO_BLOCKS) EkBlockMoveLanes(points, n, small, mine, 0, large, other);
-    else EkBlockMoveLanes(points, n, large, other, accumulate, small, mine);
+    if (direction == INTO_BLOCKS)
+      EkBlockMoveLanes(points, n, small, mine, 0, large, other);
+    else
+      EkBlockMoveLanes(points, n, large, other, accumulate, small, mine);
   }
 }
 
 static void ConcatForward(EkGraph g, EkNode *node)
 {
-  const EkField y     = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   PetscInt      first = 0;
 
   for (int k = 0; k < 2; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
-    for (int b = 0; b < g->batch; b++) MoveBlocks(INTO_BLOCKS, y.points, x.channels, x.value + b * x.step, y.value + b * y.step, first, 0);
+    for (int b = 0; b < g->batch; b++)
+      MoveBlocks(INTO_BLOCKS, y.points, x.channels, x.value + b * x.step, y.value + b * y.step, first, 0);
     first += x.channels;
   }
   for (int b = 0; b < g->batch; b++) ClearTail(y.value + b * y.step, y.points, y.channels);
@@ -164,7 +182,7 @@ static void ConcatForward(EkGraph g, EkNode *node)
 
 static void ConcatBackward(EkGraph g, EkNode *node)
 {
-  const EkField y     = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   PetscInt      first = 0;
 
   for (int k = 0; k < 2; k++) {
@@ -180,7 +198,12 @@ static void ConcatBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpConcatBlocked = {{"concat_blocked", "channels of two blocked fields one after the other"}, ConcatForward, ConcatBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpConcatBlocked = {{"concat_blocked", "channels of two blocked fields one after the other"},
+                                      ConcatForward,
+                                      ConcatBackward,
+                                      NoFlops,
+                                      NULL,
+                                      PETSC_FALSE};
 
 PetscErrorCode EkConcatBlocked(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
 {
@@ -190,7 +213,8 @@ PetscErrorCode EkConcatBlocked(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
   PetscFunctionBegin;
   PetscCall(EkGraphCheckBlocked(g, a, "concat_blocked"));
   PetscCall(EkGraphCheckBlocked(g, b, "concat_blocked"));
-  PetscCheck(g->tensor[a].grid.points == g->tensor[b].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "concat_blocked: fields on different grids");
+  PetscCheck(g->tensor[a].grid.points == g->tensor[b].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "concat_blocked: fields on different grids");
   PetscCall(EkGraphAddNode(g, &EkOpConcatBlocked, 2, input, &node));
   PetscCall(EkGraphAddField(g, node, g->tensor[a].channels + g->tensor[b].channels, g->tensor[a].grid, out));
   EkGraphMakeBlocked(g, *out);

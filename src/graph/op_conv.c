@@ -1,5 +1,6 @@
-/* Convolution and transposed convolution of blocked fields. The transposed one is the adjoint of a convolution from the large grid to the small one: its
-   forward pass is that one's backward pass, and its weight (in, out, k[, k]) that one's (out, in, k[, k]). */
+/* Convolution and transposed convolution of blocked fields. The transposed one is the adjoint of a convolution from the large
+   grid to the small one: its forward pass is that one's backward pass, and its weight (in, out, k[, k]) that one's (out, in, k[,
+   k]). */
 #include "graph_impl.h"
 
 typedef struct {
@@ -10,11 +11,12 @@ typedef struct {
 
 static PetscErrorCode Apply(EkGraph g, EkNode *node, EkConvPass pass, int batch, const float *from, float *to)
 {
-  const Plan *plan  = (const Plan *)node->plan;
+  const Plan *plan = (const Plan *)node->plan;
   const int   param = g->tensor[node->input[1]].param;
 
   PetscFunctionBegin;
-  PetscCall(EkConvolutionApply(plan->convolution, pass, batch, EkGraphWeight(g, node, 1), g->run, &g->params->packed[param], from, to));
+  PetscCall(
+      EkConvolutionApply(plan->convolution, pass, batch, EkGraphWeight(g, node, 1), g->run, &g->params->packed[param], from, to));
   PetscFunctionReturn(0);
 }
 
@@ -37,8 +39,10 @@ static PetscErrorCode InputGradient(EkGraph g, EkNode *node, EkConvPass pass)
 
   PetscFunctionBegin;
   if (!g->tensor[node->input[0]].has_gradient) PetscFunctionReturn(0);
-  if (node->accumulate[0]) PetscCall(ApplyAndAdd(g, node, pass, &y, &x));
-  else PetscCall(Apply(g, node, pass, g->batch, y.gradient, x.gradient));
+  if (node->accumulate[0])
+    PetscCall(ApplyAndAdd(g, node, pass, &y, &x));
+  else
+    PetscCall(Apply(g, node, pass, g->batch, y.gradient, x.gradient));
   PetscFunctionReturn(0);
 }
 
@@ -50,8 +54,10 @@ static PetscErrorCode WeightGradient(EkGraph g, EkNode *node)
 
   PetscFunctionBegin;
   if (!dw) PetscFunctionReturn(0);
-  if (plan->transposed) PetscCall(EkConvolutionWeights(plan->convolution, g->batch, y.gradient, x.value, EkGraphScratch(g, node), dw));
-  else PetscCall(EkConvolutionWeights(plan->convolution, g->batch, x.value, y.gradient, EkGraphScratch(g, node), dw));
+  if (plan->transposed)
+    PetscCall(EkConvolutionWeights(plan->convolution, g->batch, y.gradient, x.value, EkGraphScratch(g, node), dw));
+  else
+    PetscCall(EkConvolutionWeights(plan->convolution, g->batch, x.value, y.gradient, EkGraphScratch(g, node), dw));
   PetscFunctionReturn(0);
 }
 
@@ -74,7 +80,8 @@ static void Destroy(EkNode *node)
 
 static void ConvForward(EkGraph g, EkNode *node)
 {
-  EkGraphFail(g, Apply(g, node, EK_CONV_FORWARD, g->batch, EkGraphField(g, node->input[0]).value, EkGraphField(g, node->output).value));
+  EkGraphFail(
+      g, Apply(g, node, EK_CONV_FORWARD, g->batch, EkGraphField(g, node->input[0]).value, EkGraphField(g, node->output).value));
 }
 
 static void ConvBackward(EkGraph g, EkNode *node)
@@ -83,7 +90,8 @@ static void ConvBackward(EkGraph g, EkNode *node)
   EkGraphFail(g, InputGradient(g, node, EK_CONV_DATA));
 }
 
-const EkOperator EkOpConv = {{"conv", "convolution, zeros around, stride 1"}, ConvForward, ConvBackward, ConvFlops, Destroy, PETSC_FALSE};
+const EkOperator EkOpConv = {
+    {"conv", "convolution, zeros around, stride 1"}, ConvForward, ConvBackward, ConvFlops, Destroy, PETSC_FALSE};
 
 /* The node's plan and scratch. */
 static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape, PetscBool transposed)
@@ -93,11 +101,11 @@ static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&plan));
-  node->plan       = plan;
-  plan->shape      = *shape;
+  node->plan = plan;
+  plan->shape = *shape;
   plan->transposed = transposed;
   PetscCall(EkConvolutionCreate(shape, &plan->convolution));
-  node->tile    = !g->gradients ? 0 : weights > sample ? weights : sample;
+  node->tile = !g->gradients ? 0 : weights > sample ? weights : sample;
   node->kept[0] = PETSC_TRUE;
   PetscFunctionReturn(0);
 }
@@ -114,12 +122,13 @@ PetscErrorCode EkConv(EkGraph g, EkTensor x, const char *weight, EkTensor *out)
   PetscFunctionBegin;
   PetscCall(EkGraphCheckBlocked(g, x, "conv"));
   PetscCall(EkGraphParam(g, weight, &input[1]));
-  w       = &g->params->table[g->tensor[input[1]].param];
-  grid    = g->tensor[x].grid;
-  shape   = (EkConvShape){grid.dim, {grid.n[0], grid.n[1], grid.n[2]}, g->tensor[x].channels, w->shape[0], w->shape[2], 1};
+  w = &g->params->table[g->tensor[input[1]].param];
+  grid = g->tensor[x].grid;
+  shape = (EkConvShape){grid.dim, {grid.n[0], grid.n[1], grid.n[2]}, g->tensor[x].channels, w->shape[0], w->shape[2], 1};
   want[0] = shape.out, want[1] = shape.in, want[2] = want[3] = shape.kernel;
   PetscCall(EkGraphCheckShape(g, input[1], 2 + grid.dim, want, "conv"));
-  PetscCheck(shape.kernel % 2 == 1, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "conv: the kernel of '%s' has %d points, an odd number is wanted", weight, (int)shape.kernel);
+  PetscCheck(shape.kernel % 2 == 1, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "conv: the kernel of '%s' has %d points, an odd number is wanted", weight, (int)shape.kernel);
   PetscCall(EkGraphAddNode(g, &EkOpConv, 2, input, &node));
   PetscCall(MakePlan(g, node, &shape, PETSC_FALSE));
   PetscCall(EkGraphAddField(g, node, shape.out, grid, out));
@@ -131,7 +140,7 @@ PetscErrorCode EkConv(EkGraph g, EkTensor x, const char *weight, EkTensor *out)
 
 static void TransposeForward(EkGraph g, EkNode *node)
 {
-  const EkField y    = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   const float  *bias = EkGraphWeight(g, node, 2);
 
   EkGraphFail(g, Apply(g, node, EK_CONV_DATA, g->batch, EkGraphField(g, node->input[0]).value, y.value));
@@ -145,19 +154,25 @@ static void TransposeForward(EkGraph g, EkNode *node)
 
 static void TransposeBackward(EkGraph g, EkNode *node)
 {
-  const EkField y    = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   float        *bias = EkGraphWeightGradient(g, node, 2);
 
   for (PetscInt c = 0; bias && c < y.channels; c += EK_BLOCK) {
     const int lanes = (int)(y.channels - c < EK_BLOCK ? y.channels - c : EK_BLOCK);
 
-    for (int b = 0; b < g->batch; b++) EkBlockSum(y.points, lanes, y.gradient + b * y.gradient_step + (size_t)c * y.points, bias + c);
+    for (int b = 0; b < g->batch; b++)
+      EkBlockSum(y.points, lanes, y.gradient + b * y.gradient_step + (size_t)c * y.points, bias + c);
   }
   EkGraphFail(g, WeightGradient(g, node));
   EkGraphFail(g, InputGradient(g, node, EK_CONV_FORWARD));
 }
 
-const EkOperator EkOpConvTranspose = {{"conv_transpose", "transposed convolution, doubles every axis"}, TransposeForward, TransposeBackward, ConvFlops, Destroy, PETSC_FALSE};
+const EkOperator EkOpConvTranspose = {{"conv_transpose", "transposed convolution, doubles every axis"},
+                                      TransposeForward,
+                                      TransposeBackward,
+                                      ConvFlops,
+                                      Destroy,
+                                      PETSC_FALSE};
 
 PetscErrorCode EkConvTranspose(EkGraph g, EkTensor x, const char *weight, const char *bias, EkTensor *out)
 {
@@ -173,8 +188,10 @@ PetscErrorCode EkConvTranspose(EkGraph g, EkTensor x, const char *weight, const 
   PetscCall(EkGraphParam(g, bias, &input[2]));
   grid = g->tensor[x].grid;
   for (int d = 0; d < grid.dim; d++) n[d] = 2 * grid.n[d];
-  grid    = EkGridMake(grid.dim, n);
-  shape   = (EkConvShape){grid.dim, {grid.n[0], grid.n[1], grid.n[2]}, g->params->table[g->tensor[input[2]].param].shape[0], g->tensor[x].channels, 2, 2};
+  grid = EkGridMake(grid.dim, n);
+  shape = (EkConvShape){
+      grid.dim, {grid.n[0], grid.n[1], grid.n[2]}, g->params->table[g->tensor[input[2]].param].shape[0], g->tensor[x].channels, 2,
+      2};
   want[0] = shape.out, want[1] = shape.in, want[2] = want[3] = 2;
   PetscCall(EkGraphCheckShape(g, input[1], 2 + grid.dim, want, "conv_transpose"));
   PetscCall(EkGraphAddNode(g, &EkOpConvTranspose, 3, input, &node));

@@ -19,7 +19,7 @@ typedef double Wide __attribute__((vector_size(EK_LANES * sizeof(double))));
 void EkBlockFromPlanes(size_t points, int lanes, const float *planes, size_t stride, float *block, int lane)
 {
   for (size_t at = 0; at < points; at += TILE) {
-    const size_t n  = points - at < TILE ? points - at : TILE;
+    const size_t n = points - at < TILE ? points - at : TILE;
     float       *to = block + at * EK_BLOCK + (size_t)lane;
 
     for (int l = 0; l < lanes; l++) {
@@ -33,7 +33,7 @@ void EkBlockFromPlanes(size_t points, int lanes, const float *planes, size_t str
 void EkBlockToPlanes(size_t points, int lanes, const float *block, int lane, int accumulate, float *planes, size_t stride)
 {
   for (size_t at = 0; at < points; at += TILE) {
-    const size_t n    = points - at < TILE ? points - at : TILE;
+    const size_t n = points - at < TILE ? points - at : TILE;
     const float *from = block + at * EK_BLOCK + (size_t)lane;
 
     for (int l = 0; l < lanes; l++) {
@@ -48,14 +48,17 @@ static void MoveRow(size_t n, const float *from, int accumulate, float *to)
 {
   if (accumulate) {
     for (size_t i = 0; i < n; i++) to[i] += from[i];
-  } else memcpy(to, from, n * sizeof(float));
+  } else
+    memcpy(to, from, n * sizeof(float));
 }
 
 void EkBlockMoveLanes(size_t points, int lanes, const float *from, int from_lane, int accumulate, float *to, int to_lane)
 {
-  if (lanes == EK_BLOCK) MoveRow(points * EK_BLOCK, from, accumulate, to);
+  if (lanes == EK_BLOCK)
+    MoveRow(points * EK_BLOCK, from, accumulate, to);
   else {
-    for (size_t p = 0; p < points; p++) MoveRow((size_t)lanes, from + p * EK_BLOCK + (size_t)from_lane, accumulate, to + p * EK_BLOCK + (size_t)to_lane);
+    for (size_t p = 0; p < points; p++)
+      MoveRow((size_t)lanes, from + p * EK_BLOCK + (size_t)from_lane, accumulate, to + p * EK_BLOCK + (size_t)to_lane);
   }
 }
 
@@ -74,7 +77,7 @@ void EkBlockAddBias(size_t points, const float bias[EK_BLOCK], float *x)
 
 void EkBlockSum(size_t points, int lanes, const float *x, float bias[])
 {
-  Wide  sum[PARTS] = {{0}};
+  Wide   sum[PARTS] = {{0}};
   double total[EK_BLOCK];
 
   for (size_t p = 0; p < points; p++) {
@@ -111,7 +114,8 @@ void EkBlockMaxPool(int dim, const PetscInt n[], const float *x, float *y)
   }
 }
 
-void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate, float *dx)
+void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate,
+                            float *dx)
 {
   const PetscInt rows = dim == 1 ? 1 : n[0] / 2, columns = n[dim - 1] / 2;
 
@@ -129,7 +133,7 @@ void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const f
           const int   here = x[at + (size_t)l] == y[l];
           const float mine = here ? left[l] : 0;
 
-          left[l]            = here ? 0 : left[l];
+          left[l] = here ? 0 : left[l];
           dx[at + (size_t)l] = (accumulate ? dx[at + (size_t)l] : 0) + mine;
         }
       }
@@ -170,11 +174,13 @@ void EkBlockNormTanh(size_t points, const EkBlockNorm *norm, const float *x, flo
 {
   for (size_t p = 0; p < points; p++) {
 #pragma omp simd
-    for (int l = 0; l < EK_BLOCK; l++) y[p * EK_BLOCK + (size_t)l] = Tanh((x[p * EK_BLOCK + (size_t)l] - norm->mean[l]) * norm->scale[l] + norm->shift[l]);
+    for (int l = 0; l < EK_BLOCK; l++)
+      y[p * EK_BLOCK + (size_t)l] = Tanh((x[p * EK_BLOCK + (size_t)l] - norm->mean[l]) * norm->scale[l] + norm->shift[l]);
   }
 }
 
-void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy, double sum[EK_BLOCK], double product[EK_BLOCK])
+void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy,
+                         double sum[EK_BLOCK], double product[EK_BLOCK])
 {
   Wide s[PARTS], q[PARTS];
 
@@ -193,15 +199,16 @@ void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float 
   memcpy(product, q, sizeof(q));
 }
 
-void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y, const float *dy, int accumulate,
-                             float *dx)
+void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y,
+                             const float *dy, int accumulate, float *dx)
 {
   for (size_t p = 0; p < points; p++) {
     for (int h = 0; h < PARTS; h++) {
       const size_t   at = p * EK_BLOCK + (size_t)h * EK_LANES;
       const int      l = h * EK_LANES;
       const EkVector value = Load(y + at), dz = Load(dy + at) * (Splat(1) - value * value);
-      const EkVector d = dz * Load(norm->scale + l) + (Load(x + at) - Load(norm->mean + l)) * Load(slope + l) + Load(norm->shift + l);
+      const EkVector d =
+          dz * Load(norm->scale + l) + (Load(x + at) - Load(norm->mean + l)) * Load(slope + l) + Load(norm->shift + l);
 
       Store(dx + at, accumulate ? Load(dx + at) + d : d);
     }

@@ -44,7 +44,7 @@ struct EkPacked_ {
 
 static const int argument[EK_CONV_PASSES][3] = {
     [EK_CONV_FORWARD] = {[FIELD_X] = DNNL_ARG_SRC, [FIELD_Y] = DNNL_ARG_DST, [WEIGHTS] = DNNL_ARG_WEIGHTS},
-    [EK_CONV_DATA]    = {[FIELD_X] = DNNL_ARG_DIFF_SRC, [FIELD_Y] = DNNL_ARG_DIFF_DST, [WEIGHTS] = DNNL_ARG_WEIGHTS},
+    [EK_CONV_DATA] = {[FIELD_X] = DNNL_ARG_DIFF_SRC, [FIELD_Y] = DNNL_ARG_DIFF_DST, [WEIGHTS] = DNNL_ARG_WEIGHTS},
     [EK_CONV_WEIGHTS] = {[FIELD_X] = DNNL_ARG_SRC, [FIELD_Y] = DNNL_ARG_DIFF_DST, [WEIGHTS] = DNNL_ARG_DIFF_WEIGHTS},
 };
 
@@ -59,15 +59,16 @@ typedef struct {
 static PetscErrorCode DescribeTensors(const EkConvShape *s, int batch, Layouts *l)
 {
   const dnnl_dim_t        in = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->in), out = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->out);
-  const dnnl_format_tag_t blocked = s->dim == 1 ? (EK_BLOCK == 16 ? dnnl_nCw16c : dnnl_nCw8c) : (EK_BLOCK == 16 ? dnnl_nChw16c : dnnl_nChw8c);
-  dnnl_dims_t             x = {batch, in}, y = {batch, out}, w = {out, in}, plain = {s->out, s->in};
-  const int               rank = 2 + s->dim;
+  const dnnl_format_tag_t blocked =
+      s->dim == 1 ? (EK_BLOCK == 16 ? dnnl_nCw16c : dnnl_nCw8c) : (EK_BLOCK == 16 ? dnnl_nChw16c : dnnl_nChw8c);
+  dnnl_dims_t x = {batch, in}, y = {batch, out}, w = {out, in}, plain = {s->out, s->in};
+  const int   rank = 2 + s->dim;
 
   PetscFunctionBegin;
   for (int d = 0; d < s->dim; d++) {
-    x[2 + d]      = s->n[d];
-    y[2 + d]      = s->n[d] / s->stride;
-    w[2 + d]      = plain[2 + d] = s->kernel;
+    x[2 + d] = s->n[d];
+    y[2 + d] = s->n[d] / s->stride;
+    w[2 + d] = plain[2 + d] = s->kernel;
     l->strides[d] = s->stride;
     l->padding[d] = (s->kernel - 1) / 2;
   }
@@ -82,9 +83,13 @@ static dnnl_status_t DescribePass(EkConvPass pass, const Layouts *l, dnnl_convol
 {
   const dnnl_memory_desc_t *x = &l->tensor[FIELD_X], *y = &l->tensor[FIELD_Y], *w = &l->tensor[WEIGHTS];
 
-  if (pass == EK_CONV_FORWARD) return dnnl_convolution_forward_desc_init(desc, dnnl_forward_training, dnnl_convolution_direct, x, w, NULL, y, l->strides, l->padding, l->padding);
-  if (pass == EK_CONV_DATA) return dnnl_convolution_backward_data_desc_init(desc, dnnl_convolution_direct, x, w, y, l->strides, l->padding, l->padding);
-  return dnnl_convolution_backward_weights_desc_init(desc, dnnl_convolution_direct, x, w, NULL, y, l->strides, l->padding, l->padding);
+  if (pass == EK_CONV_FORWARD)
+    return dnnl_convolution_forward_desc_init(desc, dnnl_forward_training, dnnl_convolution_direct, x, w, NULL, y, l->strides,
+                                              l->padding, l->padding);
+  if (pass == EK_CONV_DATA)
+    return dnnl_convolution_backward_data_desc_init(desc, dnnl_convolution_direct, x, w, y, l->strides, l->padding, l->padding);
+  return dnnl_convolution_backward_weights_desc_init(desc, dnnl_convolution_direct, x, w, NULL, y, l->strides, l->padding,
+                                                     l->padding);
 }
 
 /* Backward passes want the forward one as a hint. */
@@ -100,17 +105,19 @@ static PetscErrorCode MakePrimitive(EkConvolution c, EkConvPass pass, Layouts *l
   CallDnnl(s, dnnl_primitive_desc_create(&hint, &forward, NULL, c->engine, NULL));
   CallDnnl(s, dnnl_primitive_desc_create(&chosen, &desc, NULL, c->engine, hint));
   CallDnnl(s, dnnl_primitive_create(&out->primitive, chosen));
-  out->layout = *dnnl_primitive_desc_query_md(chosen, pass == EK_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+  out->layout =
+      *dnnl_primitive_desc_query_md(chosen, pass == EK_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
   CallDnnl(s, dnnl_primitive_desc_destroy(chosen));
   CallDnnl(s, dnnl_primitive_desc_destroy(hint));
   PetscCheck(dnnl_memory_desc_get_size(&out->layout) <= EkConvolutionScratch(s) * sizeof(float), PETSC_COMM_SELF, PETSC_ERR_PLIB,
-             "oneDNN wants %zu bytes for the weights of a convolution of %d to %d channels, %zu were expected", dnnl_memory_desc_get_size(&out->layout),
-             (int)s->in, (int)s->out, EkConvolutionScratch(s) * sizeof(float));
+             "oneDNN wants %zu bytes for the weights of a convolution of %d to %d channels, %zu were expected",
+             dnnl_memory_desc_get_size(&out->layout), (int)s->in, (int)s->out, EkConvolutionScratch(s) * sizeof(float));
   PetscFunctionReturn(0);
 }
 
 /* Weights: plain to the pass's layout, zero in lanes that are no channels; gradients: plain += the pass's. */
-static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *real, Pass *out)
+static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_memory_desc_t *plain,
+                                  const dnnl_memory_desc_t *real, Pass *out)
 {
   const EkConvShape    *s = &c->shape;
   dnnl_primitive_desc_t desc;
@@ -124,7 +131,8 @@ static PetscErrorCode MakeReorder(EkConvolution c, EkConvPass pass, const dnnl_m
     CallDnnl(s, dnnl_post_ops_append_sum(add, 1));
     CallDnnl(s, dnnl_primitive_attr_set_post_ops(attributes, add));
     CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, real, c->engine, plain, c->engine, attributes));
-  } else CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, plain, c->engine, real, c->engine, attributes));
+  } else
+    CallDnnl(s, dnnl_reorder_primitive_desc_create(&desc, plain, c->engine, real, c->engine, attributes));
   CallDnnl(s, dnnl_primitive_create(&out->reorder, desc));
   CallDnnl(s, dnnl_primitive_desc_destroy(desc));
   CallDnnl(s, dnnl_primitive_attr_destroy(attributes));
@@ -142,7 +150,8 @@ static PetscErrorCode MakePass(EkConvolution c, EkConvPass pass, int batch, Pass
   l.tensor[WEIGHTS] = l.tensor[REAL] = out->layout;
   for (int d = 0; d < 2; d++) l.tensor[REAL].dims[d] = l.tensor[PLAIN].dims[d];
   PetscCall(MakeReorder(c, pass, &l.tensor[PLAIN], &l.tensor[REAL], out));
-  for (int t = 0; t < TENSORS; t++) CallDnnl(&c->shape, dnnl_memory_create(&out->memory[t], &l.tensor[t], c->engine, DNNL_MEMORY_NONE));
+  for (int t = 0; t < TENSORS; t++)
+    CallDnnl(&c->shape, dnnl_memory_create(&out->memory[t], &l.tensor[t], c->engine, DNNL_MEMORY_NONE));
   PetscFunctionReturn(0);
 }
 
@@ -180,7 +189,8 @@ static PetscErrorCode Execute(EkConvolution c, dnnl_primitive_t primitive, int n
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Convolve(EkConvolution c, EkConvPass which, Pass *pass, const float *x, const float *y, const float *weights)
+static PetscErrorCode Convolve(EkConvolution c, EkConvPass which, Pass *pass, const float *x, const float *y,
+                               const float *weights)
 {
   dnnl_exec_arg_t arguments[3];
 
@@ -207,7 +217,7 @@ static PetscErrorCode Reorder(EkConvolution c, Pass *pass, Tensor from, const fl
 static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, PetscInt64 run, EkPacked *out)
 {
   const size_t bytes = dnnl_memory_desc_get_size(&pass->layout);
-  EkPacked     p     = *out;
+  EkPacked     p = *out;
 
   PetscFunctionBegin;
   if (p && p->run == run && dnnl_memory_desc_equal(&p->layout, &pass->layout)) PetscFunctionReturn(0);
@@ -217,15 +227,16 @@ static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, Pe
     PetscCall(PetscFree(p->memory));
     PetscCall(PetscMalloc1(bytes / sizeof(float) + 16, &p->memory));
     p->values = (float *)EK_ROUND_UP((uintptr_t)p->memory, 64);
-    p->bytes  = bytes;
+    p->bytes = bytes;
   }
   PetscCall(Reorder(c, pass, PLAIN, weights, REAL, p->values));
-  p->run    = run;
+  p->run = run;
   p->layout = pass->layout;
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, const float *weights, PetscInt64 run, EkPacked *packed, const float *from, float *to)
+PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, const float *weights, PetscInt64 run,
+                                  EkPacked *packed, const float *from, float *to)
 {
   const PetscBool forward = (PetscBool)(which == EK_CONV_FORWARD);
   Pass           *pass;
@@ -314,4 +325,7 @@ double EkConvolutionFlops(const EkConvShape *s)
   return 2 * Taps(s) * points * (double)s->in * (double)s->out;
 }
 
-size_t EkConvolutionScratch(const EkConvShape *s) { return EK_BLOCKED_CHANNELS(s->in) * EK_BLOCKED_CHANNELS(s->out) * (size_t)Taps(s); }
+size_t EkConvolutionScratch(const EkConvShape *s)
+{
+  return EK_BLOCKED_CHANNELS(s->in) * EK_BLOCKED_CHANNELS(s->out) * (size_t)Taps(s);
+}

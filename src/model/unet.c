@@ -1,5 +1,6 @@
-/* UNet as PDEBench has it (Ronneberger et al. 2015; models-and-data 4): four levels down and up again with `features`, 2, 4, 8 times as many channels and 16
-   times at the bottom; everything between the first and the last operator is blocked. Coordinates are no input. */
+/* UNet as PDEBench has it (Ronneberger et al. 2015; models-and-data 4): four levels down and up again with `features`, 2, 4, 8
+   times as many channels and 16 times at the bottom; everything between the first and the last operator is blocked. Coordinates
+   are no input. */
 #include "unet.h"
 #include <math.h>
 
@@ -8,13 +9,17 @@
 
 /* ---- parameters --------------------------------------------------------------------------------------------- */
 
-static EkModuleKind ConvKind(int dim) { return dim == 1 ? EK_MODULE_CONV1D : EK_MODULE_CONV2D; }
+static EkModuleKind ConvKind(int dim)
+{
+  return dim == 1 ? EK_MODULE_CONV1D : EK_MODULE_CONV2D;
+}
 
 /* PyTorch's default: uniform in +-1/sqrt(fan), fan = `channels` kernel^dim. */
-static PetscErrorCode AddWeight(EkParams params, const char *name, EkModuleKind kind, int dim, PetscInt first, PetscInt second, PetscInt kernel, PetscInt channels)
+static PetscErrorCode AddWeight(EkParams params, const char *name, EkModuleKind kind, int dim, PetscInt first, PetscInt second,
+                                PetscInt kernel, PetscInt channels)
 {
   const PetscInt shape[5] = {first, second, kernel, kernel, kernel};
-  const double   bound    = 1 / sqrt((double)channels * pow((double)kernel, dim));
+  const double   bound = 1 / sqrt((double)channels * pow((double)kernel, dim));
 
   PetscFunctionBegin;
   PetscCall(EkParamsAdd(params, name, kind, PETSC_FALSE, 2 + dim, shape, -bound, bound));
@@ -69,15 +74,19 @@ static PetscErrorCode AddUp(EkParams params, int level, int dim, PetscInt in, Pe
 }
 
 /* "encoder1.enc1": module, and how the names of its layers begin. */
-static void BlockName(char name[EK_NAME], const char *module, int level) { snprintf(name, EK_NAME, "%s%d.%.3s%d", module, level, module, level); }
+static void BlockName(char name[EK_NAME], const char *module, int level)
+{
+  snprintf(name, EK_NAME, "%s%d.%.3s%d", module, level, module, level);
+}
 
 static PetscErrorCode CheckGrid(const EkModelOptions *options, const EkModelShape *shape)
 {
   PetscFunctionBegin;
   for (int d = 0; d < shape->grid.dim; d++) {
-    PetscCheck(shape->grid.n[d] % DIVISOR == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
-               "model_type: %s halves the grid %d times, axis %d has %d points: a multiple of %d is wanted (data_reduced_resolution)",
-               EkFamilyMember(&EkModelFamily, options->type)->name, LEVELS, d, (int)shape->grid.n[d], DIVISOR);
+    PetscCheck(
+        shape->grid.n[d] % DIVISOR == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+        "model_type: %s halves the grid %d times, axis %d has %d points: a multiple of %d is wanted (data_reduced_resolution)",
+        EkFamilyMember(&EkModelFamily, options->type)->name, LEVELS, d, (int)shape->grid.n[d], DIVISOR);
   }
   PetscFunctionReturn(0);
 }
@@ -85,8 +94,8 @@ static PetscErrorCode CheckGrid(const EkModelOptions *options, const EkModelShap
 PetscErrorCode EkUnetDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params)
 {
   const int      dim = shape->grid.dim;
-  const PetscInt f   = options->features;
-  PetscInt       in  = shape->initial_step * shape->fields;
+  const PetscInt f = options->features;
+  PetscInt       in = shape->initial_step * shape->fields;
   char           name[EK_NAME];
 
   PetscFunctionBegin;
@@ -105,7 +114,8 @@ PetscErrorCode EkUnetDeclare(const EkModelOptions *options, const EkModelShape *
     PetscCall(AddBlock(params, name, dim, 2 * out, out));
   }
   PetscCall(AddWeight(params, "conv.weight", ConvKind(dim), dim, shape->fields, f, 1, f));
-  PetscCall(EkParamsAdd(params, "conv.bias", EK_MODULE_OTHER, PETSC_FALSE, 1, &shape->fields, -1 / sqrt((double)f), 1 / sqrt((double)f)));
+  PetscCall(EkParamsAdd(params, "conv.bias", EK_MODULE_OTHER, PETSC_FALSE, 1, &shape->fields, -1 / sqrt((double)f),
+                        1 / sqrt((double)f)));
   PetscFunctionReturn(0);
 }
 
@@ -137,7 +147,8 @@ static PetscErrorCode Up(EkGraph graph, int level, EkTensor skip, EkTensor *x)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
+PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow,
+                           const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
 {
   EkTensor x, skip[LEVELS + 1];
   char     name[EK_NAME];

@@ -13,7 +13,7 @@ static size_t ModuleLength(const char *name)
 /* Out x in, as stored. */
 static EkMatrixBatch LinearMatrix(const EkTensorInfo *t, const float *data)
 {
-  return (EkMatrixBatch){data, 1, t->shape[0], t->shape[1], 0, (size_t)t->shape[1], 1, PETSC_FALSE};
+  return (EkMatrixBatch){data, 1, t->shape[0], t->shape[1], 0, (size_t)t->shape[1], 1, PETSC_FALSE, 0};
 }
 
 /* One out x in matrix per kernel tap. */
@@ -21,13 +21,13 @@ static EkMatrixBatch Conv2dMatrix(const EkTensorInfo *t, const float *data)
 {
   const PetscInt taps = t->shape[2] * t->shape[3];
 
-  return (EkMatrixBatch){data, taps, t->shape[0], t->shape[1], 1, (size_t)(t->shape[1] * taps), (size_t)taps, PETSC_FALSE};
+  return (EkMatrixBatch){data, taps, t->shape[0], t->shape[1], 1, (size_t)(t->shape[1] * taps), (size_t)taps, PETSC_FALSE, 0};
 }
 
 /* The published code hands the (out, in, k) weight to a batched SVD: `out` matrices of in x k. For k = 1 these are the rows' norms. */
 static EkMatrixBatch Conv1dMatrix(const EkTensorInfo *t, const float *data)
 {
-  return (EkMatrixBatch){data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE};
+  return (EkMatrixBatch){data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
 }
 
 /* One complex in x out matrix per mode. */
@@ -35,7 +35,27 @@ static EkMatrixBatch SpectralMatrix(const EkTensorInfo *t, const float *data)
 {
   const PetscInt in = t->shape[0], out = t->shape[1], modes = (PetscInt)t->count / (2 * in * out);
 
-  return (EkMatrixBatch){data, modes, in, out, 2, 2 * (size_t)(modes * out), 2 * (size_t)modes, PETSC_TRUE};
+  return (EkMatrixBatch){data, modes, in, out, 2, 2 * (size_t)(modes * out), 2 * (size_t)modes, PETSC_TRUE, 0};
+}
+
+/* One in x out matrix per kernel tap of a transposed convolution, (in, out, k[, k]). */
+static EkMatrixBatch TransposedMatrix(const EkTensorInfo *t, const float *data)
+{
+  const PetscInt taps = (PetscInt)t->count / (t->shape[0] * t->shape[1]);
+
+  return (EkMatrixBatch){data, taps, t->shape[0], t->shape[1], 1, (size_t)(t->shape[1] * taps), (size_t)taps, PETSC_FALSE, 0};
+}
+
+/* One in x out matrix per frame, (t, in, out). */
+static EkMatrixBatch TimeMatrix(const EkTensorInfo *t, const float *data)
+{
+  return (EkMatrixBatch){data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
+}
+
+/* One complex in x out matrix per block, (2, blocks, in, out): all real parts come first. */
+static EkMatrixBatch AfnoMatrix(const EkTensorInfo *t, const float *data)
+{
+  return (EkMatrixBatch){data, t->shape[1], t->shape[2], t->shape[3], (size_t)(t->shape[2] * t->shape[3]), (size_t)t->shape[3], 1, PETSC_TRUE, t->count / 2};
 }
 
 typedef struct {
@@ -49,6 +69,9 @@ static const Reading reading[] = {
     {EK_MODULE_CONV1D, PETSC_TRUE, 1, Conv1dMatrix},
     {EK_MODULE_CONV2D, PETSC_TRUE, 0.5, Conv2dMatrix},
     {EK_MODULE_SPECTRAL, PETSC_FALSE, 1, SpectralMatrix},
+    {EK_MODULE_TRANSPOSED, PETSC_FALSE, 0.5, TransposedMatrix},
+    {EK_MODULE_TIME_AGG, PETSC_FALSE, 1, TimeMatrix},
+    {EK_MODULE_AFNO, PETSC_FALSE, 1, AfnoMatrix},
 };
 
 static const Reading *FindReading(EkModuleKind kind, EkLayerSet set)

@@ -1,0 +1,235 @@
+/* ranks: 1 */
+/* Kernels on blocked fields against plain loops in double. */
+#include "support.h"
+#include "evenkeel/kernel.h"
+
+static float *random_floats(uint64_t seed, size_t n)
+{
+  EkRandom stream = EkRandomStream(seed, EK_RANDOM_TEST, 3);
+  float   *x = malloc(n * sizeof(float));
+
+  for (size_t i = 0; i < n; i++) x[i] = (float)EkNormal(&stream);
+  return x;
+}
+
+/* ---- convolution ---------------------------------------------------------------------------------------------- */
+
+static size_t points_of(const EkConvShape *s, PetscInt stride)
+{
+  return (size_t)((s->n[0] / stride) * (s->dim == 2 ? s->n[1] / stride : 1));
+}
+
+/* A field of `batch` samples as planes (batch, channels, points) into blocks, zeros in the other lanes; and back. */
+static void to_blocks(int batch, PetscInt channels, size_t points, const float *planes, float *blocks)
+{
+  const size_t sample = EK_BLOCKED_CHANNELS(channels) * points;
+
+  memset(blocks, 0, (size_t)batch * sample * sizeof(float));
+  for (int b = 0; b < batch; b++) {
+    for (PetscInt c = 0; c < channels; c += EK_BLOCK) {
+      EkBlockFromPlanes(points, (int)(channels - c < EK_BLOCK ? channels - c : EK_BLOCK),
+                        planes + (size_t)(b * channels + c) * points, points, blocks + (size_t)b * sample + (size_t)c * points,
+                        0);
+    }
+  }
+}
+
+static void to_planes(int batch, PetscInt channels, size_t points, const float *blocks, float *planes)
+{
+  const size_t sample = EK_BLOCKED_CHANNELS(channels) * points;
+
+  for (int b = 0; b < batch; b++) {
+    for (PetscInt c = 0; c < channels; c += EK_BLOCK) {
+      EkBlockToPlanes(points, (int)(channels - c < EK_BLOCK ? channels - c : EK_BLOCK),
+                      blocks + (size_t)b * sample + (size_t)c * points, 0, 0, planes + (size_t)(b * channels + c) * points,
+                      points);
+    }
+  }
+}
+
+/* What a pass adds up: for every tap, y = sum w x, dx = sum w dy or dw = sum x dy, from planes. */
+static void reference(const EkConvShape *s, EkConvPass pass, int batch, const float *x, const float *w, const float *y,
+                      double *out)
+{
+  const PetscInt rows = s->dim == 2 ? s->n[0] : 1, columns = s->n[s->dim - 1], taps = s->dim == 2 ? s->kernel : 1,
+                 pad = (s->kernel - 1) / 2, small = columns / s->stride;
+  const size_t nx = points_of(s, 1), ny = points_of(s, s->stride);
+
+  for (PetscInt i = 0; i < batch * s->out * s->in; i++) {
+    const PetscInt b = i / (s->out * s->in), o = i / s->in % s->out, c = i % s->in;
+
+    for (PetscInt t = 0; t < taps * s->kernel; t++) {
+      const size_t weight = (size_t)((o * s->in + c) * taps * s->kernel + t);
+
+      for (PetscInt p = 0; p < (PetscInt)ny; p++) {
+        const PetscInt r = s->dim == 2 ? p / small * s->stride + t / s->kernel - pad : 0,
+                       q = p % small * s->stride + t % s->kernel - pad;
+        const size_t at = (size_t)(b * s->in + c) * nx + (size_t)(r * columns + q),
+                     to = (size_t)(b * s->out + o) * ny + (size_t)p;
+
+        if (r < 0 || r >= rows || q < 0 || q >= columns) continue;
+        if (pass == EK_CONV_FORWARD)
+          out[to] += (double)w[weight] * x[at];
+        else if (pass == EK_CONV_DATA)
+          out[at] += (double)w[weight] * y[to];
+        else
+          out[weight] += (double)x[at] * y[to];
+      }
+    }
+  }
+}
+
+static void compare(size_t n, const float *got, const double *want)
+{
+  double difference = 0, norm = 0;
+
+  for (size_t i = 0; i < n; i++) difference += (got[i] - want[i]) * (got[i] - want[i]), norm += want[i] * want[i];
+  if (!(sqrt(difference) < 1e-6 * sqrt(norm))) fail_msg("off by %g of its norm", sqrt(difference / norm));
+}
+
+/* All passes, with one batch size and then another. */
+static void check_convolution(const EkConvShape *s)
+{
+  const size_t nx = points_of(s, 1), ny = points_of(s, s->stride), taps = (size_t)(s->kernel * (s->dim == 2 ? s->kernel : 1)),
+               nw = (size_t)(s->in * s->out) * taps;
+  EkConvolution c;
+  EkPacked      packed = NULL;
+  PetscInt64    run = 0;
+
+  EK_OK(EkConvolutionCreate(s, &c));
+  for (int batch = 3; batch >= 1; batch -= 2) {
+    const size_t mx = (size_t)(batch * s->in) * nx, my = (size_t)(batch * s->out) * ny;
+    float       *x = random_floats(1, mx), *y = random_floats(2, my), *w = random_floats(3 + (uint64_t)batch, nw),
+          *got = malloc((mx + my + nw) * sizeof(float)), *dw = calloc(nw, sizeof(float));
+    float *bx = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->in) * nx * sizeof(float)),
+          *by = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->out) * ny * sizeof(float));
+    float  *scratch = malloc(EkConvolutionScratch(s) * sizeof(float));
+    double *want = calloc(mx + my + nw, sizeof(double));
+
+    run++;
+    to_blocks(batch, s->in, nx, x, bx);
+    EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, batch, w, run, &packed, bx, by));
+    to_planes(batch, s->out, ny, by, got);
+    reference(s, EK_CONV_FORWARD, batch, x, w, y, want);
+    compare(my, got, want);
+
+    memset(want, 0, (mx + my + nw) * sizeof(double));
+    to_blocks(batch, s->out, ny, y, by);
+    EK_OK(EkConvolutionApply(c, EK_CONV_DATA, batch, w, run, &packed, by, bx));
+    to_planes(batch, s->in, nx, bx, got);
+    reference(s, EK_CONV_DATA, batch, x, w, y, want);
+    compare(mx, got, want);
+
+    memset(want, 0, (mx + my + nw) * sizeof(double));
+    to_blocks(batch, s->in, nx, x, bx);
+    for (int twice = 0; twice < 2; twice++) {
+      EK_OK(EkConvolutionWeights(c, batch, bx, by, scratch, dw));
+      reference(s, EK_CONV_WEIGHTS, batch, x, w, y, want);
+    }
+    compare(nw, dw, want);
+    free(x), free(y), free(w), free(got), free(dw), free(bx), free(by), free(scratch), free(want);
+  }
+  EK_OK(EkPackedDestroy(&packed));
+  EK_OK(EkConvolutionDestroy(&c));
+}
+
+static void convolutions_equal_plain_sums(void **state)
+{
+  static const EkConvShape shape[] = {{2, {8, 6}, 3, 5, 3, 1},  {2, {8, 6}, 40, 32, 3, 1}, {2, {1, 1}, 17, 33, 3, 1},
+                                      {2, {2, 4}, 5, 20, 2, 2}, {2, {5, 7}, 16, 4, 1, 1},  {2, {9, 9}, 2, 3, 5, 1},
+                                      {1, {24}, 30, 32, 3, 1},  {1, {24}, 5, 7, 2, 2},     {1, {2}, 16, 16, 3, 1}};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(shape) / sizeof(shape[0]); i++) check_convolution(&shape[i]);
+}
+
+/* Within a run a copy is kept whatever becomes of the weights; with the next one it is made anew. */
+static void weights_are_packed_once_a_run(void **state)
+{
+  const EkConvShape s = {1, {1}, 1, 1, 1, 1};
+  EkConvolution     c;
+  EkPacked          packed = NULL;
+  float             x[EK_BLOCK] = {3}, y[EK_BLOCK], w = 2;
+
+  (void)state;
+  EK_OK(EkConvolutionCreate(&s, &c));
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, x, y));
+  assert_true(y[0] == 6);
+  w = 5;
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, x, y));
+  assert_true(y[0] == 6);
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 2, &packed, x, y));
+  assert_true(y[0] == 15);
+  EK_OK(EkPackedDestroy(&packed));
+  EK_OK(EkConvolutionDestroy(&c));
+}
+
+/* ---- normalisation ---------------------------------------------------------------------------------------------- */
+
+static void tanh_is_accurate_and_keeps_nan(void **state)
+{
+  EkBlockNorm identity = {.mean = {0}};
+  float       x[EK_BLOCK], y[EK_BLOCK];
+
+  (void)state;
+  for (int l = 0; l < EK_BLOCK; l++) identity.scale[l] = 1;
+  for (double z = 1e-6; z < 100; z *= 1.001) {
+    for (int l = 0; l < EK_BLOCK; l++) x[l] = (float)(l % 2 ? z : -z);
+    EkBlockNormTanh(1, &identity, x, y);
+    for (int l = 0; l < EK_BLOCK; l++) assert_true(fabs(y[l] - tanh(x[l])) < 1e-6 * fabs(tanh(x[l])));
+  }
+  for (int l = 0; l < EK_BLOCK; l++) x[l] = l == 3 ? NAN : l == 4 ? INFINITY : l == 5 ? -INFINITY : 0;
+  EkBlockNormTanh(1, &identity, x, y);
+  for (int l = 0; l < EK_BLOCK; l++) assert_true(l == 3 ? isnan(y[l]) : y[l] == (l == 4) - (l == 5));
+}
+
+/* A mean a thousand times the deviation: the variance is still there. */
+static void moments_survive_a_large_mean(void **state)
+{
+  enum { POINTS = 1000 };
+  float *x = random_floats(5, POINTS * EK_BLOCK);
+  double sum[EK_BLOCK] = {0}, square[EK_BLOCK] = {0};
+
+  (void)state;
+  for (size_t i = 0; i < POINTS * EK_BLOCK; i++) x[i] = 1000 + x[i];
+  EkBlockMoments(POINTS, x, sum, square);
+  for (int l = 0; l < EK_BLOCK; l++) {
+    double mean = 0, variance = 0;
+
+    for (int p = 0; p < POINTS; p++) mean += x[p * EK_BLOCK + l] / (double)POINTS;
+    for (int p = 0; p < POINTS; p++) variance += (x[p * EK_BLOCK + l] - mean) * (x[p * EK_BLOCK + l] - mean) / POINTS;
+    assert_true(fabs(sum[l] / POINTS / mean - 1) < 1e-12 &&
+                fabs((square[l] / POINTS - sum[l] * sum[l] / POINTS / POINTS) / variance - 1) < 1e-6);
+  }
+  free(x);
+}
+
+/* ---- pooling ---------------------------------------------------------------------------------------------------- */
+
+/* As PyTorch: the first of several that are largest has the gradient, a NaN anywhere shows. */
+static void pooling_settles_ties_and_shows_nan(void **state)
+{
+  const PetscInt n[2] = {2, 2};
+  float          x[4 * EK_BLOCK], y[EK_BLOCK], dy[EK_BLOCK], dx[4 * EK_BLOCK];
+
+  (void)state;
+  for (int l = 0; l < EK_BLOCK; l++) {
+    dy[l] = (float)(l + 1);
+    for (int p = 0; p < 4; p++)
+      x[p * EK_BLOCK + l] = l < 4 ? p >= l : l == 4 + p ? NAN : (float)p; /* lane l < 4: points l..3 are equal */
+  }
+  EkBlockMaxPool(2, n, x, y);
+  EkBlockMaxPoolBackward(2, n, x, y, dy, 0, dx);
+  for (int l = 0; l < 4; l++) {
+    assert_true(y[l] == 1);
+    for (int p = 0; p < 4; p++) assert_true(dx[p * EK_BLOCK + l] == (p == l ? dy[l] : 0));
+  }
+  for (int l = 4; l < 8; l++) assert_true(isnan(y[l]));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(convolutions_equal_plain_sums),      cmocka_unit_test(weights_are_packed_once_a_run),
+    cmocka_unit_test(tanh_is_accurate_and_keeps_nan),     cmocka_unit_test(moments_survive_a_large_mean),
+    cmocka_unit_test(pooling_settles_ties_and_shows_nan),
+};
+EK_TEST_MAIN(tests)
