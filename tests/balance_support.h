@@ -30,7 +30,7 @@ static inline EkLayer one_matrix(const char *name, const float *data, PetscInt r
   EkLayer layer = {.nbatches = 1, .scale = 1};
 
   snprintf(layer.name, sizeof(layer.name), "%s", name);
-  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE};
+  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE, 0};
   return layer;
 }
 

@@ -24,9 +24,9 @@ static EkLayer reference_layer(const char *name, float **weight)
     const size_t taps = n[2] * n[3];
 
     layer.scale = 0.5;
-    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)taps, (PetscInt)n[0], (PetscInt)n[1], 1, n[1] * taps, taps, PETSC_FALSE};
+    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)taps, (PetscInt)n[0], (PetscInt)n[1], 1, n[1] * taps, taps, PETSC_FALSE, 0};
   } else if (rank == 3) { /* Conv1d: one in x tap matrix per output */
-    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)n[0], (PetscInt)n[1], (PetscInt)n[2], n[1] * n[2], n[2], 1, PETSC_FALSE};
+    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)n[0], (PetscInt)n[1], (PetscInt)n[2], n[1] * n[2], n[2], 1, PETSC_FALSE, 0};
   }
   return layer;
 }
@@ -287,8 +287,8 @@ static void pooled_batches_are_the_union_of_their_parts(void **unused)
 
   (void)unused;
   pooled.batch[0] =
-      (EkMatrixBatch){w, COUNT, ROWS, COLS, 1, COUNT * COLS, COUNT, PETSC_FALSE}; /* the matrices interleaved, as taps are */
-  pooled.batch[1] = (EkMatrixBatch){w2, COUNT, ROWS, COLS, ROWS * COLS, COLS, 1, PETSC_FALSE};
+      (EkMatrixBatch){w, COUNT, ROWS, COLS, 1, COUNT * COLS, COUNT, PETSC_FALSE, 0}; /* the matrices interleaved, as taps are */
+  pooled.batch[1] = (EkMatrixBatch){w2, COUNT, ROWS, COLS, ROWS * COLS, COLS, 1, PETSC_FALSE, 0};
   for (int k = 0; k < COUNT; k++) {
     part[k] = one_matrix("part", w, ROWS, COLS);
     part[k].batch[0] = pooled.batch[0];
@@ -365,7 +365,7 @@ static void results_do_not_depend_on_the_ranks(void **unused)
 
     w[l] = random_weights(20 + l, (size_t)((n + 11) * n * (l + 1)));
     layer[l] = one_matrix("layer", w[l], n + 11, n);
-    layer[l].batch[0] = (EkMatrixBatch){w[l], l + 1, n + 11, n, (size_t)((n + 11) * n), (size_t)n, 1, PETSC_FALSE};
+    layer[l].batch[0] = (EkMatrixBatch){w[l], l + 1, n + 11, n, (size_t)((n + 11) * n), (size_t)n, 1, PETSC_FALSE, 0};
     for (int k = 0; k <= l; k++) w[l][k] *= (float)(1 + 3 * k);
   }
   balance = refreshed(mesh, &options, L, layer, &state);

@@ -28,7 +28,7 @@ static void bad_weights_are_named_on_every_rank(void **unused)
 
   (void)unused;
   options.scalapack_min = 40;
-  layer[2].batch[0] = (EkMatrixBatch){w + 4000, 2, 20, 25, 1000, 50, 2, PETSC_TRUE};
+  layer[2].batch[0] = (EkMatrixBatch){w + 4000, 2, 20, 25, 1000, 50, 2, PETSC_TRUE, 0};
   for (options.solver = SVD; options.solver <= GRAM; options.solver++) {
     for (int sick = 0; sick < 3; sick++) {
       expect_bad_weight_named(mesh, &options, 3, layer, layer[sick].name, w + 2000 * sick + 777, bad[sick]);

@@ -14,7 +14,7 @@ static EkLayer layer_of(PetscInt count, PetscInt rows, PetscInt cols, PetscBool 
 {
   EkLayer layer = {.nbatches = 1, .scale = 1};
 
-  layer.batch[0] = (EkMatrixBatch){nothing, count, rows, cols, 1, 1, 1, is_complex};
+  layer.batch[0] = (EkMatrixBatch){nothing, count, rows, cols, 1, 1, 1, is_complex, 0};
   return layer;
 }
 

@@ -21,7 +21,7 @@ static EkLayer Layer(const char *name, const float *data, PetscInt rows, PetscIn
   EkLayer layer = {.nbatches = 1, .scale = scale};
 
   PetscStrncpy(layer.name, name, sizeof(layer.name));
-  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE};
+  layer.batch[0] = (EkMatrixBatch){data, 1, rows, cols, (size_t)(rows * cols), (size_t)cols, 1, PETSC_FALSE, 0};
   return layer;
 }
 
@@ -68,7 +68,7 @@ static int FnoLayers(const float *w, PetscBool all, EkLayer layer[])
     layer[n] = Layer((const char *[]){"conv0", "conv1", "conv2", "conv3"}[i], w, 20, 20, 1);
     layer[n].nbatches = 2;
     for (int b = 0; b < 2; b++)
-      layer[n].batch[b] = (EkMatrixBatch){w, modes, 20, 20, 2, (size_t)(2 * 20 * modes), (size_t)(2 * modes), PETSC_TRUE};
+      layer[n].batch[b] = (EkMatrixBatch){w, modes, 20, 20, 2, (size_t)(2 * 20 * modes), (size_t)(2 * modes), PETSC_TRUE, 0};
     n++;
   }
   return n;
