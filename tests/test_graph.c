@@ -698,6 +698,49 @@ static void lanes_without_a_channel_stay_zero(void **state)
   check_lanes_of(lanes_planar);
 }
 
+/* Of one frame of three channels: the first as it is, the second masked by halves, the third wholly; and of a sample that is masked wholly. */
+static void relative_loss_counts_channels_with_a_mask(void **state)
+{
+  const EkGrid grid   = EkGridMake(2, square);
+  const size_t floats = 3 * grid.stride;
+  float       *prediction = calloc(2 * floats, sizeof(float)), *truth = calloc(2 * floats, sizeof(float)), *mask = calloc(2 * floats, sizeof(float));
+  const float *gradient;
+  double       error = 0, norm = 0;
+  EkTensor     p, t, m;
+  EkParams     params;
+  EkGraph      graph;
+  size_t       step;
+
+  (void)state;
+  for (size_t i = 0; i < grid.points; i++) {
+    for (size_t c = 0; c < 3; c++) prediction[c * grid.stride + i] = prediction[floats + c * grid.stride + i] = 3, truth[c * grid.stride + i] = 2;
+    prediction[grid.stride + i] = (float)i;
+    mask[i] = 1, mask[grid.stride + i] = (float)(i % 2);
+    error += (double)(i % 2) * ((double)i - 2) * ((double)i - 2), norm += (double)(i % 2) * 4;
+  }
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkGraphCreate(params, 2, PETSC_TRUE, &graph));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_TRUE, &p));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_FALSE, &t));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_FALSE, &m));
+  EK_OK(EkRelativeLoss(graph, 1, &p, &t, m));
+  EK_OK(EkGraphPlan(graph));
+  EK_OK(EkGraphBind(graph, p, prediction, floats));
+  EK_OK(EkGraphBind(graph, t, truth, floats));
+  EK_OK(EkGraphBind(graph, m, mask, floats));
+  EK_OK(EkGraphForward(graph, 2, 10));
+  assert_true(fabs(EkGraphLoss(graph) - 10 * (0.5 + sqrt(error / norm)) / 2) < 1e-5);
+  EK_OK(EkGraphBackward(graph));
+  EK_OK(EkGraphGetGradient(graph, p, &gradient, &step));
+  for (size_t i = 0; i < grid.points; i++) {
+    assert_true(fabs(gradient[i] - 10 / (2 * sqrt((double)grid.points) * 2 * sqrt((double)grid.points))) < 1e-6 && gradient[grid.stride] == 0);
+    for (size_t c = 0; c < 4; c++) assert_true(gradient[(c == 3 ? 2 * grid.stride : step + c * grid.stride) + i] == 0);
+  }
+  free(prediction), free(truth), free(mask);
+  EK_OK(EkGraphDestroy(&graph));
+  EK_OK(EkParamsDestroy(&params));
+}
+
 static void wrong_shapes_are_refused(void **state)
 {
   EkParams params;
@@ -716,6 +759,14 @@ static void wrong_shapes_are_refused(void **state)
   EK_FAILS(EkAdd(graph, a, b, &out), "shapes");
   EK_FAILS(EkMseLoss(graph, a, b), "shapes");
   EK_FAILS(EkGraphSlice(graph, a, 2, 2, &out), "slice");
+  EK_FAILS(EkPatch(graph, 1, 1, &a, 2, &out), "patches of 2");
+  EK_FAILS(EkUnpatch(graph, a, 2, &out), "patches of 2");
+  EK_FAILS(EkGroupNorm(graph, a, 2, "group.weight", "group.bias", &out), "groups");
+  EK_FAILS(EkAfno(graph, a, 2, "afno.w1", "afno.b1", "afno.w2", "afno.b2", &out), "afno.w1");
+  EK_FAILS(EkTimeAggregate(graph, a, "embed.weight", "embed.bias", "position", "time.w", NULL, &out), "embed.weight");
+  EK_FAILS(EkMoments(graph, 1, &a, 2, &out), "frames of 2");
+  EK_FAILS(EkScaleShift(graph, a, a, a, PETSC_FALSE, &out), "scale_shift");
+  EK_FAILS(EkLinearTransposed(graph, a, "up.weight", "up.bias", PETSC_FALSE, &out), "up.weight");
   EK_FAILS(EkConv(graph, a, "same2.weight", &out), "not a blocked field");
   EK_OK(EkToBlocked(graph, 1, &a, &out));
   EK_FAILS(EkAdd(graph, a, out, &b), "not a planar field");
@@ -728,6 +779,6 @@ static void wrong_shapes_are_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gradients_of_every_operator_match_differences), cmocka_unit_test(plan_reuses_memory_and_batches_agree), cmocka_unit_test(lanes_without_a_channel_stay_zero),
-    cmocka_unit_test(wrong_shapes_are_refused),
+    cmocka_unit_test(relative_loss_counts_channels_with_a_mask), cmocka_unit_test(wrong_shapes_are_refused),
 };
 EK_TEST_MAIN(tests)

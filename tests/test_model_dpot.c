@@ -1,12 +1,14 @@
 /* ranks: 1 2 3 */
-/* DPOT against PyTorch, its sizes, its rollout, AFNO against sums of exponentials; the batch spread over the ranks, one of three without a sample. */
+/* DPOT against PyTorch, its sizes, its rollout, AFNO against sums of exponentials; the batch spread over the ranks, one of three
+ * without a sample. */
 #include "model_support.h"
 #include "../src/model/dpot.h"
 #include <complex.h>
 
 static EkModelOptions options_of(const char *preset)
 {
-  return (EkModelOptions){.type = EkFamilyFind(&EkModelFamily, "dpot"), .preset = EkFamilyFind(&EkPresetFamily, preset), .n_cls = 12};
+  return (EkModelOptions){
+      .type = EkFamilyFind(&EkModelFamily, "dpot"), .preset = EkFamilyFind(&EkPresetFamily, preset), .n_cls = 12};
 }
 
 /* The network of the cases. */
@@ -14,7 +16,8 @@ static EkModelOptions small_options(PetscBool normalize)
 {
   EkModelOptions o = options_of("tiny");
 
-  o.embed_dim = 32, o.depth = 2, o.n_blocks = 4, o.patch_size = 4, o.out_layer_dim = 8, o.mlp_ratio = 2, o.modes = (EkInts){1, {4}}, o.n_cls = 5, o.normalize = normalize;
+  o.embed_dim = 32, o.depth = 2, o.n_blocks = 4, o.patch_size = 4, o.out_layer_dim = 8, o.mlp_ratio = 2,
+  o.modes = (EkInts){1, {4}}, o.n_cls = 5, o.normalize = normalize;
   EK_OK(EkModelSettle(&o));
   return o;
 }
@@ -86,7 +89,11 @@ static void presets_have_the_published_sizes(void **state)
     const char *preset;
     int         tensors;
     PetscInt64  parameters;
-  } published[] = {{"tiny", 67, 7534643}, {"small", 91, 30801459}, {"medium", 163, 122125875}, {"large", 307, 509018739}, {"huge", 343, 1031082099}};
+  } published[] = {{"tiny", 67, 7534643},
+                   {"small", 91, 30801459},
+                   {"medium", 163, 122125875},
+                   {"large", 307, 509018739},
+                   {"huge", 343, 1031082099}};
 
   (void)state;
   assert_int_equal(EkPresetFamily.count, 5);
@@ -200,10 +207,11 @@ static void wrong_sizes_are_refused(void **state)
   (void)state;
   for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
     const EkModelShape shape = {EkGridMake(2, (const PetscInt[2]){wrong[i].nx, 128}), 4, 10};
-    EkModelOptions     o     = options_of("tiny");
+    EkModelOptions     o = options_of("tiny");
     EkParams           params;
 
-    o.embed_dim = wrong[i].embed_dim, o.n_blocks = wrong[i].n_blocks, o.patch_size = wrong[i].patch_size, o.mlp_ratio = wrong[i].ratio;
+    o.embed_dim = wrong[i].embed_dim, o.n_blocks = wrong[i].n_blocks, o.patch_size = wrong[i].patch_size,
+    o.mlp_ratio = wrong[i].ratio;
     EK_OK(EkModelSettle(&o));
     EK_OK(EkParamsCreate(&params));
     EK_FAILS(EkModelDeclare(&o, &shape, params), wrong[i].line);
@@ -274,8 +282,8 @@ static void check_rollout(PetscBool normalize, EkTimeAgg time_agg)
   EK_OK(EkGraphBackward(s.graph));
   for (int p = 0; p < s.params->n; p++) {
     const EkTensorInfo *t = &s.params->table[p];
-    float              *w = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
-    double              size = 0, difference;
+    float *w = s.params->weights + t->offset, *g = s.params->gradients + t->offset, *start = malloc(t->count * sizeof(float));
+    double size = 0, difference;
 
     memcpy(start, w, t->count * sizeof(float));
     for (size_t i = 0; i < t->count; i++) size += (double)g[i] * g[i];
@@ -286,7 +294,8 @@ static void check_rollout(PetscBool normalize, EkTimeAgg time_agg)
     for (size_t i = 0; i < t->count && size > 0; i++) w[i] = (float)(start[i] - step * g[i] / size);
     difference = (difference - small_loss(&s)) / (2 * step);
     memcpy(w, start, t->count * sizeof(float));
-    if (fabs(size - difference) > 2e-2 * size + 1e-3) fail_msg("%s: gradient says %g, differences say %g", t->name, size, difference);
+    if (fabs(size - difference) > 2e-2 * size + 1e-3)
+      fail_msg("%s: gradient says %g, differences say %g", t->name, size, difference);
     free(start);
   }
   small_close(&s);
@@ -317,7 +326,8 @@ static void samples_do_not_know_each_other(void **state)
   memcpy(second, value + step, step * sizeof(float));
   memcpy(s.values, s.values + s.sample, s.sample * sizeof(float));
   EK_OK(EkGraphForward(s.graph, 1, 1));
-  for (size_t c = 0; c < 2; c++) assert_memory_equal(value + c * s.shape.grid.stride, second + c * s.shape.grid.stride, s.shape.grid.points * sizeof(float));
+  for (size_t c = 0; c < 2; c++)
+    assert_memory_equal(value + c * s.shape.grid.stride, second + c * s.shape.grid.stride, s.shape.grid.points * sizeof(float));
   EK_OK(EkGraphForward(s.graph, 0, 1)); /* a rank without samples */
   EK_OK(EkGraphBackward(s.graph));
   assert_true(EkGraphLoss(s.graph) == 0);
@@ -332,7 +342,10 @@ static void samples_do_not_know_each_other(void **state)
 #define EACH     (CHANNELS / BLOCKS)
 #define MOST     (8 * 8)
 
-static double gelu(double x) { return 0.5 * x * (1 + erf(x * M_SQRT1_2)); }
+static double gelu(double x)
+{
+  return 0.5 * x * (1 + erf(x * M_SQRT1_2));
+}
 
 /* Block-diagonal product of one coefficient's channels; w (2, BLOCKS, in, out), b (2, BLOCKS, out). */
 static void mix(const float *w, const float *b, const double complex *in, double complex *out)
@@ -349,9 +362,10 @@ static void mix(const float *w, const float *b, const double complex *in, double
   }
 }
 
-/* By the definition: sums of exponentials over all points; the inverse takes a complex sum over k1, then the real part of columns k2 = 0 and n1/2 once, of the
-   others twice. What the two layers leave in column 0 is not Hermitian. */
-static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const w[2], const float *const b[2], size_t stride, const float *x, float *y)
+/* By the definition: sums of exponentials over all points; the inverse takes a complex sum over k1, then the real part of columns
+   k2 = 0 and n1/2 once, of the others twice. What the two layers leave in column 0 is not Hermitian. */
+static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const w[2], const float *const b[2], size_t stride,
+                        const float *x, float *y)
 {
   const double root = sqrt((double)(n[0] * n[1]));
 
@@ -361,7 +375,8 @@ static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const 
       double complex spectrum[CHANNELS] = {0}, hidden[CHANNELS], result[CHANNELS], turn[MOST];
 
       for (PetscInt r = 0; r < n[0]; r++) {
-        for (PetscInt j = 0; j < n[1]; j++) turn[r * n[1] + j] = cexp(2 * M_PI * I * ((double)(k1 * r) / (double)n[0] + (double)(k2 * j) / (double)n[1])) / root;
+        for (PetscInt j = 0; j < n[1]; j++)
+          turn[r * n[1] + j] = cexp(2 * M_PI * I * ((double)(k1 * r) / (double)n[0] + (double)(k2 * j) / (double)n[1])) / root;
       }
       for (int c = 0; c < CHANNELS; c++) {
         for (PetscInt i = 0; i < n[0] * n[1]; i++) spectrum[c] += x[c * stride + (size_t)i] * conj(turn[i]);
@@ -370,7 +385,8 @@ static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const 
       for (int c = 0; c < CHANNELS; c++) hidden[c] = gelu(creal(hidden[c])) + I * gelu(cimag(hidden[c]));
       mix(w[1], b[1], hidden, result);
       for (int c = 0; c < CHANNELS; c++) {
-        for (PetscInt i = 0; i < n[0] * n[1]; i++) y[c * stride + (size_t)i] += (float)((k2 == 0 || 2 * k2 == n[1] ? 1 : 2) * creal(result[c] * turn[i]));
+        for (PetscInt i = 0; i < n[0] * n[1]; i++)
+          y[c * stride + (size_t)i] += (float)((k2 == 0 || 2 * k2 == n[1] ? 1 : 2) * creal(result[c] * turn[i]));
       }
     }
   }
@@ -380,14 +396,14 @@ static void direct_afno(const PetscInt n[2], PetscInt modes, const float *const 
 static void run_afno(const PetscInt n[2], PetscInt modes, double size, float *x, float **got, float **want)
 {
   static const char *const name[4] = {"w1", "b1", "w2", "b2"};
-  const PetscInt shape[4] = {2, BLOCKS, EACH, EACH};
-  const EkGrid   grid     = EkGridMake(2, n);
-  const size_t   floats   = CHANNELS * grid.stride;
-  const float   *part[4], *value;
-  EkTensor       input, out;
-  EkParams       params;
-  EkGraph        graph;
-  size_t         step;
+  const PetscInt           shape[4] = {2, BLOCKS, EACH, EACH};
+  const EkGrid             grid = EkGridMake(2, n);
+  const size_t             floats = CHANNELS * grid.stride;
+  const float             *part[4], *value;
+  EkTensor                 input, out;
+  EkParams                 params;
+  EkGraph                  graph;
+  size_t                   step;
 
   EK_OK(EkParamsCreate(&params));
   for (int i = 0; i < 4; i++) EK_OK(EkParamsAdd(params, name[i], EK_MODULE_AFNO, PETSC_FALSE, i % 2 ? 3 : 4, shape, -size, size));
@@ -404,15 +420,16 @@ static void run_afno(const PetscInt n[2], PetscInt modes, double size, float *x,
   *got = calloc(floats, sizeof(float)), *want = calloc(floats, sizeof(float));
   for (size_t c = 0; c < CHANNELS; c++) memcpy(*got + c * grid.stride, value + c * grid.stride, grid.points * sizeof(float));
   for (int i = 0; i < 4; i++) part[i] = params->weights + params->table[i].offset;
-  direct_afno(n, modes, (const float *const[2]){part[0], part[2]}, (const float *const[2]){part[1], part[3]}, grid.stride, x, *want);
+  direct_afno(n, modes, (const float *const[2]){part[0], part[2]}, (const float *const[2]){part[1], part[3]}, grid.stride, x,
+              *want);
   EK_OK(EkGraphDestroy(&graph));
   EK_OK(EkParamsDestroy(&params));
 }
 
 static void check_afno(PetscInt n0, PetscInt n1, PetscInt modes, double size)
 {
-  const PetscInt n[2]   = {n0, n1};
-  const EkGrid   grid   = EkGridMake(2, n);
+  const PetscInt n[2] = {n0, n1};
+  const EkGrid   grid = EkGridMake(2, n);
   EkRandom       stream = EkRandomStream(3, EK_RANDOM_TEST, 2);
   float         *x = calloc(CHANNELS * grid.stride, sizeof(float)), *got, *want;
 
@@ -442,9 +459,16 @@ static void afno_without_weights_is_the_identity(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(dpot_matches_pytorch), cmocka_unit_test(class_logits_match_pytorch), cmocka_unit_test(presets_have_the_published_sizes),
-    cmocka_unit_test(given_sizes_override_the_preset), cmocka_unit_test(names_shapes_and_kinds_are_those_of_pytorch), cmocka_unit_test(initial_weights_are_drawn_as_published),
-    cmocka_unit_test(wrong_sizes_are_refused), cmocka_unit_test(rollouts_have_the_gradients_of_all_steps), cmocka_unit_test(samples_do_not_know_each_other),
-    cmocka_unit_test(afno_equals_sums_of_exponentials), cmocka_unit_test(afno_without_weights_is_the_identity),
+    cmocka_unit_test(dpot_matches_pytorch),
+    cmocka_unit_test(class_logits_match_pytorch),
+    cmocka_unit_test(presets_have_the_published_sizes),
+    cmocka_unit_test(given_sizes_override_the_preset),
+    cmocka_unit_test(names_shapes_and_kinds_are_those_of_pytorch),
+    cmocka_unit_test(initial_weights_are_drawn_as_published),
+    cmocka_unit_test(wrong_sizes_are_refused),
+    cmocka_unit_test(rollouts_have_the_gradients_of_all_steps),
+    cmocka_unit_test(samples_do_not_know_each_other),
+    cmocka_unit_test(afno_equals_sums_of_exponentials),
+    cmocka_unit_test(afno_without_weights_is_the_identity),
 };
 EK_TEST_MAIN(tests)

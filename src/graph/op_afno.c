@@ -1,6 +1,7 @@
-/* AFNO: mixing of the channels of each Fourier coefficient by two layers of block-diagonal complex products (Guibas et al. 2022), the input added.
-   A spectrum is the transform's: for each channel `segment` real parts, then as many imaginary ones, so that what both parts share is one product on rows of both. The
-   transform is to be orthonormal both ways: the factors that the FFTs leave out, 1/sqrt(N) and sqrt(N), scale the products of the two layers. */
+/* AFNO: mixing of the channels of each Fourier coefficient by two layers of block-diagonal complex products (Guibas et al. 2022),
+   the input added. A spectrum is the transform's: for each channel `segment` real parts, then as many imaginary ones, so that
+   what both parts share is one product on rows of both. The transform is to be orthonormal both ways: the factors that the FFTs
+   leave out, 1/sqrt(N) and sqrt(N), scale the products of the two layers. */
 #include "graph_impl.h"
 #include <math.h>
 #include <string.h>
@@ -12,32 +13,33 @@ typedef struct {
   int     channels, blocks, bs;
   size_t  plane, segment, sample; /* floats of a channel's spectrum, of its real parts, of all channels' */
   float   root;                   /* sqrt(N) */
-  float  *X, *Z;                  /* spectrum of x, hidden values before the activation: of every sample where backward needs them */
-  size_t  keep;                   /* floats between samples of these, 0 where all share one place */
-  float  *Y, *H, *dH;             /* scratch: result of one sample; activated hidden values and their gradients of one block */
+  float  *X, *Z;      /* spectrum of x, hidden values before the activation: of every sample where backward needs them */
+  size_t  keep;       /* floats between samples of these, 0 where all share one place */
+  float  *Y, *H, *dH; /* scratch: result of one sample; activated hidden values and their gradients of one block */
 } Afno;
 
 static Afno AfnoOf(EkGraph g, EkNode *node)
 {
-  const EkTransformShape *s       = EkTransformGetShape(node->transform);
-  Afno                    a       = {.x = EkGraphField(g, node->input[0]), .y = EkGraphField(g, node->output), .plane = s->plane, .segment = s->segment};
-  float                  *saved   = EkGraphSaved(g, node);
+  const EkTransformShape *s = EkTransformGetShape(node->transform);
+  Afno   a = {.x = EkGraphField(g, node->input[0]), .y = EkGraphField(g, node->output), .plane = s->plane, .segment = s->segment};
+  float *saved = EkGraphSaved(g, node);
 
   a.channels = (int)a.x.channels;
-  a.blocks   = (int)node->group;
-  a.bs       = a.channels / a.blocks;
-  a.sample   = (size_t)a.channels * s->plane;
-  a.root     = sqrtf((float)s->n[0] * (float)s->n[1]);
-  a.keep     = saved ? a.sample : 0;
-  a.Y        = EkGraphScratch(g, node);
-  a.H        = a.Y + a.sample;
-  a.dH       = a.H + (size_t)a.bs * a.plane;
-  a.X        = saved ? saved : a.dH + (size_t)a.bs * a.plane;
-  a.Z        = a.X + (saved ? (size_t)g->capacity : 1) * a.sample;
+  a.blocks = (int)node->group;
+  a.bs = a.channels / a.blocks;
+  a.sample = (size_t)a.channels * s->plane;
+  a.root = sqrtf((float)s->n[0] * (float)s->n[1]);
+  a.keep = saved ? a.sample : 0;
+  a.Y = EkGraphScratch(g, node);
+  a.H = a.Y + a.sample;
+  a.dH = a.H + (size_t)a.bs * a.plane;
+  a.X = saved ? saved : a.dH + (size_t)a.bs * a.plane;
+  a.Z = a.X + (saved ? (size_t)g->capacity : 1) * a.sample;
   return a;
 }
 
-/* One layer of one block: w (2, blocks, in, out) and b (2, blocks, out) by their real parts of the block; the imaginary ones lie `w_part` and `b_part` further on. */
+/* One layer of one block: w (2, blocks, in, out) and b (2, blocks, out) by their real parts of the block; the imaginary ones lie
+ * `w_part` and `b_part` further on. */
 typedef struct {
   const float *w, *b;
   float       *dw, *db;
@@ -47,9 +49,16 @@ typedef struct {
 
 static Layer LayerOf(EkGraph g, EkNode *node, const Afno *a, int layer, int block)
 {
-  const int    at   = W1_AT + 2 * layer;
+  const int    at = W1_AT + 2 * layer;
   const size_t each = (size_t)a->bs * (size_t)a->bs, w = (size_t)block * each, b = (size_t)block * (size_t)a->bs;
-  Layer        l    = {EkGraphWeight(g, node, at) + w, EkGraphWeight(g, node, at + 1) + b, NULL, NULL, (size_t)a->blocks * each, (size_t)a->channels, layer ? a->root : 1 / a->root, layer ? a->root : 1};
+  Layer        l = {EkGraphWeight(g, node, at) + w,
+                    EkGraphWeight(g, node, at + 1) + b,
+                    NULL,
+                    NULL,
+                    (size_t)a->blocks * each,
+                    (size_t)a->channels,
+             layer ? a->root : 1 / a->root,
+             layer ? a->root : 1};
 
   if (g->gradients) {
     l.dw = EkGraphWeightGradient(g, node, at) + w;
@@ -58,7 +67,10 @@ static Layer LayerOf(EkGraph g, EkNode *node, const Afno *a, int layer, int bloc
   return l;
 }
 
-static size_t BlockAt(const Afno *a, int block) { return (size_t)block * (size_t)a->bs * a->plane; }
+static size_t BlockAt(const Afno *a, int block)
+{
+  return (size_t)block * (size_t)a->bs * a->plane;
+}
 
 /* to = W^T from (gradient: conj(W) from), complex: re(W) acts on both parts alike. */
 static void Product(const Afno *a, const Layer *l, PetscBool gradient, const float *from, float *to)
@@ -132,7 +144,7 @@ static void LayerGradients(const Afno *a, const Layer *l, const float *from, con
 static void MixBackward(EkGraph g, EkNode *node, const Afno *a, int b, int block)
 {
   const Layer  first = LayerOf(g, node, a, 0, block), second = LayerOf(g, node, a, 1, block);
-  const size_t n     = (size_t)a->bs * a->plane;
+  const size_t n = (size_t)a->bs * a->plane;
   float       *z = a->Z + b * a->keep + BlockAt(a, block), *dy = a->Y + BlockAt(a, block);
 
   EkGeluWithSlope(n, z, a->H, z);
@@ -150,14 +162,15 @@ static void AfnoBackward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     const float *from = a.y.gradient + b * a.y.gradient_step;
-    float       *to   = a.x.gradient + b * a.x.gradient_step;
+    float       *to = a.x.gradient + b * a.x.gradient_step;
 
     EkTransformAnalyse(node->transform, 1, a.channels, from, a.y.stride, a.Y);
     for (int block = 0; block < a.blocks; block++) MixBackward(g, node, &a, b, block);
     if (!g->tensor[node->input[0]].has_gradient) continue;
     if (node->accumulate[0]) {
       for (size_t i = 0; i < n; i++) to[i] += from[i];
-    } else memcpy(to, from, n * sizeof(float));
+    } else
+      memcpy(to, from, n * sizeof(float));
     EkTransformSynthesise(node->transform, 0, a.channels, a.Y, to, a.x.stride, 1);
   }
 }
@@ -165,21 +178,24 @@ static void AfnoBackward(EkGraph g, EkNode *node)
 static double AfnoFlops(EkGraph g, EkNode *node, PetscBool backward)
 {
   const double channels = (double)g->tensor[node->output].channels, modes = EkTransformGetShape(node->transform)->modes;
-  const double transforms = 2 * channels * EkTransformFlops(node->transform), products = 16 * modes * channels * channels / (double)node->group;
+  const double transforms = 2 * channels * EkTransformFlops(node->transform),
+               products = 16 * modes * channels * channels / (double)node->group;
 
   return transforms + (backward ? 2 : 1) * products;
 }
 
-const EkOperator EkOpAfno = {{"afno", "block-diagonal mixing of Fourier coefficients"}, AfnoForward, AfnoBackward, AfnoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpAfno = {
+    {"afno", "block-diagonal mixing of Fourier coefficients"}, AfnoForward, AfnoBackward, AfnoFlops, NULL, PETSC_FALSE};
 
 static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[])
 {
-  const EkTensorState *x      = &g->tensor[input[0]];
+  const EkTensorState *x = &g->tensor[input[0]];
   const PetscInt       blocks = g->params->table[g->tensor[input[W1_AT]].param].shape[1];
 
   PetscFunctionBegin;
   PetscCheck(x->grid.dim == 2, PETSC_COMM_SELF, PETSC_ERR_SUP, "afno: a field of %d axes, 2 are wanted", x->grid.dim);
-  PetscCheck(blocks > 0 && x->channels % blocks == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "afno: %d channels do not make %d blocks", (int)x->channels, (int)blocks);
+  PetscCheck(blocks > 0 && x->channels % blocks == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "afno: %d channels do not make %d blocks", (int)x->channels, (int)blocks);
   for (int layer = 0; layer < 2; layer++) {
     const PetscInt each = x->channels / blocks, shape[4] = {2, blocks, each, each};
 
@@ -189,7 +205,8 @@ static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[])
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, const char *b1, const char *w2, const char *b2, EkTensor *out)
+PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, const char *b1, const char *w2, const char *b2,
+                      EkTensor *out)
 {
   const char *const name[] = {[W1_AT] = w1, [B1_AT] = b1, [W2_AT] = w2, [B2_AT] = b2};
   EkTensor          input[B2_AT + 1] = {x};
@@ -204,10 +221,10 @@ PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, con
   PetscCall(EkTransformCreateCorner(g->tensor[x].grid.n, modes, &transform));
   PetscCall(EkGraphAddNode(g, &EkOpAfno, B2_AT + 1, input, &node));
   node->transform = transform;
-  node->group     = g->params->table[g->tensor[input[W1_AT]].param].shape[1];
+  node->group = g->params->table[g->tensor[input[W1_AT]].param].shape[1];
   PetscCall(EkGraphAddField(g, node, g->tensor[x].channels, g->tensor[x].grid, out));
   sample = (size_t)g->tensor[x].channels * EkTransformGetShape(transform)->plane;
-  if (g->tensor[*out].wants_gradient) node->saved = 2 * sample;                      /* X, Z */
+  if (g->tensor[*out].wants_gradient) node->saved = 2 * sample;                   /* X, Z */
   node->tile = (node->saved ? 1 : 3) * sample + 2 * sample / (size_t)node->group; /* Y (X, Z), H, dH */
   PetscFunctionReturn(0);
 }

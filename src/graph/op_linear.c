@@ -1,6 +1,7 @@
-/* out = W concat(fields) + bias (+ addend), optionally through GELU. Few channels: one pass over the planes in tiles of columns, so that the product, the addend
-   and the activation of a tile happen while it is in the first cache. Many: BLAS, on pieces of columns whose result stays in the second one for the
-   rest. With gradients the slope of the activation is saved, and backward turns it in place into dL/dz. */
+/* out = W concat(fields) + bias (+ addend), optionally through GELU. Few channels: one pass over the planes in tiles of columns,
+   so that the product, the addend and the activation of a tile happen while it is in the first cache. Many: BLAS, on pieces of
+   columns whose result stays in the second one for the rest. With gradients the slope of the activation is saved, and backward
+   turns it in place into dL/dz. */
 #include "graph_impl.h"
 
 #define MAX_FIELDS   64
@@ -39,24 +40,27 @@ static void Gather(EkGraph g, EkNode *node, Linear *l)
   const int first = node->nfields + node->has_addend;
 
   l->nfields = node->nfields;
-  l->in      = 0;
+  l->in = 0;
   for (int i = 0; i < node->nfields; i++) {
     l->field[i] = EkGraphField(g, node->input[i]);
     l->in += (int)l->field[i].channels;
   }
   if (node->has_addend) l->addend = EkGraphField(g, node->input[node->nfields]);
-  l->out      = EkGraphField(g, node->output);
+  l->out = EkGraphField(g, node->output);
   l->channels = (int)l->out.channels;
-  l->large    = IsLarge(l->in, l->channels);
-  l->piece    = l->large ? PieceColumns(l->channels) : EK_TILE;
-  l->weight   = EkGraphWeight(g, node, first);
-  l->bias     = EkGraphWeight(g, node, first + 1);
-  l->dweight  = EkGraphWeightGradient(g, node, first);
-  l->dbias    = EkGraphWeightGradient(g, node, first + 1);
-  l->slope    = EkGraphSaved(g, node);
+  l->large = IsLarge(l->in, l->channels);
+  l->piece = l->large ? PieceColumns(l->channels) : EK_TILE;
+  l->weight = EkGraphWeight(g, node, first);
+  l->bias = EkGraphWeight(g, node, first + 1);
+  l->dweight = EkGraphWeightGradient(g, node, first);
+  l->dbias = EkGraphWeightGradient(g, node, first + 1);
+  l->slope = EkGraphSaved(g, node);
 }
 
-static size_t AtMost(size_t n, size_t most) { return n < most ? n : most; }
+static size_t AtMost(size_t n, size_t most)
+{
+  return n < most ? n : most;
+}
 
 /* Row pointers of all fields' channels of sample b, from column `at`. */
 static void InputRows(const Linear *l, int b, size_t at, const float **row)
@@ -69,8 +73,10 @@ static void InputRows(const Linear *l, int b, size_t at, const float **row)
 
 static void Gelu(size_t n, float *y, float *slope)
 {
-  if (slope) EkGeluWithSlope(n, y, y, slope);
-  else EkGelu(n, y, y);
+  if (slope)
+    EkGeluWithSlope(n, y, y, slope);
+  else
+    EkGelu(n, y, y);
 }
 
 static void Activate(const Linear *l, size_t n, float *out, int b, size_t at)
@@ -109,7 +115,8 @@ static void LargeForward(const Linear *l, PetscBool has_addend, int b, size_t at
   for (int i = 0; i < l->nfields; i++) {
     const EkField *f = &l->field[i];
 
-    EkGemm(0, 0, l->channels, (int)n, (int)f->channels, 1, weight, (size_t)l->in, f->value + b * f->step + at, stride, i > 0, out, stride);
+    EkGemm(0, 0, l->channels, (int)n, (int)f->channels, 1, weight, (size_t)l->in, f->value + b * f->step + at, stride, i > 0, out,
+           stride);
     weight += f->channels;
   }
   for (int c = 0; c < l->channels; c++) AddToRow(n, l->bias[c], add ? add + c * stride : NULL, out + c * stride);
@@ -124,14 +131,17 @@ static void LinearForward(EkGraph g, EkNode *node)
     for (size_t at = 0; at < l.out.points; at += l.piece) {
       float *out = l.out.value + b * l.out.step + at;
 
-      if (l.large) LargeForward(&l, node->has_addend, b, at, out);
-      else SmallForward(&l, node->has_addend, b, at, out);
+      if (l.large)
+        LargeForward(&l, node->has_addend, b, at, out);
+      else
+        SmallForward(&l, node->has_addend, b, at, out);
       if (node->gelu) Activate(&l, AtMost(EK_ROUND_UP(l.out.points - at, EK_LANES), l.piece), out, b, at);
     }
   }
 }
 
-/* Columns of dL/dz, rows out.stride apart: the output's gradient itself, or with GELU its product with the slope, left where the slope was. */
+/* Columns of dL/dz, rows out.stride apart: the output's gradient itself, or with GELU its product with the slope, left where the
+ * slope was. */
 static const float *PreActivation(const Linear *l, PetscBool gelu, int b, size_t at, size_t n)
 {
   const float *g = l->out.gradient + b * l->out.gradient_step + at;
@@ -147,7 +157,7 @@ static const float *PreActivation(const Linear *l, PetscBool gelu, int b, size_t
 
 static void AddendGradient(EkNode *node, const Linear *l, int b, size_t at, size_t n, const float *dz)
 {
-  float    *to  = l->addend.gradient + b * l->addend.gradient_step + at;
+  float    *to = l->addend.gradient + b * l->addend.gradient_step + at;
   const int add = node->accumulate[node->nfields];
 
   for (int c = 0; c < l->channels; c++, to += l->out.stride, dz += l->out.stride) {
@@ -170,7 +180,8 @@ static void SmallBackward(EkGraph g, EkNode *node, const Linear *l, int b, size_
 
     if (g->tensor[node->input[i]].has_gradient) {
       EkPlanes((const float **)to, f->gradient + b * f->gradient_step + at, l->out.stride, f->channels);
-      EkTileMultiply((int)f->channels, l->channels, n, weight, 1, (size_t)l->in, dz, node->accumulate[i] ? (const float *const *)to : NULL, NULL, to);
+      EkTileMultiply((int)f->channels, l->channels, n, weight, 1, (size_t)l->in, dz,
+                     node->accumulate[i] ? (const float *const *)to : NULL, NULL, to);
     }
     weight += f->channels;
   }
@@ -192,7 +203,8 @@ static void LargeBackward(EkGraph g, EkNode *node, const Linear *l, int b, size_
 
     EkGemm(0, 1, l->channels, (int)k, (int)n, 1, dz, stride, f->value + b * f->step + at, stride, 1, l->dweight + column, in);
     if (g->tensor[node->input[i]].has_gradient) {
-      EkGemm(1, 0, (int)k, (int)n, l->channels, 1, l->weight + column, in, dz, stride, node->accumulate[i], f->gradient + b * f->gradient_step + at, stride);
+      EkGemm(1, 0, (int)k, (int)n, l->channels, 1, l->weight + column, in, dz, stride, node->accumulate[i],
+             f->gradient + b * f->gradient_step + at, stride);
     }
     column += k;
   }
@@ -205,11 +217,13 @@ static void LinearBackward(EkGraph g, EkNode *node)
   Gather(g, node, &l);
   for (int b = 0; b < g->batch; b++) {
     for (size_t at = 0; at < l.out.points; at += l.piece) {
-      const size_t n  = AtMost(EK_ROUND_UP(l.out.points - at, EK_LANES), l.piece);
+      const size_t n = AtMost(EK_ROUND_UP(l.out.points - at, EK_LANES), l.piece);
       const float *dz = PreActivation(&l, node->gelu, b, at, n);
 
-      if (l.large) LargeBackward(g, node, &l, b, at, dz);
-      else SmallBackward(g, node, &l, b, at, dz);
+      if (l.large)
+        LargeBackward(g, node, &l, b, at, dz);
+      else
+        SmallBackward(g, node, &l, b, at, dz);
       if (node->has_addend && g->tensor[node->input[node->nfields]].has_gradient) AddendGradient(node, &l, b, at, n, dz);
     }
   }
@@ -227,16 +241,23 @@ static double LinearFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 2.0 * (double)out->channels * (double)out->grid.points * (backward ? in + with_gradient : in);
 }
 
-const EkOperator EkOpLinear = {{"linear", "W concat(fields) + bias (+ addend), optionally through GELU"}, LinearForward, LinearBackward, LinearFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpLinear = {{"linear", "W concat(fields) + bias (+ addend), optionally through GELU"},
+                               LinearForward,
+                               LinearBackward,
+                               LinearFlops,
+                               NULL,
+                               PETSC_FALSE};
 
 static PetscErrorCode CheckFields(EkGraph g, int n, const EkTensor field[], PetscInt *channels)
 {
   PetscFunctionBegin;
-  PetscCheck(n > 0 && n <= MAX_FIELDS, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "linear: %d fields, at most %d are possible", n, MAX_FIELDS);
+  PetscCheck(n > 0 && n <= MAX_FIELDS, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "linear: %d fields, at most %d are possible", n,
+             MAX_FIELDS);
   *channels = 0;
   for (int i = 0; i < n; i++) {
     PetscCall(EkGraphCheckField(g, field[i], "linear"));
-    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "linear: fields on different grids");
+    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "linear: fields on different grids");
     *channels += g->tensor[field[i]].channels;
   }
   PetscFunctionReturn(0);
@@ -248,12 +269,14 @@ static PetscErrorCode CheckWeight(EkGraph g, EkTensor weight, const PetscInt sha
   const EkTensorInfo *t = &g->params->table[g->tensor[weight].param];
 
   PetscFunctionBegin;
-  PetscCheck(t->shape[0] == shape[0] && t->count == (size_t)shape[0] * (size_t)shape[1], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "linear: parameter '%s' has %d rows and %zu values, a (%d, %d) matrix is wanted",
-             t->name, (int)t->shape[0], t->count, (int)shape[0], (int)shape[1]);
+  PetscCheck(t->shape[0] == shape[0] && t->count == (size_t)shape[0] * (size_t)shape[1], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "linear: parameter '%s' has %d rows and %zu values, a (%d, %d) matrix is wanted", t->name, (int)t->shape[0],
+             t->count, (int)shape[0], (int)shape[1]);
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkLinear(EkGraph g, int n, const EkTensor field[], const char *weight, const char *bias, EkTensor addend, PetscBool gelu, EkTensor *out)
+PetscErrorCode EkLinear(EkGraph g, int n, const EkTensor field[], const char *weight, const char *bias, EkTensor addend,
+                        PetscBool gelu, EkTensor *out)
 {
   EkTensor input[MAX_FIELDS + 3];
   EkNode  *node;
@@ -271,12 +294,13 @@ PetscErrorCode EkLinear(EkGraph g, int n, const EkTensor field[], const char *we
   PetscCall(CheckWeight(g, input[k], shape));
   if (addend != EK_NONE) {
     PetscCall(EkGraphCheckField(g, addend, "linear"));
-    PetscCheck(g->tensor[addend].channels == shape[0] && g->tensor[addend].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "linear: the addend has another shape than the result");
+    PetscCheck(g->tensor[addend].channels == shape[0] && g->tensor[addend].grid.points == g->tensor[field[0]].grid.points,
+               PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "linear: the addend has another shape than the result");
   }
   PetscCall(EkGraphAddNode(g, &EkOpLinear, k + 2, input, &node));
-  node->nfields    = n;
+  node->nfields = n;
   node->has_addend = (PetscBool)(addend != EK_NONE);
-  node->gelu       = gelu;
+  node->gelu = gelu;
   for (int i = 0; i < n; i++) node->kept[i] = PETSC_TRUE;
   PetscCall(EkGraphAddField(g, node, shape[0], g->tensor[field[0]].grid, out));
   if (gelu && g->tensor[*out].wants_gradient) node->saved = (size_t)shape[0] * g->tensor[*out].grid.stride;

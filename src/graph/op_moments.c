@@ -1,4 +1,5 @@
-/* One value a channel: means and deviations, a field scaled and shifted by such values, means alone. What they work with is a field on one point. */
+/* One value a channel: means and deviations, a field scaled and shifted by such values, means alone. What they work with is a
+ * field on one point. */
 #include "graph_impl.h"
 #include <math.h>
 
@@ -33,7 +34,10 @@ static double RowSquares(size_t n, const float *x, double mean)
 }
 
 /* to += value, or to = value */
-static void Put(float *to, double value, int accumulate) { *to = (float)(accumulate ? *to + value : value); }
+static void Put(float *to, double value, int accumulate)
+{
+  *to = (float)(accumulate ? *to + value : value);
+}
 
 /* ---- moments: mean and deviation of each channel over frames and points ---- */
 
@@ -44,22 +48,24 @@ static void MomentsOf(EkGraph g, EkNode *node, int b, PetscInt c, PetscInt chann
   for (int k = 0; k < node->ninputs; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
-    for (PetscInt r = c; r < x.channels; r += channels, count += (double)x.points) sum += RowSum(x.points, x.value + b * x.step + (size_t)r * x.stride);
+    for (PetscInt r = c; r < x.channels; r += channels, count += (double)x.points)
+      sum += RowSum(x.points, x.value + b * x.step + (size_t)r * x.stride);
   }
   *mean = sum / count;
   for (int k = 0; k < node->ninputs; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
-    for (PetscInt r = c; r < x.channels; r += channels) squares += RowSquares(x.points, x.value + b * x.step + (size_t)r * x.stride, *mean);
+    for (PetscInt r = c; r < x.channels; r += channels)
+      squares += RowSquares(x.points, x.value + b * x.step + (size_t)r * x.stride, *mean);
   }
   *deviation = sqrt(squares / (count - 1));
 }
 
 static void MomentsForward(EkGraph g, EkNode *node)
 {
-  const EkField  y        = EkGraphField(g, node->output);
+  const EkField  y = EkGraphField(g, node->output);
   const PetscInt channels = y.channels / 2;
-  float         *saved    = EkGraphSaved(g, node);
+  float         *saved = EkGraphSaved(g, node);
 
   for (int b = 0; b < g->batch; b++) {
     for (PetscInt c = 0; c < channels; c++) {
@@ -67,10 +73,10 @@ static void MomentsForward(EkGraph g, EkNode *node)
       double m, d;
 
       MomentsOf(g, node, b, c, channels, &m, &d);
-      *mean      = (float)m;
+      *mean = (float)m;
       *deviation = (float)(d + LEAST);
       if (saved) {
-        saved[2 * ((size_t)b * channels + c)]     = *mean;
+        saved[2 * ((size_t)b * channels + c)] = *mean;
         saved[2 * ((size_t)b * channels + c) + 1] = (float)d;
       }
     }
@@ -79,22 +85,24 @@ static void MomentsForward(EkGraph g, EkNode *node)
 
 static void MomentsBackward(EkGraph g, EkNode *node)
 {
-  const EkField  y        = EkGraphField(g, node->output);
+  const EkField  y = EkGraphField(g, node->output);
   const PetscInt channels = y.channels / 2;
-  const float   *saved    = EkGraphSaved(g, node);
-  double         count    = 0;
+  const float   *saved = EkGraphSaved(g, node);
+  double         count = 0;
 
-  for (int k = 0; k < node->ninputs; k++) count += (double)(g->tensor[node->input[k]].channels / channels) * (double)g->tensor[node->input[k]].grid.points;
+  for (int k = 0; k < node->ninputs; k++)
+    count += (double)(g->tensor[node->input[k]].channels / channels) * (double)g->tensor[node->input[k]].grid.points;
   for (int k = 0; k < node->ninputs; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
     for (int b = 0; b < g->batch && g->tensor[node->input[k]].has_gradient; b++) {
       for (PetscInt r = 0; r < x.channels; r++) {
-        const float *statistic = saved + 2 * ((size_t)b * channels + r % channels), *g_mean = y.gradient + b * y.gradient_step + (size_t)(r % channels) * y.stride;
-        const float  constant  = (float)(*g_mean / count), mean = statistic[0];
-        const float  slope     = statistic[1] > 0 ? (float)(g_mean[(size_t)channels * y.stride] / ((count - 1) * statistic[1])) : 0;
-        const float *value     = x.value + b * x.step + (size_t)r * x.stride;
-        float       *to        = x.gradient + b * x.gradient_step + (size_t)r * x.stride;
+        const float *statistic = saved + 2 * ((size_t)b * channels + r % channels),
+                    *g_mean = y.gradient + b * y.gradient_step + (size_t)(r % channels) * y.stride;
+        const float  constant = (float)(*g_mean / count), mean = statistic[0];
+        const float  slope = statistic[1] > 0 ? (float)(g_mean[(size_t)channels * y.stride] / ((count - 1) * statistic[1])) : 0;
+        const float *value = x.value + b * x.step + (size_t)r * x.stride;
+        float       *to = x.gradient + b * x.gradient_step + (size_t)r * x.stride;
 
         for (size_t i = 0; i < x.points; i++) to[i] = (node->accumulate[k] ? to[i] : 0) + constant + slope * (value[i] - mean);
       }
@@ -106,11 +114,17 @@ static double PerInput(EkGraph g, EkNode *node, PetscBool backward)
 {
   double values = 0;
 
-  for (int k = 0; k < node->ninputs; k++) values += (double)g->tensor[node->input[k]].channels * (double)g->tensor[node->input[k]].grid.points;
+  for (int k = 0; k < node->ninputs; k++)
+    values += (double)g->tensor[node->input[k]].channels * (double)g->tensor[node->input[k]].grid.points;
   return (backward ? 4 : 5) * values;
 }
 
-const EkOperator EkOpMoments = {{"moments", "mean and deviation of each channel over frames and points"}, MomentsForward, MomentsBackward, PerInput, NULL, PETSC_FALSE};
+const EkOperator EkOpMoments = {{"moments", "mean and deviation of each channel over frames and points"},
+                                MomentsForward,
+                                MomentsBackward,
+                                PerInput,
+                                NULL,
+                                PETSC_FALSE};
 
 static const PetscInt one[2] = {1, 1};
 
@@ -121,7 +135,8 @@ PetscErrorCode EkMoments(EkGraph g, int n, const EkTensor field[], PetscInt chan
   PetscFunctionBegin;
   for (int i = 0; i < n; i++) {
     PetscCall(EkGraphCheckField(g, field[i], "moments"));
-    PetscCheck(g->tensor[field[i]].channels % channels == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "moments: %d channels are not whole frames of %d", (int)g->tensor[field[i]].channels, (int)channels);
+    PetscCheck(g->tensor[field[i]].channels % channels == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "moments: %d channels are not whole frames of %d", (int)g->tensor[field[i]].channels, (int)channels);
   }
   PetscCall(EkGraphAddNode(g, &EkOpMoments, n, field, &node));
   for (int i = 0; i < n; i++) node->kept[i] = PETSC_TRUE;
@@ -138,13 +153,20 @@ typedef struct {
 
 static ScaleShift ScaleShiftOf(EkGraph g, EkNode *node)
 {
-  return (ScaleShift){EkGraphField(g, node->input[0]), EkGraphField(g, node->input[1]), EkGraphField(g, node->input[2]), EkGraphField(g, node->output)};
+  return (ScaleShift){EkGraphField(g, node->input[0]), EkGraphField(g, node->input[1]), EkGraphField(g, node->input[2]),
+                      EkGraphField(g, node->output)};
 }
 
-static float At(const EkField *f, int b, PetscInt c) { return f->value[b * f->step + (size_t)(c % f->channels) * f->stride]; }
+static float At(const EkField *f, int b, PetscInt c)
+{
+  return f->value[b * f->step + (size_t)(c % f->channels) * f->stride];
+}
 
 /* Either direction is x slope + constant. */
-static float Slope(const ScaleShift *s, PetscBool inverse, int b, PetscInt c) { return inverse ? 1 / At(&s->scale, b, c) : At(&s->scale, b, c); }
+static float Slope(const ScaleShift *s, PetscBool inverse, int b, PetscInt c)
+{
+  return inverse ? 1 / At(&s->scale, b, c) : At(&s->scale, b, c);
+}
 
 static void ScaleShiftForward(EkGraph g, EkNode *node)
 {
@@ -152,7 +174,8 @@ static void ScaleShiftForward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     for (PetscInt c = 0; c < s.x.channels; c++) {
-      const float  slope = Slope(&s, node->inverse, b, c), before = node->inverse ? At(&s.shift, b, c) : 0, after = node->inverse ? 0 : At(&s.shift, b, c);
+      const float slope = Slope(&s, node->inverse, b, c), before = node->inverse ? At(&s.shift, b, c) : 0,
+                  after = node->inverse ? 0 : At(&s.shift, b, c);
       const float *x = s.x.value + b * s.x.step + (size_t)c * s.x.stride;
       float       *y = s.y.value + b * s.y.step + (size_t)c * s.y.stride;
 
@@ -172,7 +195,8 @@ static void FieldGradient(const ScaleShift *s, EkNode *node, int b)
   }
 }
 
-/* Of value c of scale and shift: sums over the points of all channels they serve. y = x a + b: (sum dy x, sum dy); y = (x - b)/a: (-sum dy (x - b)/a^2, -sum dy/a). */
+/* Of value c of scale and shift: sums over the points of all channels they serve. y = x a + b: (sum dy x, sum dy); y = (x - b)/a:
+ * (-sum dy (x - b)/a^2, -sum dy/a). */
 static void ValueGradients(const ScaleShift *s, PetscBool inverse, int b, PetscInt c, double *scale, double *shift)
 {
   const float a = At(&s->scale, b, c), less = inverse ? At(&s->shift, b, c) : 0;
@@ -199,13 +223,20 @@ static void ScaleShiftBackward(EkGraph g, EkNode *node)
       double scale, shift;
 
       ValueGradients(&s, node->inverse, b, c, &scale, &shift);
-      if (g->tensor[node->input[1]].has_gradient) Put(s.scale.gradient + b * s.scale.gradient_step + (size_t)c * s.scale.stride, scale, node->accumulate[1]);
-      if (g->tensor[node->input[2]].has_gradient) Put(s.shift.gradient + b * s.shift.gradient_step + (size_t)c * s.shift.stride, shift, node->accumulate[2]);
+      if (g->tensor[node->input[1]].has_gradient)
+        Put(s.scale.gradient + b * s.scale.gradient_step + (size_t)c * s.scale.stride, scale, node->accumulate[1]);
+      if (g->tensor[node->input[2]].has_gradient)
+        Put(s.shift.gradient + b * s.shift.gradient_step + (size_t)c * s.shift.stride, shift, node->accumulate[2]);
     }
   }
 }
 
-const EkOperator EkOpScaleShift = {{"scale_shift", "a scale and a shift a channel, or their inverse"}, ScaleShiftForward, ScaleShiftBackward, PerInput, NULL, PETSC_FALSE};
+const EkOperator EkOpScaleShift = {{"scale_shift", "a scale and a shift a channel, or their inverse"},
+                                   ScaleShiftForward,
+                                   ScaleShiftBackward,
+                                   PerInput,
+                                   NULL,
+                                   PETSC_FALSE};
 
 PetscErrorCode EkScaleShift(EkGraph g, EkTensor x, EkTensor scale, EkTensor shift, PetscBool inverse, EkTensor *out)
 {
@@ -214,7 +245,8 @@ PetscErrorCode EkScaleShift(EkGraph g, EkTensor x, EkTensor scale, EkTensor shif
 
   PetscFunctionBegin;
   for (int k = 0; k < 3; k++) PetscCall(EkGraphCheckField(g, input[k], "scale_shift"));
-  PetscCheck(g->tensor[scale].channels == g->tensor[shift].channels && g->tensor[x].channels % g->tensor[scale].channels == 0 && g->tensor[scale].grid.points == 1 && g->tensor[shift].grid.points == 1,
+  PetscCheck(g->tensor[scale].channels == g->tensor[shift].channels && g->tensor[x].channels % g->tensor[scale].channels == 0 &&
+                 g->tensor[scale].grid.points == 1 && g->tensor[shift].grid.points == 1,
              PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "scale_shift: scale and shift do not fit the field");
   PetscCall(EkGraphAddNode(g, &EkOpScaleShift, 3, input, &node));
   node->inverse = inverse;
@@ -230,7 +262,8 @@ static void MeanForward(EkGraph g, EkNode *node)
   const EkField x = EkGraphField(g, node->input[0]), y = EkGraphField(g, node->output);
 
   for (int b = 0; b < g->batch; b++) {
-    for (size_t c = 0; c < (size_t)x.channels; c++) y.value[b * y.step + c * y.stride] = (float)(RowSum(x.points, x.value + b * x.step + c * x.stride) / (double)x.points);
+    for (size_t c = 0; c < (size_t)x.channels; c++)
+      y.value[b * y.step + c * y.stride] = (float)(RowSum(x.points, x.value + b * x.step + c * x.stride) / (double)x.points);
   }
 }
 
@@ -241,14 +274,15 @@ static void MeanBackward(EkGraph g, EkNode *node)
   for (int b = 0; b < g->batch; b++) {
     for (size_t c = 0; c < (size_t)x.channels; c++) {
       const float each = y.gradient[b * y.gradient_step + c * y.stride] / (float)x.points;
-      float      *to   = x.gradient + b * x.gradient_step + c * x.stride;
+      float      *to = x.gradient + b * x.gradient_step + c * x.stride;
 
       for (size_t i = 0; i < x.points; i++) to[i] = (node->accumulate[0] ? to[i] : 0) + each;
     }
   }
 }
 
-const EkOperator EkOpMean = {{"mean", "mean over the points of each channel"}, MeanForward, MeanBackward, PerInput, NULL, PETSC_FALSE};
+const EkOperator EkOpMean = {
+    {"mean", "mean over the points of each channel"}, MeanForward, MeanBackward, PerInput, NULL, PETSC_FALSE};
 
 PetscErrorCode EkMean(EkGraph g, EkTensor x, EkTensor *out)
 {

@@ -28,18 +28,18 @@ typedef struct {
   PetscInt     groups, each; /* channels of a group */
   double       count;        /* values of a group */
   const float *weight, *bias;
-  float       *saved;        /* (B, groups, 2): mean, 1/deviation; or NULL */
+  float       *saved; /* (B, groups, 2): mean, 1/deviation; or NULL */
 } GroupNorm;
 
 static GroupNorm GroupNormOf(EkGraph g, EkNode *node)
 {
   GroupNorm n = {.x = EkGraphField(g, node->input[0]), .y = EkGraphField(g, node->output), .groups = node->group};
 
-  n.each   = n.x.channels / n.groups;
-  n.count  = (double)n.each * (double)n.x.points;
+  n.each = n.x.channels / n.groups;
+  n.count = (double)n.each * (double)n.x.points;
   n.weight = EkGraphWeight(g, node, 1);
-  n.bias   = EkGraphWeight(g, node, 2);
-  n.saved  = EkGraphSaved(g, node);
+  n.bias = EkGraphWeight(g, node, 2);
+  n.saved = EkGraphSaved(g, node);
   return n;
 }
 
@@ -60,8 +60,9 @@ static void GroupNormForward(EkGraph g, EkNode *node)
   for (int b = 0; b < g->batch; b++) {
     for (PetscInt k = 0; k < n.groups; k++) {
       const size_t first = (size_t)(k * n.each);
-      const float *x     = n.x.value + b * n.x.step + first * n.x.stride;
-      float       *y = n.y.value + b * n.y.step + first * n.y.stride, here[2], *statistic = n.saved ? n.saved + 2 * ((size_t)b * n.groups + k) : here;
+      const float *x = n.x.value + b * n.x.step + first * n.x.stride;
+      float       *y = n.y.value + b * n.y.step + first * n.y.stride, here[2],
+            *statistic = n.saved ? n.saved + 2 * ((size_t)b * n.groups + k) : here;
 
       Statistics(&n, x, statistic);
       for (size_t c = 0; c < (size_t)n.each; c++, x += n.x.stride, y += n.y.stride) {
@@ -83,12 +84,13 @@ static void ChannelSums(size_t points, const float *g, const float *x, const flo
     s += (double)g[i];
     p += (double)(g[i] * (x[i] - statistic[0]));
   }
-  *sum     = s;
+  *sum = s;
   *product = p * statistic[1];
 }
 
 /* dx = r (w g - mean(w g) - xhat mean(w g xhat)) with r = 1/deviation, over the group. */
-static void GroupGradient(const GroupNorm *n, const float *dy, const float *x, const float statistic[2], size_t first, double means[2], PetscBool add, float *dx)
+static void GroupGradient(const GroupNorm *n, const float *dy, const float *x, const float statistic[2], size_t first,
+                          double means[2], PetscBool add, float *dx)
 {
   const float r = statistic[1], constant = -r * (float)means[0], curve = -r * r * (float)means[1], mean = statistic[0];
 
@@ -105,13 +107,14 @@ static void GroupGradient(const GroupNorm *n, const float *dy, const float *x, c
 
 static void GroupNormBackward(EkGraph g, EkNode *node)
 {
-  const GroupNorm n  = GroupNormOf(g, node);
+  const GroupNorm n = GroupNormOf(g, node);
   float          *dw = EkGraphWeightGradient(g, node, 1), *db = EkGraphWeightGradient(g, node, 2);
 
   for (int b = 0; b < g->batch; b++) {
     for (PetscInt k = 0; k < n.groups; k++) {
       const size_t first = (size_t)(k * n.each);
-      const float *x = n.x.value + b * n.x.step + first * n.x.stride, *dy = n.y.gradient + b * n.y.gradient_step + first * n.y.stride;
+      const float *x = n.x.value + b * n.x.step + first * n.x.stride,
+                  *dy = n.y.gradient + b * n.y.gradient_step + first * n.y.stride;
       const float *statistic = n.saved + 2 * ((size_t)b * n.groups + k);
       double       means[2] = {0, 0}, sum, product;
 
@@ -123,7 +126,8 @@ static void GroupNormBackward(EkGraph g, EkNode *node)
         means[1] += n.weight[first + c] * product / n.count;
       }
       if (!g->tensor[node->input[0]].has_gradient) continue;
-      GroupGradient(&n, dy, x, statistic, first, means, node->accumulate[0], n.x.gradient + b * n.x.gradient_step + first * n.x.stride);
+      GroupGradient(&n, dy, x, statistic, first, means, node->accumulate[0],
+                    n.x.gradient + b * n.x.gradient_step + first * n.x.stride);
     }
   }
 }
@@ -135,7 +139,12 @@ static double GroupNormFlops(EkGraph g, EkNode *node, PetscBool backward)
   return (backward ? 10.0 : 7.0) * (double)x->channels * (double)x->grid.points;
 }
 
-const EkOperator EkOpGroupNorm = {{"group_norm", "groups of channels to mean 0 and variance 1, then weight and bias a channel"}, GroupNormForward, GroupNormBackward, GroupNormFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpGroupNorm = {{"group_norm", "groups of channels to mean 0 and variance 1, then weight and bias a channel"},
+                                  GroupNormForward,
+                                  GroupNormBackward,
+                                  GroupNormFlops,
+                                  NULL,
+                                  PETSC_FALSE};
 
 PetscErrorCode EkGroupNorm(EkGraph g, EkTensor x, PetscInt groups, const char *weight, const char *bias, EkTensor *out)
 {
@@ -146,12 +155,13 @@ PetscErrorCode EkGroupNorm(EkGraph g, EkTensor x, PetscInt groups, const char *w
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, x, "group_norm"));
   channels = g->tensor[x].channels;
-  PetscCheck(groups > 0 && channels % groups == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "group_norm: %d channels do not make %d groups", (int)channels, (int)groups);
+  PetscCheck(groups > 0 && channels % groups == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "group_norm: %d channels do not make %d groups", (int)channels, (int)groups);
   PetscCall(EkGraphParam(g, weight, &input[1]));
   PetscCall(EkGraphParam(g, bias, &input[2]));
   for (int k = 1; k < 3; k++) PetscCall(EkGraphCheckShape(g, input[k], 1, &channels, "group_norm"));
   PetscCall(EkGraphAddNode(g, &EkOpGroupNorm, 3, input, &node));
-  node->group   = groups;
+  node->group = groups;
   node->kept[0] = PETSC_TRUE;
   PetscCall(EkGraphAddField(g, node, channels, g->tensor[x].grid, out));
   if (g->tensor[*out].wants_gradient) node->saved = 2 * (size_t)groups;

@@ -1,4 +1,5 @@
-/* Pixels of patches to channels, so that a convolution whose stride is its kernel is a product; and the way back. Rows of pixels are read and written whole. */
+/* Pixels of patches to channels, so that a convolution whose stride is its kernel is a product; and the way back. Rows of pixels
+ * are read and written whole. */
 #include "graph_impl.h"
 
 /* to[j] (+)= from[j * step] */
@@ -30,7 +31,8 @@ static void Apart(const Patches *q, const float *pixels, int accumulate, float *
 {
   for (PetscInt i = 0; i < q->p * q->X; i++) {
     for (PetscInt ky = 0; ky < q->p; ky++) {
-      Gather(q->Y, pixels + i * q->p * q->Y + ky, q->p, accumulate, apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y);
+      Gather(q->Y, pixels + i * q->p * q->Y + ky, q->p, accumulate,
+             apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y);
     }
   }
 }
@@ -39,7 +41,8 @@ static void Together(const Patches *q, const float *apart, int accumulate, float
 {
   for (PetscInt i = 0; i < q->p * q->X; i++) {
     for (PetscInt ky = 0; ky < q->p; ky++) {
-      Scatter(q->Y, apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y, q->p, accumulate, pixels + i * q->p * q->Y + ky);
+      Scatter(q->Y, apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y, q->p, accumulate,
+              pixels + i * q->p * q->Y + ky);
     }
   }
 }
@@ -71,7 +74,8 @@ static void PatchForward(EkGraph g, EkNode *node)
     for (int b = 0; b < g->batch; b++) {
       float *to = y.value + b * y.step + Place(g, node, &q, k);
 
-      for (PetscInt c = 0; c < x.channels; c++) Apart(&q, x.value + b * x.step + (size_t)c * x.stride, 0, to + (size_t)(c * q.p * q.p) * q.tap);
+      for (PetscInt c = 0; c < x.channels; c++)
+        Apart(&q, x.value + b * x.step + (size_t)c * x.stride, 0, to + (size_t)(c * q.p * q.p) * q.tap);
     }
   }
 }
@@ -88,7 +92,8 @@ static void PatchBackward(EkGraph g, EkNode *node)
       const float *from = y.gradient + b * y.gradient_step + Place(g, node, &q, k);
 
       for (PetscInt c = 0; c < x.channels; c++) {
-        Together(&q, from + (size_t)(c * q.p * q.p) * q.tap, node->accumulate[k], x.gradient + b * x.gradient_step + (size_t)c * x.stride);
+        Together(&q, from + (size_t)(c * q.p * q.p) * q.tap, node->accumulate[k],
+                 x.gradient + b * x.gradient_step + (size_t)c * x.stride);
       }
     }
   }
@@ -100,7 +105,8 @@ static double NoFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 0;
 }
 
-const EkOperator EkOpPatch = {{"patch", "pixels of patches become channels"}, PatchForward, PatchBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpPatch = {
+    {"patch", "pixels of patches become channels"}, PatchForward, PatchBackward, NoFlops, NULL, PETSC_FALSE};
 
 PetscErrorCode EkPatch(EkGraph g, int groups, int per, const EkTensor field[], PetscInt p, EkTensor *out)
 {
@@ -111,27 +117,30 @@ PetscErrorCode EkPatch(EkGraph g, int groups, int per, const EkTensor field[], P
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, field[0], "patch"));
   grid = g->tensor[field[0]].grid;
-  PetscCheck(grid.dim == 2 && grid.n[0] % p == 0 && grid.n[1] % p == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "patch: a grid of %d x %d points has no whole patches of %d", (int)grid.n[0], (int)grid.n[1], (int)p);
+  PetscCheck(grid.dim == 2 && grid.n[0] % p == 0 && grid.n[1] % p == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "patch: a grid of %d x %d points has no whole patches of %d", (int)grid.n[0], (int)grid.n[1], (int)p);
   for (int i = 0; i < groups * per; i++) {
     const EkTensorState *x = &g->tensor[field[i]];
 
     PetscCall(EkGraphCheckField(g, field[i], "patch"));
-    PetscCheck(x->grid.n[0] == grid.n[0] && x->grid.n[1] == grid.n[1], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "patch: fields on different grids");
-    PetscCheck(x->channels == g->tensor[field[i % per]].channels, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "patch: lists of different channels");
+    PetscCheck(x->grid.n[0] == grid.n[0] && x->grid.n[1] == grid.n[1], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "patch: fields on different grids");
+    PetscCheck(x->channels == g->tensor[field[i % per]].channels, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "patch: lists of different channels");
     if (i < per) channels += x->channels;
   }
   n[0] = groups * grid.n[0] / p;
   n[1] = grid.n[1] / p;
   PetscCall(EkGraphAddNode(g, &EkOpPatch, groups * per, field, &node));
   node->nfields = per;
-  node->group   = p;
+  node->group = p;
   PetscCall(EkGraphAddField(g, node, channels * p * p, EkGridMake(2, n), out));
   PetscFunctionReturn(0);
 }
 
 static Patches PlaneOf(EkGraph g, EkNode *node)
 {
-  const EkGrid *grid = &g->tensor[node->output].grid;
+  const EkGrid  *grid = &g->tensor[node->output].grid;
   const PetscInt X = grid->n[0] / node->group, Y = grid->n[1] / node->group;
 
   return (Patches){node->group, X, Y, (size_t)(X * Y)};
@@ -143,7 +152,8 @@ static void UnpatchForward(EkGraph g, EkNode *node)
   const Patches q = PlaneOf(g, node);
 
   for (int b = 0; b < g->batch; b++) {
-    for (PetscInt c = 0; c < x.channels; c++) Together(&q, x.value + b * x.step + (size_t)c * x.stride, 0, y.value + b * y.step + (size_t)c * y.stride);
+    for (PetscInt c = 0; c < x.channels; c++)
+      Together(&q, x.value + b * x.step + (size_t)c * x.stride, 0, y.value + b * y.step + (size_t)c * y.stride);
   }
 }
 
@@ -154,12 +164,18 @@ static void UnpatchBackward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     for (PetscInt c = 0; c < x.channels; c++) {
-      Apart(&q, y.gradient + b * y.gradient_step + (size_t)c * y.stride, node->accumulate[0], x.gradient + b * x.gradient_step + (size_t)c * x.stride);
+      Apart(&q, y.gradient + b * y.gradient_step + (size_t)c * y.stride, node->accumulate[0],
+            x.gradient + b * x.gradient_step + (size_t)c * x.stride);
     }
   }
 }
 
-const EkOperator EkOpUnpatch = {{"unpatch", "the points of a transposed convolution put in their places"}, UnpatchForward, UnpatchBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpUnpatch = {{"unpatch", "the points of a transposed convolution put in their places"},
+                                UnpatchForward,
+                                UnpatchBackward,
+                                NoFlops,
+                                NULL,
+                                PETSC_FALSE};
 
 PetscErrorCode EkUnpatch(EkGraph g, EkTensor x, PetscInt p, EkTensor *out)
 {
@@ -170,7 +186,8 @@ PetscErrorCode EkUnpatch(EkGraph g, EkTensor x, PetscInt p, EkTensor *out)
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, x, "unpatch"));
   grid = g->tensor[x].grid;
-  PetscCheck(grid.dim == 2 && grid.n[0] % (p * p) == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "unpatch: %d rows of points are not those of patches of %d", (int)grid.n[0], (int)p);
+  PetscCheck(grid.dim == 2 && grid.n[0] % (p * p) == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "unpatch: %d rows of points are not those of patches of %d", (int)grid.n[0], (int)p);
   n[0] = grid.n[0] / p;
   n[1] = grid.n[1] * p;
   PetscCall(EkGraphAddNode(g, &EkOpUnpatch, 1, &x, &node));

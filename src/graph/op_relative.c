@@ -22,11 +22,14 @@ static Relative Gather(EkGraph g, EkNode *node)
   for (int k = 0; k < 2 * r.nfields; k++) r.prediction[k] = EkGraphField(g, node->input[k]);
   if (node->ninputs > 2 * r.nfields) r.mask = EkGraphField(g, node->input[2 * r.nfields]);
   r.channels = r.prediction[0].channels;
-  r.points   = r.prediction[0].points;
+  r.points = r.prediction[0].points;
   return r;
 }
 
-static const float *Plane(const EkField *f, int b, PetscInt c) { return f->value ? f->value + b * f->step + (size_t)c * f->stride : NULL; }
+static const float *Plane(const EkField *f, int b, PetscInt c)
+{
+  return f->value ? f->value + b * f->step + (size_t)c * f->stride : NULL;
+}
 
 static void Squares(size_t n, const float *p, const float *t, const float *m, double *error, double *norm)
 {
@@ -55,7 +58,7 @@ static PetscBool IsMasked(const Relative *r, int b, PetscInt c)
 
 static void RelativeForward(EkGraph g, EkNode *node)
 {
-  const Relative r   = Gather(g, node);
+  const Relative r = Gather(g, node);
   double         sum = 0;
 
   for (int b = 0; b < g->batch; b++) {
@@ -66,7 +69,8 @@ static void RelativeForward(EkGraph g, EkNode *node)
     for (PetscInt c = 0; c < r.channels; c++) {
       double error = 0, norm = 0;
 
-      for (int k = 0; k < r.nfields; k++) Squares(r.points, Plane(&r.prediction[k], b, c), Plane(&r.target[k], b, c), Plane(&r.mask, b, c), &error, &norm);
+      for (int k = 0; k < r.nfields; k++)
+        Squares(r.points, Plane(&r.prediction[k], b, c), Plane(&r.target[k], b, c), Plane(&r.mask, b, c), &error, &norm);
       sample += sqrt(error) / (sqrt(norm) + LEAST);
       if (r.saved) r.saved[(size_t)b * r.channels + c] = (float)(counted * sqrt(error) * (sqrt(norm) + LEAST));
     }
@@ -105,9 +109,17 @@ static double RelativeFlops(EkGraph g, EkNode *node, PetscBool backward)
   return (backward ? 3.0 : 7.0) * node->nfields * (double)p->channels * (double)p->grid.points;
 }
 
-static void RelativeDestroy(EkNode *node) { (void)PetscFree(node->plan); }
+static void RelativeDestroy(EkNode *node)
+{
+  (void)PetscFree(node->plan);
+}
 
-const EkOperator EkOpRelativeLoss = {{"relative_loss", "relative L2 norm of the error, mean over channels, added to the loss"}, RelativeForward, RelativeBackward, RelativeFlops, RelativeDestroy, PETSC_FALSE};
+const EkOperator EkOpRelativeLoss = {{"relative_loss", "relative L2 norm of the error, mean over channels, added to the loss"},
+                                     RelativeForward,
+                                     RelativeBackward,
+                                     RelativeFlops,
+                                     RelativeDestroy,
+                                     PETSC_FALSE};
 
 PetscErrorCode EkRelativeLoss(EkGraph g, int n, const EkTensor prediction[], const EkTensor target[], EkTensor mask)
 {
@@ -119,14 +131,16 @@ PetscErrorCode EkRelativeLoss(EkGraph g, int n, const EkTensor prediction[], con
   PetscFunctionBegin;
   PetscCall(PetscMalloc1(2 * n + 1, &input));
   for (int k = 0; k < n; k++) {
-    input[k]     = prediction[k];
+    input[k] = prediction[k];
     input[n + k] = target[k];
   }
   input[2 * n] = mask;
   for (int k = 0; k < 2 * n + (mask != EK_NONE); k++) {
     PetscCall(EkGraphCheckField(g, input[k], "relative_loss"));
-    PetscCheck(g->tensor[input[k]].channels == first->channels && g->tensor[input[k]].grid.points == first->grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "relative_loss: fields have different shapes");
-    PetscCheck(k < n || !g->tensor[input[k]].wants_gradient, PETSC_COMM_SELF, PETSC_ERR_SUP, "relative_loss: targets and masks take no gradient");
+    PetscCheck(g->tensor[input[k]].channels == first->channels && g->tensor[input[k]].grid.points == first->grid.points,
+               PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "relative_loss: fields have different shapes");
+    PetscCheck(k < n || !g->tensor[input[k]].wants_gradient, PETSC_COMM_SELF, PETSC_ERR_SUP,
+               "relative_loss: targets and masks take no gradient");
   }
   PetscCall(EkGraphAddNode(g, &EkOpRelativeLoss, 2 * n + (mask != EK_NONE), input, &node));
   for (int k = 0; k < node->ninputs; k++) node->kept[k] = PETSC_TRUE;

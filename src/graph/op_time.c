@@ -1,8 +1,8 @@
-/* DPOT's temporal aggregation over embedded frames. With R_j = diag(e_j) P, Q = b + position, all that acts on a sample is one matrix A = [w_0^T R_0 | w_1^T R_1 | ...] (D x
-   frames E) and one field S^T Q, S = sum_j diag(e_j) w_j: y = A h + S^T Q, h the frames' E channels one below the other. Backward, with G = sum_b dy_b:
-     dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dQ = S G        dS = Q G^T, in the place of S
-     dR_j = w_j dA_j              dw_j = R_j dA_j^T + diag(e_j) dS
-     dP = sum_j diag(e_j) dR_j    de_j[i] = P[i] . dR_j[i] + w_j[i] . dS[i]        de/dgamma = -t sin(t gamma) */
+/* DPOT's temporal aggregation over embedded frames. With R_j = diag(e_j) P, Q = b + position, all that acts on a sample is one
+   matrix A = [w_0^T R_0 | w_1^T R_1 | ...] (D x frames E) and one field S^T Q, S = sum_j diag(e_j) w_j: y = A h + S^T Q, h the
+   frames' E channels one below the other. Backward, with G = sum_b dy_b: dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dQ = S
+   G        dS = Q G^T, in the place of S dR_j = w_j dA_j              dw_j = R_j dA_j^T + diag(e_j) dS dP = sum_j diag(e_j) dR_j
+   de_j[i] = P[i] . dR_j[i] + w_j[i] . dS[i]        de/dgamma = -t sin(t gamma) */
 #include "graph_impl.h"
 #include <math.h>
 #include <string.h>
@@ -27,18 +27,20 @@ typedef struct {
 
 static Time TimeOf(EkGraph g, EkNode *node)
 {
-  return (Time){*(const Plan *)node->plan,
-                EkGraphField(g, node->input[0]),
-                EkGraphField(g, node->output),
-                EkGraphWeight(g, node, P_AT),
-                EkGraphWeight(g, node, B_AT),
-                EkGraphWeight(g, node, POSITION_AT),
-                EkGraphWeight(g, node, W_AT),
-                node->ninputs > GAMMA_AT ? EkGraphWeight(g, node, GAMMA_AT) : NULL};
+  return (Time){*(const Plan *)node->plan,     EkGraphField(g, node->input[0]),
+                EkGraphField(g, node->output), EkGraphWeight(g, node, P_AT),
+                EkGraphWeight(g, node, B_AT),  EkGraphWeight(g, node, POSITION_AT),
+                EkGraphWeight(g, node, W_AT),  node->ninputs > GAMMA_AT ? EkGraphWeight(g, node, GAMMA_AT) : NULL};
 }
 
-static double FrameTime(const Plan *p, int j) { return p->frames > 1 ? (double)j / (p->frames - 1) : 0; }
-static float  Factor(const Time *t, int j, int i) { return t->gamma ? (float)cos(FrameTime(&t->p, j) * t->gamma[i]) : 1; }
+static double FrameTime(const Plan *p, int j)
+{
+  return p->frames > 1 ? (double)j / (p->frames - 1) : 0;
+}
+static float Factor(const Time *t, int j, int i)
+{
+  return t->gamma ? (float)cos(FrameTime(&t->p, j) * t->gamma[i]) : 1;
+}
 
 /* R_j, D x E */
 static void ScaledEmbedding(const Time *t, int j, float *R)
@@ -81,7 +83,8 @@ static void ProductsOfWeights(const Time *t, float *R)
 static void Stack(const Time *t, const float *x, float *h)
 {
   for (int j = 0; j < t->p.frames; j++) {
-    for (int e = 0; e < t->p.E; e++, h += t->p.points) memcpy(h, x + (size_t)e * t->x.stride + (size_t)j * t->p.points, t->p.points * sizeof(float));
+    for (int e = 0; e < t->p.E; e++, h += t->p.points)
+      memcpy(h, x + (size_t)e * t->x.stride + (size_t)j * t->p.points, t->p.points * sizeof(float));
   }
 }
 
@@ -98,9 +101,9 @@ static void Unstack(const Time *t, const float *h, PetscBool add, float *x)
 
 static void TimeForward(EkGraph g, EkNode *node)
 {
-  const Time   t  = TimeOf(g, node);
+  const Time   t = TimeOf(g, node);
   const size_t D = (size_t)t.p.D, points = t.p.points;
-  const int    n  = (int)points;
+  const int    n = (int)points;
   float       *Q = EkGraphScratch(g, node), *base = Q + D * points, *h = base + D * points, *R = h;
 
   ProductsOfWeights(&t, R);
@@ -207,7 +210,7 @@ static void FrameGradients(EkGraph g, EkNode *node, const Time *t, const Work *k
   ScaledEmbedding(t, j, k->R);
   for (int i = 0; i < t->p.D; i += ROWS) {
     const int    rows = t->p.D - i < ROWS ? t->p.D - i : ROWS;
-    const size_t at   = (size_t)i;
+    const size_t at = (size_t)i;
 
     EkGemm(0, 0, rows, t->p.E, t->p.D, 1, w + at * D, D, dA, all, 0, k->dR + at * E, E);
     EkGemm(0, 1, rows, t->p.D, t->p.E, 1, k->R + at * E, E, dA, all, 1, dw + at * D, D);
@@ -229,11 +232,12 @@ static void TimeBackward(EkGraph g, EkNode *node)
 /* The products of weights are shared among the samples of a whole batch. */
 static double TimeFlops(EkGraph g, EkNode *node, PetscBool backward)
 {
-  const Plan  *p     = (const Plan *)node->plan;
-  const double D     = p->D, all = (double)p->all, points = (double)p->points;
+  const Plan  *p = (const Plan *)node->plan;
+  const double D = p->D, all = (double)p->all, points = (double)p->points;
   const double shared = 2 * D * D * (all + points), each = 2 * D * all * points;
 
-  return backward ? 2 * shared / g->capacity + (g->tensor[node->input[0]].has_gradient ? 2 : 1) * each : shared / g->capacity + each;
+  return backward ? 2 * shared / g->capacity + (g->tensor[node->input[0]].has_gradient ? 2 : 1) * each
+                  : shared / g->capacity + each;
 }
 
 static void TimeDestroy(EkNode *node)
@@ -244,18 +248,24 @@ static void TimeDestroy(EkNode *node)
   (void)PetscFree(node->plan);
 }
 
-const EkOperator EkOpTimeAggregate = {{"time_aggregate", "embedded frames to one field, a matrix a frame"}, TimeForward, TimeBackward, TimeFlops, TimeDestroy, PETSC_FALSE};
+const EkOperator EkOpTimeAggregate = {{"time_aggregate", "embedded frames to one field, a matrix a frame"},
+                                      TimeForward,
+                                      TimeBackward,
+                                      TimeFlops,
+                                      TimeDestroy,
+                                      PETSC_FALSE};
 
 static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[], PetscBool gamma, EkGrid *grid, PetscInt *frames)
 {
-  const EkTensorState *x     = &g->tensor[input[0]];
-  const PetscInt       E     = x->channels;
+  const EkTensorState *x = &g->tensor[input[0]];
+  const PetscInt       E = x->channels;
   const PetscInt      *shape = g->params->table[g->tensor[input[W_AT]].param].shape, D = shape[1];
-  PetscInt             n[2]  = {x->grid.n[0] / shape[0], x->grid.n[1]};
+  PetscInt             n[2] = {x->grid.n[0] / shape[0], x->grid.n[1]};
 
   PetscFunctionBegin;
   *frames = shape[0];
-  PetscCheck(x->grid.dim == 2 && x->grid.n[0] % *frames == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "time_aggregate: %d rows of points are not %d frames", (int)x->grid.n[0], (int)*frames);
+  PetscCheck(x->grid.dim == 2 && x->grid.n[0] % *frames == 0, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+             "time_aggregate: %d rows of points are not %d frames", (int)x->grid.n[0], (int)*frames);
   *grid = EkGridMake(2, n);
   PetscCall(EkGraphCheckShape(g, input[P_AT], 2, (const PetscInt[2]){D, E}, "time_aggregate"));
   PetscCall(EkGraphCheckShape(g, input[B_AT], 1, &D, "time_aggregate"));
@@ -265,7 +275,8 @@ static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[], PetscBool g
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkTimeAggregate(EkGraph g, EkTensor x, const char *P, const char *b, const char *position, const char *w, const char *gamma, EkTensor *out)
+PetscErrorCode EkTimeAggregate(EkGraph g, EkTensor x, const char *P, const char *b, const char *position, const char *w,
+                               const char *gamma, EkTensor *out)
 {
   const char *const name[] = {[P_AT] = P, [B_AT] = b, [POSITION_AT] = position, [W_AT] = w, [GAMMA_AT] = gamma};
   const int         ninputs = gamma ? GAMMA_AT + 1 : GAMMA_AT;
@@ -281,14 +292,14 @@ PetscErrorCode EkTimeAggregate(EkGraph g, EkTensor x, const char *P, const char 
   for (int i = P_AT; i < ninputs; i++) PetscCall(EkGraphParam(g, name[i], &input[i]));
   PetscCall(CheckShapes(g, input, (PetscBool)(gamma != NULL), &grid, &frames));
   PetscCall(PetscNew(&p));
-  *p     = (Plan){.E = (int)g->tensor[x].channels, .frames = (int)frames, .points = grid.points};
-  p->D   = (int)g->params->table[g->tensor[input[B_AT]].param].shape[0];
+  *p = (Plan){.E = (int)g->tensor[x].channels, .frames = (int)frames, .points = grid.points};
+  p->D = (int)g->params->table[g->tensor[input[B_AT]].param].shape[0];
   p->all = (size_t)p->frames * (size_t)p->E;
   PetscCall(PetscMalloc2((size_t)p->D * p->all, &p->A, (size_t)p->D * (size_t)p->D, &p->S));
   PetscCall(EkGraphAddNode(g, &EkOpTimeAggregate, ninputs, input, &node));
-  node->plan    = p;
+  node->plan = p;
   node->kept[0] = PETSC_TRUE;
-  node->tile    = Divide(p, NULL, &unused);
+  node->tile = Divide(p, NULL, &unused);
   PetscCall(EkGraphAddField(g, node, p->D, grid, out));
   PetscFunctionReturn(0);
 }

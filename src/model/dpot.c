@@ -1,5 +1,6 @@
-/* DPOT (Hao et al. 2024; models-and-data 5): patches of all given frames embedded, aggregated over time, mixed by AFNO blocks, and back to pixels by a
-   transposed convolution. The frames stand side by side in one field until they are aggregated, the pixels of the result until its last layer. */
+/* DPOT (Hao et al. 2024; models-and-data 5): patches of all given frames embedded, aggregated over time, mixed by AFNO blocks,
+   and back to pixels by a transposed convolution. The frames stand side by side in one field until they are aggregated, the
+   pixels of the result until its last layer. */
 #include "dpot.h"
 #include <math.h>
 
@@ -15,8 +16,8 @@ typedef struct {
   PetscInt  out_layer_dim, patch_size;
 } Preset;
 static const Preset preset_row[] = {
-    {{"tiny", "7.5 M parameters"}, 512, 4, 4, 1, 32, 8},       {{"small", "31 M parameters"}, 1024, 6, 8, 1, 32, 8},
-    {{"medium", "122 M parameters"}, 1024, 12, 8, 4, 32, 8},   {{"large", "509 M parameters"}, 1536, 24, 16, 4, 128, 8},
+    {{"tiny", "7.5 M parameters"}, 512, 4, 4, 1, 32, 8},     {{"small", "31 M parameters"}, 1024, 6, 8, 1, 32, 8},
+    {{"medium", "122 M parameters"}, 1024, 12, 8, 4, 32, 8}, {{"large", "509 M parameters"}, 1536, 24, 16, 4, 128, 8},
     {{"huge", "1.03 G parameters"}, 2048, 27, 8, 4, 128, 8},
 };
 const EkFamily EkPresetFamily = EK_FAMILY("model_preset", preset_row);
@@ -36,14 +37,21 @@ PetscErrorCode EkDpotSettle(EkModelOptions *o)
   PetscFunctionReturn(0);
 }
 
-static PetscInt Hidden(const EkModelOptions *o) { return (PetscInt)(o->mlp_ratio * (PetscReal)o->embed_dim); }
+static PetscInt Hidden(const EkModelOptions *o)
+{
+  return (PetscInt)(o->mlp_ratio * (PetscReal)o->embed_dim);
+}
 /* Channels of a patch's first embedding. */
-static PetscInt Embedding(const EkModelOptions *o, const EkModelShape *shape) { return shape->fields * o->patch_size + COORDINATES; }
+static PetscInt Embedding(const EkModelOptions *o, const EkModelShape *shape)
+{
+  return shape->fields * o->patch_size + COORDINATES;
+}
 
 /* ---- parameters --------------------------------------------------------------------------------------------- */
 
 /* NAME.weight and NAME.bias as PyTorch draws them for Linear and Conv: uniform in +-1/sqrt(fan). */
-static PetscErrorCode AddLayer(EkParams params, const char *module, EkModuleKind kind, int rank, const PetscInt shape[], PetscInt fan, PetscInt out)
+static PetscErrorCode AddLayer(EkParams params, const char *module, EkModuleKind kind, int rank, const PetscInt shape[],
+                               PetscInt fan, PetscInt out)
 {
   const double bound = 1 / sqrt((double)fan);
   char         name[EK_NAME];
@@ -59,7 +67,8 @@ static PetscErrorCode AddLayer(EkParams params, const char *module, EkModuleKind
 static PetscErrorCode AddConv(EkParams params, const char *module, PetscInt in, PetscInt out, PetscInt kernel)
 {
   PetscFunctionBegin;
-  PetscCall(AddLayer(params, module, EK_MODULE_CONV2D, 4, (const PetscInt[4]){out, in, kernel, kernel}, in * kernel * kernel, out));
+  PetscCall(
+      AddLayer(params, module, EK_MODULE_CONV2D, 4, (const PetscInt[4]){out, in, kernel, kernel}, in * kernel * kernel, out));
   PetscFunctionReturn(0);
 }
 
@@ -123,7 +132,8 @@ static PetscErrorCode AddOutput(const EkModelOptions *o, const EkModelShape *sha
   const PetscInt p = o->patch_size, out = o->out_layer_dim;
 
   PetscFunctionBegin;
-  PetscCall(AddLayer(params, "out_layer.0", EK_MODULE_TRANSPOSED, 4, (const PetscInt[4]){o->embed_dim, out, p, p}, out * p * p, out));
+  PetscCall(
+      AddLayer(params, "out_layer.0", EK_MODULE_TRANSPOSED, 4, (const PetscInt[4]){o->embed_dim, out, p, p}, out * p * p, out));
   PetscCall(AddConv(params, "out_layer.2", out, out, 1));
   PetscCall(AddConv(params, "out_layer.4", out, shape->fields, 1));
   PetscFunctionReturn(0);
@@ -133,12 +143,16 @@ static PetscErrorCode CheckSizes(const EkModelOptions *o, const EkModelShape *sh
 {
   PetscFunctionBegin;
   for (int d = 0; d < shape->grid.dim; d++) {
-    PetscCheck(shape->grid.n[d] % o->patch_size == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_patch_size: axis %d of the grid has %d points, no whole number of patches of %d", d,
-               (int)shape->grid.n[d], (int)o->patch_size);
+    PetscCheck(shape->grid.n[d] % o->patch_size == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+               "model_patch_size: axis %d of the grid has %d points, no whole number of patches of %d", d, (int)shape->grid.n[d],
+               (int)o->patch_size);
   }
-  PetscCheck(o->embed_dim % o->n_blocks == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_n_blocks: model_embed_dim %d is no multiple of %d", (int)o->embed_dim, (int)o->n_blocks);
-  PetscCheck(o->embed_dim % GROUPS == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_embed_dim: %d is no multiple of %d, the groups of GroupNorm", (int)o->embed_dim, GROUPS);
-  PetscCheck(Hidden(o) >= 1, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_mlp_ratio: no hidden channel is left of model_embed_dim %d", (int)o->embed_dim);
+  PetscCheck(o->embed_dim % o->n_blocks == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+             "model_n_blocks: model_embed_dim %d is no multiple of %d", (int)o->embed_dim, (int)o->n_blocks);
+  PetscCheck(o->embed_dim % GROUPS == 0, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+             "model_embed_dim: %d is no multiple of %d, the groups of GroupNorm", (int)o->embed_dim, GROUPS);
+  PetscCheck(Hidden(o) >= 1, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+             "model_mlp_ratio: no hidden channel is left of model_embed_dim %d", (int)o->embed_dim);
   PetscFunctionReturn(0);
 }
 
@@ -148,7 +162,8 @@ PetscErrorCode EkDpotDeclare(const EkModelOptions *o, const EkModelShape *shape,
 
   PetscFunctionBegin;
   PetscCall(CheckSizes(o, shape));
-  PetscCall(EkParamsAdd(params, "pos_embed", EK_MODULE_OTHER, PETSC_FALSE, 4, (const PetscInt[4]){1, D, shape->grid.n[0] / p, shape->grid.n[1] / p}, 0, 0));
+  PetscCall(EkParamsAdd(params, "pos_embed", EK_MODULE_OTHER, PETSC_FALSE, 4,
+                        (const PetscInt[4]){1, D, shape->grid.n[0] / p, shape->grid.n[1] / p}, 0, 0));
   PetscCall(EkParamsSetDraw(params, EK_DRAW_NORMAL, 0, 0.02)); /* cut off at +-2, a hundred deviations away */
   PetscCall(AddConv(params, "patch_embed.proj.0", shape->fields + COORDINATES, E, p));
   PetscCall(AddConv(params, "patch_embed.proj.2", E, D, 1));
@@ -167,12 +182,15 @@ PetscErrorCode EkDpotDeclare(const EkModelOptions *o, const EkModelShape *shape,
 
 /* ---- the network -------------------------------------------------------------------------------------------- */
 
-static float Even(PetscInt i, PetscInt n) { return n > 1 ? (float)((double)i / (double)(n - 1)) : 0; }
+static float Even(PetscInt i, PetscInt n)
+{
+  return n > 1 ? (float)((double)i / (double)(n - 1)) : 0;
+}
 
 /* x and y, then a plane of time for each frame: each from 0 to 1, both ends included. */
 static PetscErrorCode Coordinates(const EkModelShape *shape, EkGraph graph, EkTensor *space, EkTensor *times)
 {
-  const EkGrid  *grid   = &shape->grid;
+  const EkGrid  *grid = &shape->grid;
   const PetscInt frames = shape->initial_step;
   float         *value;
 
@@ -182,7 +200,7 @@ static PetscErrorCode Coordinates(const EkModelShape *shape, EkGraph graph, EkTe
     for (PetscInt j = 0; j < grid->n[1]; j++) {
       float *to = value + i * grid->n[1] + j;
 
-      to[0]            = Even(i, grid->n[0]);
+      to[0] = Even(i, grid->n[0]);
       to[grid->stride] = Even(j, grid->n[1]);
       for (PetscInt t = 0; t < frames; t++) to[(size_t)(t + 2) * grid->stride] = Even(t, frames);
     }
@@ -207,9 +225,11 @@ static PetscErrorCode Normalise(const EkModelShape *shape, EkGraph graph, int nw
   PetscCall(EkMoments(graph, nwindow, window, shape->fields, &moments));
   PetscCall(EkGraphSlice(graph, moments, 0, shape->fields, &normal->mean));
   PetscCall(EkGraphSlice(graph, moments, shape->fields, shape->fields, &normal->deviation));
-  for (int i = 0; i < nwindow; i++) PetscCall(EkScaleShift(graph, window[i], normal->deviation, normal->mean, PETSC_TRUE, &window[i]));
+  for (int i = 0; i < nwindow; i++)
+    PetscCall(EkScaleShift(graph, window[i], normal->deviation, normal->mean, PETSC_TRUE, &window[i]));
   PetscCall(EkLinear(graph, 1, &moments, "scale_feats_mu.weight", "scale_feats_mu.bias", EK_NONE, PETSC_FALSE, &normal->shift));
-  PetscCall(EkLinear(graph, 1, &moments, "scale_feats_sigma.weight", "scale_feats_sigma.bias", EK_NONE, PETSC_FALSE, &normal->scale));
+  PetscCall(
+      EkLinear(graph, 1, &moments, "scale_feats_sigma.weight", "scale_feats_sigma.bias", EK_NONE, PETSC_FALSE, &normal->scale));
   PetscFunctionReturn(0);
 }
 
@@ -234,7 +254,8 @@ static PetscErrorCode List(const EkModelShape *shape, EkGraph graph, int nwindow
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Embed(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor *x)
+static PetscErrorCode Embed(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow,
+                            const EkTensor window[], EkTensor *x)
 {
   EkTensor *list;
 
@@ -264,8 +285,10 @@ static Name NameOf(int block, const char *rest)
 static PetscErrorCode Block(const EkModelOptions *o, EkGraph graph, int i, EkTensor *x)
 {
   const Name w1 = NameOf(i, "filter.w1"), b1 = NameOf(i, "filter.b1"), w2 = NameOf(i, "filter.w2"), b2 = NameOf(i, "filter.b2");
-  const Name norm1 = NameOf(i, "norm1.weight"), bias1 = NameOf(i, "norm1.bias"), norm2 = NameOf(i, "norm2.weight"), bias2 = NameOf(i, "norm2.bias");
-  const Name in = NameOf(i, "mlp.0.weight"), in_bias = NameOf(i, "mlp.0.bias"), out = NameOf(i, "mlp.2.weight"), out_bias = NameOf(i, "mlp.2.bias");
+  const Name norm1 = NameOf(i, "norm1.weight"), bias1 = NameOf(i, "norm1.bias"), norm2 = NameOf(i, "norm2.weight"),
+             bias2 = NameOf(i, "norm2.bias");
+  const Name in = NameOf(i, "mlp.0.weight"), in_bias = NameOf(i, "mlp.0.bias"), out = NameOf(i, "mlp.2.weight"),
+             out_bias = NameOf(i, "mlp.2.bias");
   const EkTensor before = *x;
 
   PetscFunctionBegin;
@@ -278,7 +301,8 @@ static PetscErrorCode Block(const EkModelOptions *o, EkGraph graph, int i, EkTen
 }
 
 /* From the window to the latent field (D, X/p, Y/p). */
-static PetscErrorCode Latent(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], Normal *normal, EkTensor *x)
+static PetscErrorCode Latent(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow,
+                             const EkTensor window[], Normal *normal, EkTensor *x)
 {
   EkTensor *copy;
 
@@ -293,7 +317,8 @@ static PetscErrorCode Latent(const EkModelOptions *o, const EkModelShape *shape,
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDpotApply(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
+PetscErrorCode EkDpotApply(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow,
+                           const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
 {
   Normal   normal;
   EkTensor x;
@@ -309,7 +334,8 @@ PetscErrorCode EkDpotApply(const EkModelOptions *o, const EkModelShape *shape, E
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDpotClassLogits(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor *logits)
+PetscErrorCode EkDpotClassLogits(const EkModelOptions *o, const EkModelShape *shape, EkGraph graph, int nwindow,
+                                 const EkTensor window[], EkTensor *logits)
 {
   Normal   normal;
   EkTensor x;
