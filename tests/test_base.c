@@ -156,7 +156,7 @@ static void yaml_reads_back(void **state)
   if (run->rank == 0) {
     FILE *file = fopen(path, "w");
 
-    EK_OK(EkKeysWriteYaml(file, &demo, &one, PETSC_FALSE));
+    EK_OK(EkKeysWriteYaml(file, &demo, &one, NULL, PETSC_FALSE));
     fclose(file);
   }
   MPI_Barrier(run->comm);

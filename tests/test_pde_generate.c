@@ -96,7 +96,7 @@ static void TablesAreWhole(void **unused)
     const size_t at = key->offset - offsetof(EkGenerateOptions, set),
                  size = key->type == EK_KEY_CHOICE ? sizeof(int) : sizeof(PetscReal);
 
-    if (key->offset < offsetof(EkGenerateOptions, set) || at >= sizeof(EkPdeSet) || !EkGenerateUses(pde, key)) continue;
+    if (key->offset < offsetof(EkGenerateOptions, set) || at >= sizeof(EkPdeSet) || !EkGenerateUses(&options, key)) continue;
     assert_memory_equal((char *)&options.set + at, (const char *)&pde->released + at,
                         key->type == EK_KEY_INT ? sizeof(PetscInt) : size);
   }

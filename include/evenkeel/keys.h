@@ -54,7 +54,14 @@ PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkP
    unknown, with the nearest known key. PETSc's own options (-log_view, -malloc_*, -options_*, ...) are left to PETSc. */
 PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[],
                               EkProblems problems);
-/* Writes the block as YAML that loads again to the same values; continued: the table before it belongs to the same block. */
-PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, PetscBool continued);
+/* Did the deck or the command line give this key? Not collective, same result on every rank. */
+PetscErrorCode EkKeyGiven(EkRun run, const EkKey *key, PetscBool *given);
+/* Does the key mean anything under these options? Where one choice (a model, a PDE) has no use for the keys of another. */
+typedef PetscBool (*EkKeyUse)(const void *options, const EkKey *key);
+/* Writes the block as YAML that loads again to the same values, without keys that have no use (uses NULL: all have); continued: the table before it
+   belongs to the same block. */
+PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, EkKeyUse uses, PetscBool continued);
+/* The key's name without its block: "lr". */
+const char *EkKeyWord(const EkKeyTable *table, const EkKey *key);
 /* Name, default, unit, meaning, members: for `list` and -help. */
 PetscErrorCode EkKeysPrint(FILE *file, const EkKeyTable *table);

@@ -25,7 +25,8 @@ typedef enum { EK_TIME_EXP_MLP, EK_TIME_MLP } EkTimeAgg;
 
 /* Defaults that differ between models and presets: keys the deck does not give (0, or no modes) take the row's. */
 PetscErrorCode EkModelSettle(EkModelOptions *options);
-PetscBool      EkModelUses(const EkModelOptions *options, const EkKey *key);
+/* EkKeyUse of EkModelOptions. */
+PetscBool      EkModelUses(const void *options, const EkKey *key);
 /* A problem for every key given that the model has no use for. */
 PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProblems problems);
 typedef enum { EK_CHOOSE_AUTO, EK_CHOOSE_FFT, EK_CHOOSE_GEMM } EkTransformChoice;

@@ -20,8 +20,8 @@ typedef struct {
 extern const EkKeyTable EkOptimKeys;
 extern const EkFamily   EkOptimizerFamily, EkScheduleFamily;
 
-/* Whether a key means something to the chosen optimizer and schedule. */
-PetscBool EkOptimUses(const EkOptimOptions *options, const EkKey *key);
+/* EkKeyUse of EkOptimOptions: what means something to the chosen optimizer and schedule. */
+PetscBool EkOptimUses(const void *options, const EkKey *key);
 /* A problem for every key given that the choices have no use for, and for a warm-up longer than the run; train_warmup, where the deck leaves it open, becomes
    the schedule's own share of the epochs. */
 PetscErrorCode EkOptimCheck(EkRun run, EkOptimOptions *options, PetscInt epochs, EkProblems problems);

@@ -54,7 +54,8 @@ typedef struct {
   EkPdeSet            released;
   const EkPdeMethods *methods;
 } EkPde;
-PetscBool                 EkGenerateUses(const EkPde *pde, const EkKey *key);
+/* EkKeyUse of EkGenerateOptions. */
+PetscBool                 EkGenerateUses(const void *options, const EkKey *key);
 extern const EkFamily     EkPdeFamily; /* cfd1d cfd2d darcy2d burgers1d advection1d */
 extern const EkPdeMethods EkAdvection1dMethods, EkBurgers1dMethods, EkDarcy2dMethods;
 extern const EkPdeMethods EkCfd1dMethods, EkCfd2dMethods;

@@ -338,7 +338,19 @@ static PetscBool IsUnset(const EkKey *key, const void *field)
   return (PetscBool)((key->type == EK_KEY_WALL || key->type == EK_KEY_REAL) && *(const double *)field == 0);
 }
 
-PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, PetscBool continued)
+PetscErrorCode EkKeyGiven(EkRun run, const EkKey *key, PetscBool *given)
+{
+  char name[EK_NAME + 1];
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key->name));
+  PetscCall(PetscOptionsHasName(run->options, NULL, name, given));
+  PetscFunctionReturn(0);
+}
+
+const char *EkKeyWord(const EkKeyTable *table, const EkKey *key) { return key->name + strlen(table->block) + 1; }
+
+PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, EkKeyUse uses, PetscBool continued)
 {
   PetscFunctionBegin;
   if (!continued) fprintf(file, "%s:\n", table->block);
@@ -346,8 +358,8 @@ PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *
     const EkKey *key   = &table->keys[i];
     const void  *field = (const char *)options + key->offset;
 
-    if (IsUnset(key, field)) continue;
-    fprintf(file, "  %s: ", key->name + strlen(table->block) + 1);
+    if ((uses && !uses(options, key)) || IsUnset(key, field)) continue;
+    fprintf(file, "  %s: ", EkKeyWord(table, key));
     WriteValue(file, key, field);
     fputc('\n', file);
   }

@@ -57,11 +57,11 @@ PetscErrorCode EkModelSettle(EkModelOptions *options)
   PetscFunctionReturn(0);
 }
 
-PetscBool EkModelUses(const EkModelOptions *options, const EkKey *key)
+PetscBool EkModelUses(const void *options, const EkKey *key)
 {
-  const char *word = key->name + strlen(EkModelKeys.block) + 1;
+  const char *word = EkKeyWord(&EkModelKeys, key);
 
-  return (PetscBool)(EkWordIn(word, "type weights") || EkWordIn(word, model_row[options->type].uses));
+  return (PetscBool)(EkWordIn(word, "type weights") || EkWordIn(word, model_row[((const EkModelOptions *)options)->type].uses));
 }
 
 PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProblems problems)
@@ -70,14 +70,12 @@ PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProb
 
   PetscFunctionBegin;
   for (int i = 0; i < EkModelKeys.count; i++) {
-    const char *key = EkModelKeys.keys[i].name;
-    char        name[EK_NAME + 1];
-    PetscBool   given;
+    const EkKey *key = &EkModelKeys.keys[i];
+    PetscBool    given;
 
-    PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key));
-    PetscCall(PetscOptionsHasName(run->options, NULL, name, &given));
-    if (!given || EkModelUses(options, &EkModelKeys.keys[i])) continue;
-    PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key, row->member.name, row->uses));
+    PetscCall(EkKeyGiven(run, key, &given));
+    if (!given || EkModelUses(options, key)) continue;
+    PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key->name, row->member.name, row->uses));
   }
   PetscFunctionReturn(0);
 }

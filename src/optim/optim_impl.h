@@ -27,5 +27,7 @@ typedef struct {
   double (*rate)(const EkOptimOptions *options, const EkScheduleAt *at);
 } EkScheduleRow;
 
+/* Does the schedule take the optimizer's beta1 or momentum into its own hands? */
+PetscBool             EkScheduleCycles(const EkOptimOptions *options);
 const EkOptimizerRow *EkOptimizerRowOf(const EkOptimOptions *options);
 const EkScheduleRow  *EkScheduleRowOf(const EkOptimOptions *options);

@@ -1,6 +1,5 @@
 #include "optim_impl.h"
 #include <stddef.h>
-#include <string.h>
 
 #define FIELD(name) offsetof(EkOptimOptions, name)
 static const EkKey optim_key[] = {
@@ -30,39 +29,24 @@ static const EkKey optim_key[] = {
 #undef FIELD
 const EkKeyTable EkOptimKeys = EK_KEYS("train", optim_key);
 
-/* one_cycle takes the optimizer's beta1 or momentum into its own hands. */
-static PetscBool Cycles(const EkOptimOptions *o)
+PetscBool EkOptimUses(const void *options, const EkKey *key)
 {
-  return (PetscBool)(o->cycle_momentum && EkWordIn("cycle_momentum", EkScheduleRowOf(o)->uses));
-}
-
-PetscBool EkOptimUses(const EkOptimOptions *o, const EkKey *key)
-{
+  const EkOptimOptions *o = (const EkOptimOptions *)options;
   const EkOptimizerRow *row = EkOptimizerRowOf(o);
-  const char           *word = key->name + strlen(EkOptimKeys.block) + 1;
+  const char           *word = EkKeyWord(&EkOptimKeys, key);
 
   if (EkWordIn(word, "lr weight_decay optimizer schedule sam")) return PETSC_TRUE;
   if (EkWordIn(word, "sam_adaptive")) return (PetscBool)(o->sam > 0);
   if (EkWordIn(word, "cycle_momentum") && !row->momentum) return PETSC_FALSE;
-  if (row->momentum && EkWordIn(word, row->momentum)) return (PetscBool)!Cycles(o);
+  if (row->momentum && EkWordIn(word, row->momentum)) return (PetscBool)!EkScheduleCycles(o);
   return (PetscBool)(EkWordIn(word, row->uses) || EkWordIn(word, EkScheduleRowOf(o)->uses));
-}
-
-static PetscErrorCode IsGiven(EkRun run, const char *key, PetscBool *given)
-{
-  char name[EK_NAME + 1];
-
-  PetscFunctionBegin;
-  PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key));
-  PetscCall(PetscOptionsHasName(run->options, NULL, name, given));
-  PetscFunctionReturn(0);
 }
 
 /* Whose use of the key is missing. */
 static PetscErrorCode Refuse(const EkOptimOptions *o, const EkKey *key, EkProblems problems)
 {
   const EkOptimizerRow *row = EkOptimizerRowOf(o);
-  const char           *word = key->name + strlen(EkOptimKeys.block) + 1, *schedule = EkScheduleRowOf(o)->member.name;
+  const char           *word = EkKeyWord(&EkOptimKeys, key), *schedule = EkScheduleRowOf(o)->member.name;
 
   PetscFunctionBegin;
   if (EkWordIn(word, "sam_adaptive"))
@@ -78,15 +62,17 @@ static PetscErrorCode Refuse(const EkOptimOptions *o, const EkKey *key, EkProble
 
 PetscErrorCode EkOptimCheck(EkRun run, EkOptimOptions *o, PetscInt epochs, EkProblems problems)
 {
-  PetscBool given;
+  PetscBool given, warmup = PETSC_FALSE;
 
   PetscFunctionBegin;
   for (int i = 0; i < EkOptimKeys.count; i++) {
-    PetscCall(IsGiven(run, EkOptimKeys.keys[i].name, &given));
-    if (given && !EkOptimUses(o, &EkOptimKeys.keys[i])) PetscCall(Refuse(o, &EkOptimKeys.keys[i], problems));
+    const EkKey *key = &EkOptimKeys.keys[i];
+
+    PetscCall(EkKeyGiven(run, key, &given));
+    if (given && !EkOptimUses(o, key)) PetscCall(Refuse(o, key, problems));
+    if (key->offset == offsetof(EkOptimOptions, warmup)) warmup = given;
   }
-  PetscCall(IsGiven(run, "train_warmup", &given));
-  if (!given)
+  if (!warmup)
     o->warmup = EkScheduleRowOf(o)->warmup * (double)epochs;
   else if (o->warmup >= (double)epochs) {
     PetscCall(EkProblemsAdd(problems, "train_warmup: the run ends before it does, after %lld epochs (train_epochs)",

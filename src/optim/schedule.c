@@ -100,11 +100,16 @@ double EkScheduleRate(const EkOptimOptions *options, const EkScheduleAt *at)
   return schedule_row[options->schedule].rate(options, at);
 }
 
+PetscBool EkScheduleCycles(const EkOptimOptions *o)
+{
+  return (PetscBool)(o->cycle_momentum && EkWordIn("cycle_momentum", schedule_row[o->schedule].uses));
+}
+
 double EkScheduleMomentum(const EkOptimOptions *o, const EkScheduleAt *at)
 {
   const char  *key = EkOptimizerRowOf(o)->momentum;
   const double given = !key ? 0 : EkWordIn("beta1", key) ? o->beta1 : o->momentum;
 
-  if (!key || !o->cycle_momentum || !EkWordIn("cycle_momentum", schedule_row[o->schedule].uses)) return given;
+  if (!key || !EkScheduleCycles(o)) return given;
   return OneCycle(o, at, MOMENTUM_MAX, MOMENTUM_MIN, MOMENTUM_MAX);
 }

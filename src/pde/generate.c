@@ -66,25 +66,21 @@ static PetscErrorCode CheckOptions(EkRun run, const EkPde *pde, const EkGenerate
   PetscFunctionReturn(0);
 }
 
-/* The keys on which the data depend, as YAML */
-static PetscErrorCode WriteIdentity(const EkPde *pde, const EkGenerateOptions *options, char *text, size_t length)
+/* Do the data depend on this key? */
+static PetscBool DataDependOn(const void *options, const EkKey *key)
 {
-  EkKey      key[32];
-  EkKeyTable table = {EkGenerateKeys.block, key, 0};
-  FILE      *file;
+  if (key->offset == offsetof(EkGenerateOptions, file) || key->offset == offsetof(EkGenerateOptions, ranks_per_sample)) return PETSC_FALSE;
+  return EkGenerateUses(options, key);
+}
+
+/* The keys on which the data depend, as YAML */
+static PetscErrorCode WriteIdentity(const EkGenerateOptions *options, char *text, size_t length)
+{
+  FILE *file = fmemopen(text, length, "w");
 
   PetscFunctionBegin;
-  for (int i = 0; i < EkGenerateKeys.count; i++) {
-    const size_t offset = EkGenerateKeys.keys[i].offset;
-
-    if (offset == offsetof(EkGenerateOptions, file) || offset == offsetof(EkGenerateOptions, ranks_per_sample)) continue;
-    if (!EkGenerateUses(pde, &EkGenerateKeys.keys[i])) continue;
-    PetscCheck(table.count < 32, PETSC_COMM_SELF, PETSC_ERR_PLIB, "more keys than there is room for");
-    key[table.count++] = EkGenerateKeys.keys[i];
-  }
-  file = fmemopen(text, length, "w");
   EkCheckAlloc(file, "the parameters as text");
-  PetscCall(EkKeysWriteYaml(file, &table, options, PETSC_FALSE));
+  PetscCall(EkKeysWriteYaml(file, &EkGenerateKeys, options, DataDependOn, PETSC_FALSE));
   PetscCheck(!fclose(file) && strlen(text) < length - 1, PETSC_COMM_SELF, PETSC_ERR_PLIB,
              "the parameters are longer than %d characters", (int)length);
   PetscFunctionReturn(0);
@@ -119,7 +115,7 @@ static PetscErrorCode DescribeFiles(Worker *worker)
     PetscCall(NameFile(worker->pde, options, f, spec->path));
     spec->samples = options->set.samples;
     PetscCall(worker->methods->describe(&options->set, f, spec));
-    PetscCall(WriteIdentity(worker->pde, options, spec->identity, sizeof(spec->identity)));
+    PetscCall(WriteIdentity(options, spec->identity, sizeof(spec->identity)));
   }
   PetscFunctionReturn(0);
 }

@@ -80,13 +80,11 @@ PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
   PetscCall(EkProblemsCreate(&problems));
   for (int i = 0; i < EkGenerateKeys.count; i++) {
     const EkKey *key = &EkGenerateKeys.keys[i];
-    char         name[EK_NAME + 1];
     PetscBool    given;
 
     if (key->offset < OPTION(set) || key->offset >= OPTION(set) + sizeof(EkPdeSet)) continue;
-    PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key->name));
-    PetscCall(PetscOptionsHasName(run->options, NULL, name, &given));
-    if (!EkGenerateUses(pde, key)) {
+    PetscCall(EkKeyGiven(run, key, &given));
+    if (!EkGenerateUses(options, key)) {
       if (given)
         PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key->name, pde->member.name, pde->uses));
     } else if (!given)
@@ -96,10 +94,10 @@ PetscErrorCode EkGenerateSettle(EkRun run, EkGenerateOptions *options)
   PetscFunctionReturn(0);
 }
 
-PetscBool EkGenerateUses(const EkPde *pde, const EkKey *key)
+PetscBool EkGenerateUses(const void *options, const EkKey *key)
 {
-  static const char always[] = "type file samples nx seed ranks_per_sample";
-  const char       *name = key->name + strlen(EkGenerateKeys.block) + 1;
+  const EkPde *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, ((const EkGenerateOptions *)options)->type);
+  const char  *word = EkKeyWord(&EkGenerateKeys, key);
 
-  return (PetscBool)(EkWordIn(name, always) || EkWordIn(name, pde->uses));
+  return (PetscBool)(EkWordIn(word, "type file samples nx seed ranks_per_sample") || EkWordIn(word, pde->uses));
 }

@@ -42,16 +42,22 @@ const EkKeyTable EkEvaluateKeys = EK_KEYS("evaluate", evaluate_key);
 static const EkKey out_key[] = {{"out_dir", EK_KEY_STRING, offsetof(EkOutOptions, dir), NULL, 0, 0, NULL, NULL, "directory the run writes into"}};
 const EkKeyTable   EkOutKeys = EK_KEYS("out", out_key);
 
-/* The blocks of a training deck and where each lives in EkDeck; the order of resolved.yaml. */
+/* The blocks of a training deck and where each lives in EkDeck; the order of resolved.yaml, which leaves out keys that have no use. */
 typedef struct {
   const EkKeyTable *table;
   size_t            offset;
+  EkKeyUse          uses; /* NULL: all are used */
 } Block;
 static const Block block[] = {
-    {&EkDataKeys, offsetof(EkDeck, data)},   {&EkModelKeys, offsetof(EkDeck, model)},     {&EkTrainKeys, offsetof(EkDeck, train)}, {&EkOptimKeys, offsetof(EkDeck, optim)},
-    {&EkBalanceKeys, offsetof(EkDeck, balance)}, {&EkMeshKeys, offsetof(EkDeck, mesh)}, {&EkEvaluateKeys, offsetof(EkDeck, evaluate)}, {&EkOutKeys, offsetof(EkDeck, out)},
+    {&EkDataKeys, offsetof(EkDeck, data), NULL},
+    {&EkModelKeys, offsetof(EkDeck, model), EkModelUses},
+    {&EkTrainKeys, offsetof(EkDeck, train), NULL},
+    {&EkOptimKeys, offsetof(EkDeck, optim), EkOptimUses},
+    {&EkBalanceKeys, offsetof(EkDeck, balance), NULL},
+    {&EkMeshKeys, offsetof(EkDeck, mesh), NULL},
+    {&EkEvaluateKeys, offsetof(EkDeck, evaluate), NULL},
+    {&EkOutKeys, offsetof(EkDeck, out), NULL},
 };
-#define MAX_KEYS 64
 #define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
 
 /* What only two blocks together can have wrong. */
@@ -93,22 +99,8 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   PetscFunctionReturn(0);
 }
 
-/* The keys that mean something in this deck: a model or an optimizer has no use for another one's. */
-static EkKeyTable UsedKeys(const EkDeck *deck, const EkKeyTable *table, EkKey key[])
-{
-  EkKeyTable used = {table->block, key, 0};
-
-  for (int i = 0; i < table->count && i < MAX_KEYS; i++) {
-    if (table == &EkModelKeys && !EkModelUses(&deck->model, &table->keys[i])) continue;
-    if (table == &EkOptimKeys && !EkOptimUses(&deck->optim, &table->keys[i])) continue;
-    key[used.count++] = table->keys[i];
-  }
-  return used;
-}
-
 static PetscErrorCode WriteBlocks(const EkDeck *deck)
 {
-  EkKey key[MAX_KEYS];
   char  path[2 * EK_PATH];
   FILE *file;
   int   failed;
@@ -119,9 +111,8 @@ static PetscErrorCode WriteBlocks(const EkDeck *deck)
   PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
   for (int b = 0; b < BLOCKS; b++) {
     const PetscBool continued = (PetscBool)(b > 0 && !strcmp(block[b].table->block, block[b - 1].table->block));
-    const EkKeyTable used = UsedKeys(deck, block[b].table, key);
 
-    PetscCall(EkKeysWriteYaml(file, &used, (const char *)deck + block[b].offset, continued));
+    PetscCall(EkKeysWriteYaml(file, block[b].table, (const char *)deck + block[b].offset, block[b].uses, continued));
   }
   failed = ferror(file);
   failed |= fclose(file);
