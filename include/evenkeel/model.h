@@ -54,6 +54,11 @@ PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape 
 PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkModelShape *shape, int *choice);
 
 /* `steps` applications of the model, each prediction joining the window; gradients flow through all of them. frames: a field of (t slow, field fast) channels with
-   at least initial_step frames. Step s adds a mean squared error against frame target[s] where target[s] >= 0. predictions[s] gets the fields. */
+   at least initial_step frames. predictions[s] gets the fields. */
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
-                              const PetscInt target[], EkTensor predictions[]);
+                              EkTensor predictions[]);
+/* An operator that adds to the graph's loss: EkMseLoss, EkRelativeLoss. */
+typedef PetscErrorCode (*EkLossOperator)(EkGraph graph, EkTensor prediction, EkTensor target);
+/* Adds the loss of every prediction against frame target[s] of `frames`. */
+PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, int steps, const PetscInt target[],
+                             const EkTensor predictions[]);

@@ -10,7 +10,7 @@ typedef struct {
   PetscInt  epochs, batch;      /* trajectories over all ranks */
   PetscInt  accumulate;         /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm), those of a part do */
   int       mode;               /* EkTrainMode */
-  int       loss;               /* EkLoss */
+  int       loss;               /* row of EkLossFamily */
   PetscReal clip;               /* largest norm of the gradient; 0: no limit */
   PetscInt  seed;
   PetscBool shuffle;
@@ -20,7 +20,6 @@ typedef struct {
 } EkTrainOptions;
 extern const EkKeyTable EkTrainKeys;
 typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE } EkTrainMode;
-typedef enum { EK_LOSS_MSE, EK_LOSS_REL_L2 } EkLoss;
 extern const EkFamily EkTrainModeFamily, EkLossFamily;
 
 typedef struct {

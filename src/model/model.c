@@ -112,9 +112,9 @@ static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor 
 }
 
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
-                              const PetscInt target[], EkTensor predictions[])
+                              EkTensor predictions[])
 {
-  EkTensor *window, truth;
+  EkTensor *window;
   int       n;
 
   PetscFunctionBegin;
@@ -122,10 +122,20 @@ PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape 
   for (int s = 0; s < steps; s++) {
     PetscCall(Window(graph, shape, frames, s, predictions, window, &n));
     PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, &predictions[s]));
-    if (target[s] < 0) continue;
-    PetscCall(EkGraphSlice(graph, frames, target[s] * shape->fields, shape->fields, &truth));
-    PetscCall(EkMseLoss(graph, predictions[s], truth));
   }
   PetscCall(PetscFree(window));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, int steps, const PetscInt target[],
+                             const EkTensor predictions[])
+{
+  EkTensor truth;
+
+  PetscFunctionBegin;
+  for (int s = 0; s < steps; s++) {
+    PetscCall(EkGraphSlice(graph, frames, target[s] * shape->fields, shape->fields, &truth));
+    PetscCall(loss(graph, predictions[s], truth));
+  }
   PetscFunctionReturn(0);
 }

@@ -1,4 +1,4 @@
-#include "evenkeel/train.h"
+#include "trainer.h"
 #include "evenkeel/command.h"
 #include <errno.h>
 #include <stddef.h>
@@ -10,11 +10,20 @@ static const EkMember mode_row[] = {
     [EK_SINGLE]         = {"single", "the given frames to frame t_train - 1 in one step"},
 };
 const EkFamily        EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
-static const EkMember loss_row[]        = {
-    [EK_LOSS_MSE]    = {"mse", "mean squared error over fields and points, mean over the batch, sum over steps"},
-    [EK_LOSS_REL_L2] = {"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"},
+static PetscErrorCode RelativeLoss(EkGraph graph, EkTensor prediction, EkTensor target)
+{
+  PetscFunctionBegin;
+  PetscCall(EkRelativeLoss(graph, 1, &prediction, &target, EK_NONE));
+  PetscFunctionReturn(0);
+}
+
+static const EkLossRow loss_row[] = {
+    {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}, EkMseLoss, PETSC_FALSE},
+    {{"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"}, RelativeLoss, PETSC_TRUE},
 };
 const EkFamily EkLossFamily = EK_FAMILY("train_loss", loss_row);
+
+const EkLossRow *EkLossRowOf(const EkDeck *deck) { return &loss_row[deck->train.loss]; }
 
 #define FIELD(name) offsetof(EkTrainOptions, name)
 static const EkKey train_key[] = {

@@ -231,8 +231,7 @@ static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, doub
     EkHoldLines(t->run, PETSC_TRUE);
   }
   PetscCall(failed);
-  /* rel_l2 is a sum over the batch, as DPOT has it */
-  PetscCall(Compute(t, now.n, t->session->deck.train.loss == EK_LOSS_REL_L2 ? 1.0 : 1.0 / (double)now.global, loss));
+  PetscCall(Compute(t, now.n, EkLossRowOf(&t->session->deck)->sums ? 1.0 : 1.0 / (double)now.global, loss));
   PetscFunctionReturn(0);
 }
 

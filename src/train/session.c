@@ -114,23 +114,9 @@ static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
-/* The model adds the mean squared error by itself, no other loss. */
-static PetscErrorCode RelativeLosses(EkSession s, EkRollout *r)
-{
-  EkTensor truth;
-
-  PetscFunctionBegin;
-  for (int i = 0; i < r->steps; i++) {
-    PetscCall(EkGraphSlice(r->graph, r->frames, r->target[i] * s->info->fields, s->info->fields, &truth));
-    PetscCall(EkRelativeLoss(r->graph, 1, &r->prediction[i], &truth, EK_NONE));
-  }
-  PetscFunctionReturn(0);
-}
-
 PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
 {
   const PetscInt channels = (training ? s->info->t_train : s->info->frames) * s->info->fields;
-  PetscInt      *none;
 
   PetscFunctionBegin;
   PetscCall(PetscMemzero(r, sizeof(*r)));
@@ -140,11 +126,8 @@ PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
   PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
   PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
-  PetscCall(PetscMalloc1(r->steps, &none));
-  for (int i = 0; i < r->steps; i++) none[i] = -1;
-  PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, training && s->deck.train.loss == EK_LOSS_MSE ? r->target : none, r->prediction));
-  PetscCall(PetscFree(none));
-  if (training && s->deck.train.loss == EK_LOSS_REL_L2) PetscCall(RelativeLosses(s, r));
+  PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->prediction));
+  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->steps, r->target, r->prediction));
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
   PetscCall(PlanRollout(s, r));
   PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));

@@ -34,6 +34,13 @@ struct EkTrainer_ {
   PetscBool   evaluated;        /* the figures belong to the weights as they are */
 };
 
+typedef struct {
+  EkMember       member;
+  EkLossOperator add;
+  PetscBool      sums; /* over the batch; else the batch's mean */
+} EkLossRow;
+const EkLossRow *EkLossRowOf(const EkDeck *deck);
+
 /* Trajectories of a global batch, or of one of its train_accumulate parts, on one rank: at most. */
 PetscInt     EkSessionMost(EkSession session);
 /* Where the step that comes next stands in its schedule. */
