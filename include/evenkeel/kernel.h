@@ -33,6 +33,10 @@ void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t c
 void EkTileOuter(int M, int K, size_t n, const float *const A[], const float *const B[], float *C, size_t row, size_t column);
 /* C[m] += sum_{p < n} A[m][p] */
 void EkTileSum(int M, size_t n, const float *const A[], float *C);
+/* Sums over a row in double: of x; of (x - mean)^2; of (x - less) y. */
+double EkRowSum(size_t n, const float *x);
+double EkRowSquares(size_t n, const float *x, double mean);
+double EkRowProduct(size_t n, const float *x, float less, const float *y);
 /* Columns a fused chain works on at a time: its rows stay in the first two levels of cache. */
 #define EK_TILE 256
 

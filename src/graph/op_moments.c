@@ -6,33 +6,6 @@
 /* Added to the deviation, so that it divides. */
 #define LEAST 1e-6
 
-static double RowSum(size_t n, const float *x)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += (double)x[i];
-  return sum;
-}
-
-static double RowProduct(size_t n, const float *x, float less, const float *y)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += (double)((x[i] - less) * y[i]);
-  return sum;
-}
-
-static double RowSquares(size_t n, const float *x, double mean)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += ((double)x[i] - mean) * ((double)x[i] - mean);
-  return sum;
-}
-
 /* to += value, or to = value */
 static void Put(float *to, double value, int accumulate)
 {
@@ -49,14 +22,14 @@ static void MomentsOf(EkGraph g, EkNode *node, int b, PetscInt c, PetscInt chann
     const EkField x = EkGraphField(g, node->input[k]);
 
     for (PetscInt r = c; r < x.channels; r += channels, count += (double)x.points)
-      sum += RowSum(x.points, x.value + b * x.step + (size_t)r * x.stride);
+      sum += EkRowSum(x.points, x.value + b * x.step + (size_t)r * x.stride);
   }
   *mean = sum / count;
   for (int k = 0; k < node->ninputs; k++) {
     const EkField x = EkGraphField(g, node->input[k]);
 
     for (PetscInt r = c; r < x.channels; r += channels)
-      squares += RowSquares(x.points, x.value + b * x.step + (size_t)r * x.stride, *mean);
+      squares += EkRowSquares(x.points, x.value + b * x.step + (size_t)r * x.stride, *mean);
   }
   *deviation = sqrt(squares / (count - 1));
 }
@@ -205,8 +178,8 @@ static void ValueGradients(const ScaleShift *s, PetscBool inverse, int b, PetscI
   for (PetscInt r = c; r < s->x.channels; r += s->scale.channels) {
     const float *dy = s->y.gradient + b * s->y.gradient_step + (size_t)r * s->y.stride;
 
-    *scale += RowProduct(s->x.points, s->x.value + b * s->x.step + (size_t)r * s->x.stride, less, dy);
-    *shift += RowSum(s->x.points, dy);
+    *scale += EkRowProduct(s->x.points, s->x.value + b * s->x.step + (size_t)r * s->x.stride, less, dy);
+    *shift += EkRowSum(s->x.points, dy);
   }
   if (!inverse) return;
   *scale /= -(double)a * a;
@@ -263,7 +236,7 @@ static void MeanForward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     for (size_t c = 0; c < (size_t)x.channels; c++)
-      y.value[b * y.step + c * y.stride] = (float)(RowSum(x.points, x.value + b * x.step + c * x.stride) / (double)x.points);
+      y.value[b * y.step + c * y.stride] = (float)(EkRowSum(x.points, x.value + b * x.step + c * x.stride) / (double)x.points);
   }
 }
 

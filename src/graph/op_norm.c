@@ -4,25 +4,6 @@
 
 #define EPSILON 1e-5
 
-/* Sum over a row of f(x); several partial sums, in double. */
-static double RowSum(size_t n, const float *x)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += (double)x[i];
-  return sum;
-}
-
-static double RowSquares(size_t n, const float *x, float mean)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += (double)((x[i] - mean) * (x[i] - mean));
-  return sum;
-}
-
 typedef struct {
   EkField      x, y;
   PetscInt     groups, each; /* channels of a group */
@@ -47,9 +28,9 @@ static void Statistics(const GroupNorm *n, const float *x, float statistic[2])
 {
   double sum = 0, squares = 0;
 
-  for (PetscInt c = 0; c < n->each; c++) sum += RowSum(n->x.points, x + (size_t)c * n->x.stride);
+  for (PetscInt c = 0; c < n->each; c++) sum += EkRowSum(n->x.points, x + (size_t)c * n->x.stride);
   statistic[0] = (float)(sum / n->count);
-  for (PetscInt c = 0; c < n->each; c++) squares += RowSquares(n->x.points, x + (size_t)c * n->x.stride, statistic[0]);
+  for (PetscInt c = 0; c < n->each; c++) squares += EkRowSquares(n->x.points, x + (size_t)c * n->x.stride, statistic[0]);
   statistic[1] = (float)(1 / sqrt(squares / n->count + EPSILON));
 }
 

@@ -176,15 +176,6 @@ static void OffsetGradients(EkGraph g, EkNode *node, const Time *t, const Work *
   }
 }
 
-static double Dot(size_t n, const float *a, const float *b)
-{
-  double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) sum += (double)(a[i] * b[i]);
-  return sum;
-}
-
 /* Row i of frame j: dw += e dS, dP += e dR, and what e itself gets. */
 static void RowGradients(const Time *t, const Work *k, int j, int i, float *dw, float *dP, float *dgamma)
 {
@@ -194,7 +185,8 @@ static void RowGradients(const Time *t, const Work *k, int j, int i, float *dw, 
   for (size_t o = 0; o < D; o++) dw[r * D + o] += factor * dS[o];
   for (size_t e = 0; e < E; e++) dP[r * E + e] += factor * dR[e];
   if (dgamma) {
-    const double time = FrameTime(&t->p, j), de = Dot(E, t->P + r * E, dR) + Dot(D, t->w + (size_t)j * D * D + r * D, dS);
+    const double time = FrameTime(&t->p, j),
+                 de = EkRowProduct(E, t->P + r * E, 0, dR) + EkRowProduct(D, t->w + (size_t)j * D * D + r * D, 0, dS);
 
     dgamma[i] -= (float)(de * time * sin(time * t->gamma[i]));
   }
