@@ -1,3 +1,4 @@
+#include "muscl.h"
 #include "patch.h"
 #include <math.h>
 #include <string.h>
@@ -6,30 +7,6 @@
 
 typedef double *restrict Out;
 typedef const double *restrict In;
-
-static inline double Least(double a, double b)
-{
-  return a < b ? a : b;
-}
-static inline double Most(double a, double b)
-{
-  return a > b ? a : b;
-}
-
-/* Values at the low and high face of n cells, from the MC-limited slope: half of it is min(|a|, |b|, |a+b|/4) where the one-sided
-   differences a, b agree in sign. The slope never leaves the range of the neighbours, so positive cells have positive faces. */
-static void Reconstruct(PetscInt n, In below, In at, In above, Out low, Out high)
-{
-  n &= ~(PetscInt)(EK_LANES - 1);
-#pragma omp simd
-  for (PetscInt i = 0; i < n; i++) {
-    const double a = at[i] - below[i], b = above[i] - at[i], c = 0.25 * (a + b);
-    const double least = Least(Least(fabs(a), fabs(b)), fabs(c)), half = a * b > 0 ? copysign(least, c) : 0.0;
-
-    low[i] = at[i] - half;
-    high[i] = at[i] + half;
-  }
-}
 
 /* HLLC flux of (rho, E, normal, across) through n faces. Both the plain and the star flux are f(rho, u, p) of the upwind side, so
    the state is selected and f evaluated once; PDEBench's star energy flux is of this form too (equation of state, not the jump
@@ -45,7 +22,7 @@ static inline __attribute__((always_inline)) void Hllc(PetscInt n, PetscBool pla
   for (PetscInt i = 0; i < n; i++) {
     const int    hot = pl[i] * rr[i] > pr[i] * rl[i]; /* the faster sound is on the left */
     const double c = sqrt(GAMMA * (hot ? pl[i] : pr[i]) / (hot ? rl[i] : rr[i]));
-    const double sl = Least(ul[i], ur[i]) - c, sr = Most(ul[i], ur[i]) + c;
+    const double sl = EkLeast(ul[i], ur[i]) - c, sr = EkMost(ul[i], ur[i]) + c;
     const double ml = rl[i] * (sl - ul[i]), mr = rr[i] * (sr - ur[i]);
     const double um = (mr * ur[i] - ml * ul[i] + (pl[i] - pr[i])) / (mr - ml); /* contact */
     const int    west = um >= 0, star = sl * sr < 0;
@@ -117,8 +94,8 @@ static inline __attribute__((always_inline)) void Fastest(PetscInt n, PetscBool 
   for (PetscInt j = 0; j < n; j++) {
     const double c = sqrt(GAMMA * p[j] / r[j]);
 
-    first = Most(c + fabs(u[j]), first);
-    if (plane) second = Most(c + fabs(v[j]), second);
+    first = EkMost(c + fabs(u[j]), first);
+    if (plane) second = EkMost(c + fabs(v[j]), second);
   }
   *along = first;
   *beside = second;
@@ -188,7 +165,7 @@ static void FluxesX(Pipeline *line, double *w, PetscInt i)
   for (int k = 0; k < 4; k++) {
     const double *row = EkRow(patch, w, i, k);
 
-    Reconstruct(n, row - s, row, row + s, line->group[LOW][k], line->group[HIGH][k]);
+    EkReconstruct(n, row - s, row, row + s, line->group[LOW][k], line->group[HIGH][k]);
   }
   Swap(line->group[FLUX], line->group[FLUX_BEFORE]);
   if (i >= 0) {
@@ -209,7 +186,7 @@ static void FluxesAlong(Pipeline *line, double *w, PetscInt i)
   for (int k = 0; k < patch->fields; k++) {
     const double *row = EkRow(patch, w, i, place[k]) - 1;
 
-    Reconstruct(EkLanesUp(patch->n[1] + 2), row - 1, row, row + 1, line->group[LOW][k], line->group[HIGH][k]);
+    EkReconstruct(EkLanesUp(patch->n[1] + 2), row - 1, row, row + 1, line->group[LOW][k], line->group[HIGH][k]);
     left[k] = line->group[HIGH][k];
     right[k] = line->group[LOW][k] + 1;
     flux[k] = line->group[FLUX_Y][place[k]];

@@ -1,5 +1,5 @@
 #include "scalar1d.h"
-#include "patch.h"
+#include "muscl.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -117,26 +117,6 @@ static PetscErrorCode Exchange(EkRing ring, double *u)
   PetscFunctionReturn(0);
 }
 
-static inline double Least(double a, double b)
-{
-  return a < b ? a : b;
-}
-
-/* Values at the low and high face of n cells. Half of the MC-limited slope is min(|a|, |b|, |a+b|/4) where the one-sided
-   differences a, b agree in sign. */
-static void Reconstruct(PetscInt n, const double *restrict u, double *restrict low, double *restrict high)
-{
-  n &= ~(PetscInt)(EK_LANES - 1);
-#pragma omp simd
-  for (PetscInt i = 0; i < n; i++) {
-    const double a = u[i] - u[i - 1], b = u[i + 1] - u[i], c = 0.25 * (a + b);
-    const double least = Least(Least(fabs(a), fabs(b)), fabs(c)), half = a * b > 0 ? copysign(least, c) : 0.0;
-
-    low[i] = u[i] - half;
-    high[i] = u[i] + half;
-  }
-}
-
 /* out = u - ratio (flux[1..] - flux[0..]); out may be u */
 static void Diverge(PetscInt n, double ratio, const double *restrict flux, const double *u, double *out)
 {
@@ -150,7 +130,7 @@ static PetscErrorCode Update(EkRing ring, const EkScalarLaw *law, double dt, dou
 {
   PetscFunctionBegin;
   PetscCall(Exchange(ring, at));
-  Reconstruct(EkLanesUp(ring->n + 2), at - 1, ring->low, ring->high);
+  EkReconstruct(EkLanesUp(ring->n + 2), at - 2, at - 1, at, ring->low, ring->high);
   law->flux(law, EkLanesUp(ring->n + 1), ring->high, ring->low + 1, at - 1, at, ring->flux);
   Diverge(EkLanesUp(ring->n), dt / law->dx, ring->flux, u, out);
   PetscFunctionReturn(0);
