@@ -4,7 +4,6 @@ import io
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
 
 import h5py
@@ -12,18 +11,12 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
+from checks import check, run_checks, texts_that_clash  # noqa: E402
 import figures  # noqa: E402
 import movie as program  # noqa: E402
-from test_report import texts_that_clash  # noqa: E402
 from trajectories import Trajectories  # noqa: E402
 
 FRAMES = 4
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
 
 
 # ---- files --------------------------------------------------------------------------------------------------------------
@@ -261,19 +254,5 @@ def no_text_is_cut_or_overlaps(scratch):
     figures.plt.close("all")
 
 
-def main():
-    failed = 0
-    for function in CHECKS:
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                function(scratch)
-                print(f"ok      {function.__name__}")
-            except Exception as error:  # a check that breaks has failed, whatever the reason
-                failed += 1
-                print(f"FAIL    {function.__name__}: {type(error).__name__}: {error}")
-    print(f"{len(CHECKS) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks())

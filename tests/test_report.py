@@ -7,7 +7,6 @@ import os
 import struct
 import subprocess
 import sys
-import tempfile
 import warnings
 
 import h5py
@@ -16,6 +15,7 @@ from scipy.special import betainc
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
+from checks import check, run_checks, texts_that_clash  # noqa: E402
 import comparison  # noqa: E402
 import figures  # noqa: E402
 import report as program  # noqa: E402
@@ -23,12 +23,6 @@ import rundir  # noqa: E402
 
 LAYERS = ("fc0", "w0", "w1", "w2", "w3", "fc1", "fc2")
 FIGURES = ("RMSE", "nRMSE", "cRMSE", "max", "bRMSE", "fRMSE_low", "fRMSE_mid", "fRMSE_high")
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
 
 
 # ---- synthetic runs -------------------------------------------------------------------------------------------------------
@@ -173,37 +167,6 @@ def welch_by_hand(a, b):
     t2 = (np.mean(a) - np.mean(b)) ** 2 / (va + vb)
     freedom = (va + vb) ** 2 / (va ** 2 / (len(a) - 1) + vb ** 2 / (len(b) - 1))
     return betainc(freedom / 2, 0.5, freedom / (freedom + t2))
-
-
-def texts_that_clash(figure):
-    """Drawn texts that leave the canvas or lie on one another."""
-    renderer = figure.canvas.get_renderer()
-    figure.draw(renderer)
-    boxes = []
-    for text in drawn_texts(figure):
-        box = text.get_window_extent(renderer)
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > figure.bbox.x1 + 1 or box.y1 > figure.bbox.y1 + 1:
-            return f"'{text.get_text()}' leaves the figure"
-        boxes.append((text.get_text(), box.padded(-1)))
-    for i, (one, box) in enumerate(boxes):
-        for other, other_box in boxes[:i]:
-            if box.overlaps(other_box):
-                return f"'{one}' lies on '{other}'"
-    return None
-
-
-def drawn_texts(figure):
-    """All visible texts; of an axis only the labels of ticks within its limits."""
-    hidden = set()
-    for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            slack = 1e-9 * (high - low)
-            for tick in axis.get_major_ticks() + axis.get_minor_ticks():
-                if not ax.axison or not low - slack <= tick.get_loc() <= high + slack:
-                    hidden.update((id(tick.label1), id(tick.label2)))
-    found = figure.findobj(lambda artist: isinstance(artist, figures.matplotlib.text.Text))
-    return [text for text in found if text.get_visible() and text.get_text().strip() and id(text) not in hidden]
 
 
 # ---- checks -----------------------------------------------------------------------------------------------------------------
@@ -461,19 +424,5 @@ def spread_decides_the_digits(_):
         assert comparison.format_spread(mean, std) == text, comparison.format_spread(mean, std)
 
 
-def main():
-    failed = 0
-    for function in CHECKS:
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                function(scratch)
-                print(f"ok      {function.__name__}")
-            except Exception as error:  # a check that breaks has failed, whatever the reason
-                failed += 1
-                print(f"FAIL    {function.__name__}: {type(error).__name__}: {error}")
-    print(f"{len(CHECKS) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks())

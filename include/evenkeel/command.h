@@ -16,6 +16,9 @@ PetscErrorCode EkCommandExport(EkRun run, int *exit_status);
 PetscErrorCode EkCommandInspect(EkRun run, int *exit_status);
 PetscErrorCode EkCommandList(EkRun run, int *exit_status);
 
+/* Options of a command that takes the keys of one block only; every mistake is raised together. Collective. */
+PetscErrorCode EkCommandReadKeys(EkRun run, const EkKeyTable *table, void *options);
+
 /* Every key table and every family there is: what `list` shows, what "known" means in messages about keys. */
 const EkKeyTable *const *EkAllKeyTables(int *count);
 const EkFamily *const   *EkAllFamilies(int *count);

@@ -66,7 +66,7 @@ typedef struct {
   /* field[f]: the whole grid of set->nx cells along each axis, cell centres of the PDE's box, in the order of the file's datasets. */
   PetscErrorCode (*draw)(const EkPdeSet *set, EkRandom *stream, double *const field[]);
 } EkInitial;
-extern const EkFamily EkInitialFamily; /* 2D_rand 2D_turbulence KH 1D_rand 1D_shocks sines */
+extern const EkFamily EkInitialFamily; /* 2D_rand 1D_rand 1D_shocks sines 2D_turbulence KH */
 
 /* ---- the driver ---------------------------------------------------------------------------------------- */
 

@@ -4,19 +4,10 @@
 
 static PetscErrorCode ReadOptions(EkRun run, EkGenerateOptions *options)
 {
-  const EkKeyTable *const  used[] = {&EkGenerateKeys};
-  const EkKeyTable *const *known;
-  EkProblems               problems;
-  int                      nknown;
-
   PetscFunctionBegin;
   PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT, "generate wants one deck: evenkeel generate DECK [-key value ...]");
   PetscCall(EkRunLoadDeck(run, run->argv[1]));
-  known = EkAllKeyTables(&nknown);
-  PetscCall(EkProblemsCreate(&problems));
-  PetscCall(EkKeysRead(run, &EkGenerateKeys, options, problems));
-  PetscCall(EkKeysCheckAll(run, 1, used, nknown, known, problems));
-  PetscCall(EkProblemsRaise(run, &problems));
+  PetscCall(EkCommandReadKeys(run, &EkGenerateKeys, options));
   PetscCall(EkGenerateSettle(run, options));
   PetscFunctionReturn(0);
 }

@@ -3,20 +3,11 @@
 
 static PetscErrorCode ReadOptions(EkRun run, EkInspectOptions *options)
 {
-  const EkKeyTable *const  used[] = {&EkInspectKeys};
-  const EkKeyTable *const *known;
-  EkProblems               problems;
-  int                      nknown;
-
   PetscFunctionBegin;
   PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT,
              "inspect wants one data file: evenkeel inspect FILE [-key value ...]");
   PetscCall(PetscStrncpy(options->file, run->argv[1], EK_PATH));
-  known = EkAllKeyTables(&nknown);
-  PetscCall(EkProblemsCreate(&problems));
-  PetscCall(EkKeysRead(run, &EkInspectKeys, options, problems));
-  PetscCall(EkKeysCheckAll(run, 1, used, nknown, known, problems));
-  PetscCall(EkProblemsRaise(run, &problems));
+  PetscCall(EkCommandReadKeys(run, &EkInspectKeys, options));
   PetscFunctionReturn(0);
 }
 

@@ -30,3 +30,15 @@ const EkFamily *const *EkAllFamilies(int *count)
   *count = (int)(sizeof(family) / sizeof(family[0]));
   return family;
 }
+
+PetscErrorCode EkCommandReadKeys(EkRun run, const EkKeyTable *table, void *options)
+{
+  EkProblems problems;
+
+  PetscFunctionBegin;
+  PetscCall(EkProblemsCreate(&problems));
+  PetscCall(EkKeysRead(run, table, options, problems));
+  PetscCall(EkKeysCheckAll(run, 1, &table, (int)(sizeof(key_table) / sizeof(key_table[0])), key_table, problems));
+  PetscCall(EkProblemsRaise(run, &problems));
+  PetscFunctionReturn(0);
+}

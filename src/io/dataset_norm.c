@@ -61,19 +61,13 @@ static PetscErrorCode MeasurePart(EkDataset d, PetscInt64 lo, PetscInt64 hi, Mom
 /* Every rank's part, one after the other in the order of the trajectories. */
 static PetscErrorCode Gather(EkDataset d, Moments *moment)
 {
-  EkRun        run = d->run;
-  PetscMPIInt *count, *start;
+  const PetscInt n = d->info.count[EK_TRAIN];
+  EkRun          run = d->run;
+  PetscMPIInt   *count, *start;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(run->size, &count, run->size, &start));
-  for (int r = 0; r < run->size; r++) {
-    const PetscInt64 doubles = d->info.fields * (PetscInt64)(sizeof(Moments) / sizeof(double));
-    PetscInt64       lo, hi;
-
-    EkSlice(d->info.count[EK_TRAIN], run->size, r, &lo, &hi);
-    PetscCall(PetscMPIIntCast((PetscInt)(lo * doubles), &start[r]));
-    PetscCall(PetscMPIIntCast((PetscInt)((hi - lo) * doubles), &count[r]));
-  }
+  PetscCall(EkSliceCounts(n, run->size, n, d->info.fields * (PetscInt64)(sizeof(Moments) / sizeof(double)), count, start));
   PetscCallMPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, moment, count, start, MPI_DOUBLE, run->comm));
   PetscCall(PetscFree2(count, start));
   PetscFunctionReturn(0);

@@ -162,13 +162,7 @@ static PetscErrorCode Gather(EkRun run, PetscInt total, const EkFacts mine[], Ek
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(run->size, &count, run->size, &place));
-  for (int r = 0; r < run->size; r++) {
-    PetscInt64 lo, hi;
-
-    EkSlice(total, run->size, r, &lo, &hi);
-    count[r] = (PetscMPIInt)(hi - lo);
-    place[r] = (PetscMPIInt)lo;
-  }
+  PetscCall(EkSliceCounts(total, run->size, total, 1, count, place));
   PetscCallMPI(MPI_Type_contiguous((int)sizeof(EkFacts), MPI_BYTE, &type));
   PetscCallMPI(MPI_Type_commit(&type));
   PetscCallMPI(MPI_Gatherv(mine, count[run->rank], type, all, count, place, type, 0, run->comm));

@@ -204,58 +204,63 @@ static PetscErrorCode ListTensors(const char *path, const cJSON *json, PetscInt6
   PetscFunctionReturn(code);
 }
 
+/* The header of the file at PATH; *data: where the tensors' bytes begin. The caller deletes the JSON. */
+static PetscErrorCode OpenHeader(const char *path, cJSON **json, PetscInt64 *data, PetscInt64 *file_bytes)
+{
+  PetscErrorCode code;
+  PetscInt64     length = 0;
+  char          *text = NULL;
+  int            fd;
+
+  PetscFunctionBegin;
+  *json = NULL;
+  PetscCall(EkFileOpen(WHAT, path, O_RDONLY, &fd));
+  code = EkFileSize(WHAT, path, file_bytes);
+  if (!code) code = ReadHeader(path, fd, *file_bytes, &text, &length);
+  close(fd);
+  if (!code) *json = cJSON_ParseWithLength(text, (size_t)length);
+  *data = 8 + length;
+  PetscCall(PetscFree(text));
+  PetscFunctionReturn(code);
+}
+
 PetscErrorCode EkSafetensorsProbe(const char *path, int *n, EkStored **stored)
 {
   PetscErrorCode code;
-  PetscInt64     file_bytes, length = 0;
-  char          *text = NULL;
+  PetscInt64     data, file_bytes;
   cJSON         *json;
-  int            fd;
 
   PetscFunctionBegin;
   *stored = NULL;
   *n = 0;
-  PetscCall(EkFileOpen(WHAT, path, O_RDONLY, &fd));
-  code = EkFileSize(WHAT, path, &file_bytes);
-  if (!code) code = ReadHeader(path, fd, file_bytes, &text, &length);
-  close(fd);
-  if (!code) {
-    json = cJSON_ParseWithLength(text, (size_t)length);
-    code = ListTensors(path, json, 8 + length, file_bytes, n, stored);
-    cJSON_Delete(json);
-  }
-  PetscCall(PetscFree(text));
+  PetscCall(OpenHeader(path, &json, &data, &file_bytes));
+  code = ListTensors(path, json, data, file_bytes, n, stored);
+  cJSON_Delete(json);
   PetscFunctionReturn(code);
 }
 
 PetscErrorCode EkSafetensorsReadNote(const char *path, const char *key, char **note)
 {
-  PetscErrorCode code;
-  PetscInt64     file_bytes, length = 0;
-  char          *text = NULL;
+  PetscErrorCode code = 0;
+  PetscInt64     data, file_bytes;
   const cJSON   *item;
   cJSON         *json;
-  int            fd;
 
   PetscFunctionBegin;
   *note = NULL;
-  PetscCall(EkFileOpen(WHAT, path, O_RDONLY, &fd));
-  code = EkFileSize(WHAT, path, &file_bytes);
-  if (!code) code = ReadHeader(path, fd, file_bytes, &text, &length);
-  close(fd);
-  if (!code) {
-    json = cJSON_ParseWithLength(text, (size_t)length);
-    item = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "__metadata__"), key);
-    if (cJSON_IsString(item)) code = PetscStrallocpy(item->valuestring, note);
-    cJSON_Delete(json);
-  }
-  PetscCall(PetscFree(text));
+  PetscCall(OpenHeader(path, &json, &data, &file_bytes));
+  item = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "__metadata__"), key);
+  if (cJSON_IsString(item)) code = PetscStrallocpy(item->valuestring, note);
+  cJSON_Delete(json);
   PetscFunctionReturn(code);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
-static PetscInt64 TensorBytes(const EkTensorInfo *tensor) { return (PetscInt64)(tensor->is_counter ? sizeof(int64_t) : tensor->count * sizeof(float)); }
+static PetscInt64 TensorBytes(const EkTensorInfo *tensor)
+{
+  return (PetscInt64)(tensor->is_counter ? sizeof(int64_t) : tensor->count * sizeof(float));
+}
 
 /* Where each tensor's data begins: counters first, so that every value lies at a multiple of its size. */
 static void PlaceTensors(int n, const EkTensorInfo table[], PetscInt64 start[])
@@ -283,7 +288,8 @@ static cJSON *TensorJson(const EkTensorInfo *tensor, PetscInt64 start)
 }
 
 /* The header's text, to be freed with cJSON_free. */
-static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscInt64 start[], const char *key, const char *note, char **text)
+static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscInt64 start[], const char *key, const char *note,
+                                 char **text)
 {
   cJSON *json = cJSON_CreateObject(), *metadata = cJSON_AddObjectToObject(json, "__metadata__");
   char  *list;
@@ -339,7 +345,8 @@ static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorIn
     const float  *values = arena + table[i].offset;
     const int64_t number = table[i].is_counter ? (int64_t)values[0] : 0;
 
-    code = EkFileWrite(WHAT, path, fd, table[i].is_counter ? (const void *)&number : (const void *)values, (size_t)TensorBytes(&table[i]), data + start[i]);
+    code = EkFileWrite(WHAT, path, fd, table[i].is_counter ? (const void *)&number : (const void *)values,
+                       (size_t)TensorBytes(&table[i]), data + start[i]);
   }
   PetscCall(PetscFree(start));
   PetscFunctionReturn(code);

@@ -56,6 +56,20 @@ void EkSlice(PetscInt64 n, PetscInt64 parts, PetscInt64 i, PetscInt64 *lo, Petsc
   *hi = *lo + each + (i < extra);
 }
 
+PetscErrorCode EkSliceCounts(PetscInt64 n, PetscInt64 parts, PetscInt64 most, PetscInt64 unit, PetscMPIInt count[], PetscMPIInt first[])
+{
+  PetscFunctionBegin;
+  PetscCheck(PetscMin(n, most) * unit <= PETSC_MPI_INT_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "%lld values exceed one message", (long long)(PetscMin(n, most) * unit));
+  for (PetscInt64 i = 0; i < parts; i++) {
+    PetscInt64 lo, hi;
+
+    EkSlice(n, parts, i, &lo, &hi);
+    first[i] = (PetscMPIInt)(PetscMin(lo, most) * unit);
+    count[i] = (PetscMPIInt)(PetscMin(hi, most) * unit) - first[i];
+  }
+  PetscFunctionReturn(0);
+}
+
 /* In pairs of floats, so that a complex number is never cut. */
 void EkMeshSlice(EkMesh mesh, size_t n, int i, size_t *lo, size_t *hi)
 {

@@ -1,4 +1,5 @@
 #include "scalar1d.h"
+#include "evenkeel/mesh.h"
 #include "muscl.h"
 #include <float.h>
 #include <math.h>
@@ -40,7 +41,7 @@ static PetscErrorCode CreateRows(EkRing ring)
 
 PetscErrorCode EkRingCreate(MPI_Comm comm, PetscInt nx, EkRing *out)
 {
-  PetscMPIInt rank, size, n;
+  PetscMPIInt rank, size;
   EkRing      ring;
 
   PetscFunctionBegin;
@@ -48,17 +49,12 @@ PetscErrorCode EkRingCreate(MPI_Comm comm, PetscInt nx, EkRing *out)
   PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCheck(nx >= EK_GHOST * size, comm, PETSC_ERR_ARG_OUTOFRANGE,
              "a line of %lld cells cannot be split over %d ranks: every rank needs %d", (long long)nx, (int)size, EK_GHOST);
-  PetscCall(PetscMPIIntCast(nx, &n));
   PetscCall(PetscNew(&ring));
   ring->comm = comm;
   ring->rank = rank;
   ring->size = size;
   PetscCall(PetscMalloc2(size, &ring->count, size, &ring->first));
-  for (int r = 0, first = 0; r < size; r++) {
-    ring->count[r] = n / size + (r < n % size);
-    ring->first[r] = first;
-    first += ring->count[r];
-  }
+  PetscCall(EkSliceCounts(nx, size, nx, 1, ring->count, ring->first));
   ring->start = ring->first[rank];
   ring->n = ring->count[rank];
   PetscCall(CreateRows(ring));

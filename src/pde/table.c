@@ -1,4 +1,4 @@
-#include "evenkeel/pde.h"
+#include "initial.h"
 #include <stddef.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static const EkPde pdes[] = {
       .nx = 128,
       .frames = 21,
       .dt_save = 0.05,
-      .initial = 0,
+      .initial = EK_INITIAL_RAND_2D,
       .boundary = 0,
       .eta = 0.01,
       .zeta = 0.01,
@@ -23,7 +23,14 @@ static const EkPde pdes[] = {
      &EkCfd2dMethods},
     {{"cfd1d", "compressible Navier-Stokes on the interval [-1, 1]: density, pressure, Vx"},
      "frames dt_save initial boundary eta zeta",
-     {.samples = 10000, .nx = 1024, .frames = 101, .dt_save = 0.01, .initial = 1, .boundary = 0, .eta = 0.01, .zeta = 0.01},
+     {.samples = 10000,
+      .nx = 1024,
+      .frames = 101,
+      .dt_save = 0.01,
+      .initial = EK_INITIAL_RAND_1D,
+      .boundary = 0,
+      .eta = 0.01,
+      .zeta = 0.01},
      &EkCfd1dMethods},
     {{"darcy2d", "flow through a medium of two permeabilities in the unit square, driven by a uniform source"},
      "beta solve",
@@ -31,11 +38,11 @@ static const EkPde pdes[] = {
      &EkDarcy2dMethods},
     {{"burgers1d", "viscous Burgers equation on the periodic interval [0, 1]"},
      "frames dt_save initial nu",
-     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = 3, .nu = 0.001},
+     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = EK_INITIAL_SINES, .nu = 0.001},
      &EkBurgers1dMethods},
     {{"advection1d", "advection at a constant speed on the periodic interval [0, 1]"},
      "frames dt_save initial beta",
-     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = 3, .beta = {1, {0.1}}},
+     {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = EK_INITIAL_SINES, .beta = {1, {0.1}}},
      &EkAdvection1dMethods},
 };
 const EkFamily EkPdeFamily = EK_FAMILY("generate_type", pdes);
@@ -52,7 +59,8 @@ static const EkKey keys[] = {
     {"generate_boundary", EK_KEY_CHOICE, OPTION(set.boundary), "periodic", 0, 0, &EkBoundaryFamily, "", "edges of the box"},
     {"generate_eta", EK_KEY_REAL, OPTION(set.eta), "0.01", 0, EK_ANY, NULL, "length^2/time", "shear viscosity"},
     {"generate_zeta", EK_KEY_REAL, OPTION(set.zeta), "0.01", 0, EK_ANY, NULL, "length^2/time", "bulk viscosity"},
-    {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "", "mean speed at the start over sound speed of the undisturbed gas"},
+    {"generate_M", EK_KEY_REAL, OPTION(set.M), "0.1", EK_POSITIVE, EK_ANY, NULL, "",
+     "mean speed at the start over sound speed of the undisturbed gas"},
     {"generate_beta", EK_KEY_REALS, OPTION(set.beta), "1", EK_POSITIVE, EK_ANY, NULL, "",
      "Darcy: source; advection: speed; of several each has its file"},
     {"generate_nu", EK_KEY_REAL, OPTION(set.nu), "0.001", EK_POSITIVE, EK_ANY, NULL, "length^2/time",

@@ -114,17 +114,16 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 static PetscErrorCode GatherShown(EkEvaluator e)
 {
   EkMesh       mesh  = e->session->mesh;
-  PetscMPIInt *count = NULL, *place, mine = (PetscMPIInt)e->nmine, start = (PetscMPIInt)e->lo;
+  PetscMPIInt *count, *place;
   MPI_Datatype sample;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(mesh->ndata, &count, mesh->ndata, &place));
-  PetscCallMPI(MPI_Gather(&mine, 1, MPI_INT, count, 1, MPI_INT, 0, mesh->data));
-  PetscCallMPI(MPI_Gather(&start, 1, MPI_INT, place, 1, MPI_INT, 0, mesh->data));
+  PetscCall(EkSliceCounts(e->session->info->count[EK_TEST], mesh->ndata, e->nshown, 1, count, place));
   PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)e->rollout.sample, MPI_FLOAT, &sample));
   PetscCallMPI(MPI_Type_commit(&sample));
   for (int k = 0; k < 2; k++) {
-    PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], mine, sample, e->shown[k], count, place, sample, 0, mesh->data));
+    PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place, sample, 0, mesh->data));
   }
   PetscCallMPI(MPI_Type_free(&sample));
   PetscCall(PetscFree2(count, place));
