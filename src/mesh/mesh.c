@@ -1,4 +1,5 @@
 #include "evenkeel/mesh.h"
+#include <string.h>
 #include <stddef.h>
 
 static const EkMember shard_row[] = {
@@ -80,8 +81,8 @@ void EkMeshSlice(EkMesh mesh, size_t n, int i, size_t *lo, size_t *hi)
   *hi = i == mesh->ndata - 1 ? n : 2 * (size_t)end;
 }
 
-/* Messages of at most this many values: counts of MPI are int. */
-#define CHUNK ((size_t)1 << 28)
+/* Messages of about this many values: they stay in cache while they are summed, and MPI takes as much room again, or twice that. */
+#define CHUNK ((size_t)1 << 18)
 
 PetscErrorCode EkMeshSum(EkMesh mesh, size_t n, float *values)
 {
@@ -122,19 +123,41 @@ static PetscErrorCode SliceCounts(EkMesh mesh, size_t n, PetscMPIInt **count, Pe
   PetscFunctionReturn(0);
 }
 
+/* A piece of every rank's slice from `at` on, one after the other. */
+static void PackPieces(EkMesh mesh, size_t n, size_t at, size_t piece, const float *values, float *packed, PetscMPIInt count[])
+{
+  for (int i = 0; i < mesh->ndata; i++) {
+    size_t lo, hi;
+
+    EkMeshSlice(mesh, n, i, &lo, &hi);
+    count[i] = (PetscMPIInt)(lo + at < hi ? PetscMin(piece, hi - lo - at) : 0);
+    memcpy(packed, values + lo + at, (size_t)count[i] * sizeof(float));
+    packed += count[i];
+  }
+}
+
 PetscErrorCode EkMeshReduceScatter(EkMesh mesh, size_t n, float *values)
 {
-  PetscMPIInt *count, *start;
-  float       *slice;
+  const size_t piece = PetscMax(CHUNK / (size_t)mesh->ndata, 1);
+  size_t       lo, hi, longest = 0;
+  PetscMPIInt *count;
+  float       *packed;
 
   PetscFunctionBegin;
   if (mesh->ndata == 1) PetscFunctionReturn(0);
-  PetscCall(SliceCounts(mesh, n, &count, &start));
-  PetscCall(PetscMalloc1(count[mesh->idata] + 1, &slice));
-  PetscCallMPI(MPI_Reduce_scatter(values, slice, count, MPI_FLOAT, MPI_SUM, mesh->data));
-  PetscCall(PetscArraycpy(values + start[mesh->idata], slice, count[mesh->idata]));
-  PetscCall(PetscFree(slice));
-  PetscCall(PetscFree2(count, start));
+  for (int i = 0; i < mesh->ndata; i++) {
+    EkMeshSlice(mesh, n, i, &lo, &hi);
+    longest = PetscMax(longest, hi - lo);
+  }
+  PetscCall(PetscMalloc1(mesh->ndata, &count));
+  PetscCall(PetscMalloc1((size_t)mesh->ndata * piece, &packed));
+  EkMeshSlice(mesh, n, mesh->idata, &lo, &hi);
+  for (size_t at = 0; at < longest; at += piece) {
+    PackPieces(mesh, n, at, piece, values, packed, count);
+    PetscCallMPI(MPI_Reduce_scatter(packed, values + PetscMin(lo + at, hi), count, MPI_FLOAT, MPI_SUM, mesh->data));
+  }
+  PetscCall(PetscFree(packed));
+  PetscCall(PetscFree(count));
   PetscFunctionReturn(0);
 }
 
