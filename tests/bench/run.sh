@@ -28,7 +28,7 @@ for line in open(sys.argv[1]):
     found = re.match(r"([a-z][a-z0-9_]*)\s+([-+0-9.eE]+)(?:\s+(\S+))?", line)
     if found:
         figures[found[1]] = {"value": float(found[2]), "unit": found[3] or ""}
-for name in [n for n in figures if n + "_1rank" in figures]:
+for name in [n for n in figures if n + "_1rank" in figures and figures[n]["unit"] == "s"]:
     figures[name + "_speedup"] = {"value": figures[name + "_1rank"]["value"] / figures[name]["value"], "unit": "x"}
     print(f"{name}: {figures[name + '_speedup']['value']:.2f} times one rank")
 json.dump(figures, open(sys.argv[2], "w"), indent=1)
