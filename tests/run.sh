@@ -33,11 +33,12 @@ if [ -z "${ONLY:-}" ] || [ "${ONLY:-}" = cli ]; then
   start=$SECONDS
   [ -x tests/cli.sh ] && { timeout 900 tests/cli.sh >"$log" 2>&1; count $? cli $((SECONDS - start)); }
 fi
-for name in report movie; do
-  [ -n "${ONLY:-}" ] && [ "$ONLY" != $name ] && continue
+for source in tests/test_*.py; do
+  name=$(basename "$source" .py)
+  [ -n "${ONLY:-}" ] && [ "$ONLY" != "$name" ] && continue
   start=$SECONDS
-  timeout 300 "${PYTHON:-python3}" tests/test_$name.py >"$log" 2>&1
-  count $? $name $((SECONDS - start))
+  timeout 300 "${PYTHON:-python3}" "$source" >"$log" 2>&1
+  count $? "$name" $((SECONDS - start))
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
