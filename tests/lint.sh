@@ -8,7 +8,7 @@ say() { echo "lint: $*"; bad=1; }
 # layer of each public header: the folder of the sources that implement it
 layer_of() {
   case $1 in
-    base | keys) echo base ;; mesh) echo mesh ;; dataset | datafile | weights | checkpoint | results | inspect | xdmf) echo io ;;
+    base | keys) echo base ;; mesh) echo mesh ;; dataset | mixture | datafile | weights | checkpoint | results | inspect | xdmf) echo io ;;
     kernel | dft) echo kernel ;; graph) echo graph ;; model) echo model ;; balance) echo balance ;; optim) echo optim ;; pde | cfd | darcy) echo pde ;;
     train | metrics) echo train ;; command) echo command ;; *) echo unknown ;;
   esac

@@ -87,7 +87,7 @@ static inline void case_build(Case *k)
   EK_OK(EkGraphInput(k->graph, frames, k->shape.grid, PETSC_FALSE, &k->frames));
   EK_OK(EkGraphInput(k->graph, k->shape.grid.dim, k->shape.grid, PETSC_FALSE, &k->coordinates));
   EK_OK(EkModelRollout(&k->kind.options, &k->shape, k->graph, k->frames, k->coordinates, 1, &k->prediction));
-  EK_OK(EkModelLosses(&k->shape, k->graph, EkMseLoss, k->frames, 1, &target, &k->prediction));
+  EK_OK(EkModelLosses(&k->shape, k->graph, EkLossMse, k->frames, EK_NONE, 1, &target, &k->prediction));
   EK_OK(EkGraphKeep(k->graph, k->prediction));
   EK_OK(EkGraphPlan(k->graph));
   EK_OK(EkGraphBind(k->graph, k->frames, k->values, (size_t)frames * k->shape.grid.stride));

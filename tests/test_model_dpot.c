@@ -253,7 +253,7 @@ static void small_open(Small *s, PetscBool normalize, EkTimeAgg time_agg)
   EK_OK(EkGraphInput(s->graph, (2 + STEPS) * 2, s->shape.grid, PETSC_FALSE, &frames));
   for (int i = 0; i < STEPS; i++) target[i] = 2 + i;
   EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, STEPS, s->prediction));
-  EK_OK(EkModelLosses(&s->shape, s->graph, EkMseLoss, frames, STEPS, target, s->prediction));
+  EK_OK(EkModelLosses(&s->shape, s->graph, EkLossMse, frames, EK_NONE, STEPS, target, s->prediction));
   EK_OK(EkGraphKeep(s->graph, s->prediction[STEPS - 1]));
   EK_OK(EkGraphPlan(s->graph));
   EK_OK(EkGraphBind(s->graph, frames, s->values, s->sample));

@@ -134,7 +134,7 @@ static void small_open(Small *s, const char *type, int dim, PetscInt fields, Pet
   EK_OK(EkGraphInput(s->graph, (2 + STEPS) * fields, s->shape.grid, PETSC_FALSE, &frames));
   for (int i = 0; i < STEPS; i++) target[i] = 2 + i;
   EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, STEPS, s->prediction));
-  EK_OK(EkModelLosses(&s->shape, s->graph, EkMseLoss, frames, STEPS, target, s->prediction));
+  EK_OK(EkModelLosses(&s->shape, s->graph, EkLossMse, frames, EK_NONE, STEPS, target, s->prediction));
   for (int i = 0; i < STEPS; i++) EK_OK(EkGraphKeep(s->graph, s->prediction[i]));
   EK_OK(EkGraphPlan(s->graph));
   EK_OK(EkGraphBind(s->graph, frames, s->values + (size_t)lo * s->sample, s->sample));
@@ -300,7 +300,7 @@ static void a_batch_of_one_value_is_refused(void **state)
   EK_OK(EkGraphSetSum(graph, case_sum, mesh));
   EK_OK(EkGraphInput(graph, 2, shape.grid, PETSC_FALSE, &frames));
   EK_OK(EkModelRollout(&options, &shape, graph, frames, EK_NONE, 1, &prediction));
-  EK_OK(EkModelLosses(&shape, graph, EkMseLoss, frames, 1, &target, &prediction));
+  EK_OK(EkModelLosses(&shape, graph, EkLossMse, frames, EK_NONE, 1, &target, &prediction));
   EK_OK(EkGraphPlan(graph));
   EK_OK(EkGraphBind(graph, frames, values, 2 * shape.grid.stride));
   EK_FAILS(there_and_back(graph, EkTestRun()->rank == 0), "train_batch");

@@ -131,7 +131,7 @@ static void a_run_repeats_bitwise_on_its_mesh(void **state)
   Create(&one, EkTestRun()->comm, base, "one", WAVES MODEL TRAIN RULE);
   Create(&two, EkTestRun()->comm, base, "two", WAVES MODEL TRAIN RULE);
   Create(&other, EkTestRun()->comm, base, "other", WAVES MODEL TRAIN RULE);
-  two.deck.data.cache = 0; /* from the file every time */
+  two.deck.data.each.cache = 0; /* from the file every time */
   other.deck.train.seed = 1;
   assert_int_equal(JobTrain(&one), 0);
   assert_int_equal(JobTrain(&two), 0);

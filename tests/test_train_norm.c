@@ -52,7 +52,7 @@ static void Scratch(char base[EK_PATH])
 static void Create(Job *job, MPI_Comm comm, const char *base, const char *name, const char *data)
 {
   JobCreate(job, comm, base, name, DECK, data);
-  EK_OK(PetscSNPrintf(job->deck.data.file, EK_PATH, "%s/fields.h5", base));
+  EK_OK(PetscSNPrintf(job->deck.data.files, EK_PATHS, "%s/fields.h5", base));
 }
 
 static void Near(const char *dir, const char *other, const char *column, double tolerance)
@@ -103,7 +103,7 @@ static void it_is_a_run_on_data_normalised_by_hand(void **state)
   Create(&run, EkTestRun()->comm, base, "run", FIELD);
   assert_int_equal(JobTrain(&run), 0);
   Create(&hand, EkTestRun()->comm, base, "hand", "");
-  EK_OK(PetscSNPrintf(hand.deck.data.file, EK_PATH, "%s/hand.h5", base));
+  EK_OK(PetscSNPrintf(hand.deck.data.files, EK_PATHS, "%s/hand.h5", base));
   assert_int_equal(JobTrain(&hand), 0);
   Create(&raw, EkTestRun()->comm, base, "raw", "");
   assert_int_equal(JobTrain(&raw), 0);
@@ -258,7 +258,7 @@ static void evaluation_gives_the_figures_of_the_training(void **state)
   MPI_Barrier(EkTestRun()->comm);
   summary = FileJson(job.dir, "summary.json");
   for (int w = 0; w < 2; w++) {
-    job.deck.data.train = 2; /* measured on other trajectories the constants would be others */
+    job.deck.data.train = (EkInts){1, {2}}; /* measured on other trajectories the constants would be others */
     EK_OK(Load(&job, weights[w], &session));
     EK_OK(EkEvaluatorCreate(session, &evaluator));
     EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published));
@@ -291,17 +291,17 @@ static void decks_and_checkpoints_that_disagree_are_refused(void **state)
   snprintf(path, sizeof(path), "%s/checkpoint.h5", with.dir);
   EK_OK(PetscStrncpy(other.deck.train.resume, path, EK_PATH));
   EK_FAILS(JobTry(&other, &status), "was trained on normalised data, the deck says none; set it to field");
-  other.deck.data.normalize = EK_NORMALIZE_FIELD;
-  EK_OK(PetscStrncpy(other.deck.data.fields, "pressure,density,Vx,Vy", EK_PATH));
+  other.deck.data.each.normalize = EK_NORMALIZE_FIELD;
+  EK_OK(PetscStrncpy(other.deck.data.each.fields, "pressure,density,Vx,Vy", EK_PATH));
   EK_FAILS(JobTry(&other, &status), "holds constants of other fields");
-  other.deck.data.fields[0] = 0;
+  other.deck.data.each.fields[0] = 0;
   snprintf(path, sizeof(path), "%s/checkpoint.h5", without.dir);
   EK_OK(PetscStrncpy(other.deck.train.resume, path, EK_PATH));
   EK_FAILS(JobTry(&other, &status), "holds no constants to normalise with");
-  with.deck.data.normalize = EK_NORMALIZE_NONE;
+  with.deck.data.each.normalize = EK_NORMALIZE_NONE;
   EK_FAILS(Load(&with, "final.safetensors", &session), "was trained on normalised data");
   EK_OK(EkSessionDestroy(&session));
-  without.deck.data.normalize = EK_NORMALIZE_FIELD;
+  without.deck.data.each.normalize = EK_NORMALIZE_FIELD;
   EK_FAILS(Load(&without, "final.safetensors", &session), "holds no constants to normalise with");
   EK_OK(EkSessionDestroy(&session));
 }

@@ -99,7 +99,7 @@ __attribute__((format(printf, 5, 6))) static inline void JobCreate(Job *job, MPI
   EK_OK(EkDeckRead(&job->run, &job->deck));
   EK_OK(PetscOptionsDestroy(&job->run.options));
   job->run.argv = NULL;
-  if (!strcmp(job->deck.data.file, "waves")) EK_OK(PetscSNPrintf(job->deck.data.file, EK_PATH, "%s/waves.h5", base));
+  if (!strcmp(job->deck.data.files, "waves")) EK_OK(PetscSNPrintf(job->deck.data.files, EK_PATHS, "%s/waves.h5", base));
 }
 
 /* EkTrain with what it prints kept in DIR.log; its error code, and its exit status where there is none. Collective on the job's

@@ -113,7 +113,8 @@ typedef enum {
   EK_RANDOM_SHUFFLE,    /* order of an epoch; index = epoch */
   EK_RANDOM_TRAJECTORY, /* initial condition; index = trajectory */
   EK_RANDOM_NOISE,
-  EK_RANDOM_TEST
+  EK_RANDOM_TEST,
+  EK_RANDOM_WINDOW     /* frames a training sample is cut to; index = epoch, sample */
 } EkPurpose;
 typedef struct {
   uint32_t key[2], counter[4], block[4];

@@ -1,6 +1,8 @@
 /* Trajectories in HDF5: PDEBench CFD in 1D, 2D and 3D, scalar 1D (`tensor`), Darcy (`nu`, `tensor`), and files of one group a sample
    (diffusion-reaction, shallow water, diffusion-sorption: `0000/data` (T, X[, Y[, Z]], C), fields data0, data1 ...; samples in the order of
-   the groups' sorted names). Read by hyperslab, each rank only the samples it needs. Whole rows of contiguous data are read and strided in
+   the groups' sorted names). DPOT's: a folder of train/data_0.hdf5 ... and test/data_0.hdf5 ..., `data` (X, Y, T, C) of a trajectory each; or a
+   file of `data` (N, X, Y, T), one field, whose name's _train becomes _test in that of its test set; they have no coordinates (cell centres
+   of [0, 1] are taken), and their test trajectories come first. Read by hyperslab, each rank only the samples it needs. Whole rows of contiguous data are read and strided in
    memory; chunked data go through HDF5 a trajectory at a time. Source: PDEBench's file formats and loader. The split is that of "Model
    Balancing" (EMNLP 2024), test first, for every family; PDEBench's own loader takes the last tenth of a file of groups for the test. */
 #pragma once
@@ -8,6 +10,7 @@
 
 extern const EkFamily EkNormalizeFamily; /* none field: rows in the order of EkNormalize */
 typedef enum { EK_NORMALIZE_NONE, EK_NORMALIZE_FIELD } EkNormalize;
+typedef enum { EK_ORDER_FILE, EK_ORDER_DPOT } EkFieldOrder;
 
 typedef struct {
   char       file[EK_PATH];
@@ -20,16 +23,17 @@ typedef struct {
   PetscInt   initial_step;  /* frames given */
   PetscInt   t_train;       /* frames used in training, the given ones included; -1: all */
   PetscInt64 cache;         /* bytes of decoded samples a rank may keep */
+  int        order;       /* EkFieldOrder, not a key: order of a CFD file's fields where `fields` says nothing: PDEBench's (density, pressure, Vx, Vy), or
+                             DPOT's (Vx, Vy, density, pressure; in 3D Vx, Vy, Vz, pressure, density) */
   PetscBool  unsound;       /* not a key, for `inspect`: values that are not finite are read like any other, test -1 is the whole file, and no
                                number of trajectories or frames is a mistake */
 } EkDataOptions;
-extern const EkKeyTable EkDataKeys;
 
 typedef enum { EK_TRAIN, EK_TEST } EkSplit;
 #define EK_MAX_FIELDS 8
 
 typedef struct {
-  const char *family;                    /* "cfd", "scalar", "darcy", "groups" */
+  const char *family;                    /* "cfd", "scalar", "darcy", "dpot", "groups" */
   int         dim;                       /* 1, 2 or 3 */
   PetscInt    n[3];                      /* points along x, y, z after reduction; 1 where there is no such axis */
   PetscInt    fields, frames;            /* C; T of the file after reduction */
@@ -65,6 +69,11 @@ PetscErrorCode EkDatasetSetSlab(EkDataset dataset, PetscInt first, PetscInt coun
    contiguous read a sample and field, or a copy from the cache; the first read of a group opens it, closes it again and remembers its address.
    Error: a read that fails, a value that is not finite (names the dataset and trajectory). */
 PetscErrorCode EkDatasetRead(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out);
+/* The same for frames [first[i], first[i] + frames) of each sample (first NULL: from 0): out is (n, frames, fields, stride). Where the cache has room
+   the sample is read whole and stays; else no more than these frames are read (DPOT's layouts: all). Error also: frames the sample does not
+   have, some of Darcy's two. */
+PetscErrorCode EkDatasetReadFrames(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames, size_t stride,
+                                   float *out);
 /* Tells the system that these samples come next (read-ahead of the file's pages). Not collective, returns at once. */
 PetscErrorCode EkDatasetPrefetch(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[]);
 /* Bytes this rank has read from the file so far. */

@@ -11,12 +11,14 @@ typedef enum {
   EK_KEY_REAL,   /* PetscReal */
   EK_KEY_REALS,  /* EkReals: 1 to EK_REALS_MAX values, comma-separated */
   EK_KEY_STRING, /* char[EK_PATH] */
+  EK_KEY_PATHS,  /* char[EK_PATHS]: one or more paths, comma-separated */
   EK_KEY_CHOICE, /* int: row of the family */
   EK_KEY_WALL,   /* double: seconds, written hh:mm:ss */
   EK_KEY_BYTES   /* PetscInt64: bytes, written with an optional k, M or G (powers of 1024) */
 } EkKeyType;
 
-#define EK_INTS_MAX 4
+#define EK_PATHS 8192
+#define EK_INTS_MAX 16
 typedef struct {
   int      n;
   PetscInt v[EK_INTS_MAX];

@@ -40,6 +40,7 @@ typedef struct {
 typedef struct {
   EkMember       member;
   int            dim;
+  PetscBool      velocities_first; /* order of a flow's fields it was published with: velocities, density, pressure instead of density, pressure, velocities */
   const char    *uses; /* its keys besides type and weights: words without the block, spaces between */
   PetscErrorCode (*settle)(EkModelOptions *options); /* may be NULL */
   PetscErrorCode (*declare)(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
@@ -48,6 +49,7 @@ typedef struct {
                           EkTensor *prediction);
 } EkModelRow;
 
+PetscBool EkModelVelocitiesFirst(const EkModelOptions *options);
 /* Errors on the world: a model for another dimension than the data's, modes that do not fit the grid. */
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
 /* Resolves `auto` by timing both forms on this process. Call on one rank and broadcast the result. */
@@ -57,8 +59,10 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
    at least initial_step frames. predictions[s] gets the fields. */
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
                               EkTensor predictions[]);
-/* An operator that adds to the graph's loss: EkMseLoss, EkRelativeLoss. */
-typedef PetscErrorCode (*EkLossOperator)(EkGraph graph, EkTensor prediction, EkTensor target);
+/* Adds to the graph's loss. mask: a field of the target's channels, or EK_NONE. */
+typedef PetscErrorCode (*EkLossOperator)(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask);
+PetscErrorCode EkLossMse(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask); /* EkMseLoss; error: a mask */
+PetscErrorCode EkLossRelative(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask); /* EkRelativeLoss of one frame */
 /* Adds the loss of every prediction against frame target[s] of `frames`. */
-PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, int steps, const PetscInt target[],
+PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, EkTensor mask, int steps, const PetscInt target[],
                              const EkTensor predictions[]);

@@ -1,7 +1,7 @@
 /* Training and evaluation: data, model, balancing and optimizer put together. */
 #pragma once
 #include "evenkeel/balance.h"
-#include "evenkeel/dataset.h"
+#include "evenkeel/mixture.h"
 #include "evenkeel/metrics.h"
 #include "evenkeel/model.h"
 #include "evenkeel/optim.h"
@@ -34,7 +34,7 @@ extern const EkKeyTable EkEvaluateKeys;
 
 /* The blocks of a training deck. */
 typedef struct {
-  EkDataOptions    data;
+  EkMixtureOptions data;
   EkModelOptions   model;
   EkTrainOptions   train;
   EkOptimOptions   optim;
@@ -56,8 +56,10 @@ struct EkSession_ {
   EkRun             run;
   EkDeck            deck; /* transform resolved */
   EkMesh            mesh;
-  EkDataset         dataset;
-  const EkDataInfo *info;
+  EkMixture         mixture;
+  const EkDataInfo *info;  /* as the network sees the data */
+  int               nsets;
+  const EkMixtureSet *set; /* the files */
   EkModelShape      shape;
   EkParams          params;
   float            *coordinates; /* (dim, stride) planes of the grid */
@@ -74,21 +76,34 @@ PetscErrorCode EkSessionLoadNorm(EkSession session);
 /* A graph bound to the session's model: `steps` rollout steps with losses (training) or kept predictions (evaluation). */
 typedef struct {
   EkGraph   graph;
-  EkTensor  frames, coordinates, *prediction;
+  EkTensor  frames, coordinates, mask, *prediction; /* mask: EK_NONE without data_mask */
   int       steps, chunk; /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
   PetscInt *target;     /* [steps] frame each step predicts */
-  size_t    sample;     /* floats of a trajectory in a batch buffer: frames * fields * stride, training: t_train * fields * stride */
+  PetscInt  given;      /* frames of a trajectory in a batch buffer */
+  size_t    sample;     /* floats of one there: EkMixtureSampleFloats, or given * fields * stride */
 } EkRollout;
-PetscErrorCode EkRolloutCreate(EkSession session, PetscBool training, EkRollout *rollout);
+/* frames: of the trajectories evaluated; 0: a graph for training. */
+PetscErrorCode EkRolloutCreate(EkSession session, PetscInt frames, EkRollout *rollout);
+/* What the next run works on: samples from `batch` on, one after the other. */
+PetscErrorCode EkRolloutBind(EkRollout *rollout, const float *batch);
 PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
 
 /* ---- evaluation ------------------------------------------------------------------------------------------- */
 
+/* Of the test set of one file; NaN without one. */
+typedef struct {
+  const char *name;
+  PetscInt    samples;
+  EkFigures   predicted, published;
+} EkSetFigures;
+
 typedef struct EkEvaluator_ *EkEvaluator;
 PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
-/* Rolls the whole test set out with the session's weights; without one, every figure is NaN. predictions: path of an HDF5 file for the first
-   evaluate_write_predictions trajectories, described by an .xdmf beside it, or NULL. Collective. */
+/* Rolls the whole test set out with the session's weights, each file's to its own last frame; without one, every figure is NaN. Of several files the
+   figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions trajectories (of the first file that has any), described by an .xdmf beside it, or NULL. Collective. */
 PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published);
+/* Of the last EkEvaluate, file by file. */
+PetscErrorCode EkEvaluatorGetSets(EkEvaluator evaluator, int *n, const EkSetFigures **sets);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 /* The table `train` and `evaluate` end with. Rank 0. */
 PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published);

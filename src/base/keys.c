@@ -5,15 +5,15 @@
 #include <strings.h>
 
 /* Value of `-name`: the run's, else the default; found says which. A flag without value reads as "true". */
-static PetscErrorCode Lookup(EkRun run, const EkKey *key, char text[EK_PATH], PetscBool *found)
+static PetscErrorCode Lookup(EkRun run, const EkKey *key, char text[EK_PATHS], PetscBool *found)
 {
   char name[EK_NAME + 1];
 
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(name, sizeof(name), "-%s", key->name));
-  PetscCall(PetscOptionsGetString(run->options, NULL, name, text, EK_PATH, found));
-  if (*found && !*text && key->type == EK_KEY_BOOL) PetscCall(PetscStrncpy(text, "true", EK_PATH));
-  if (!*found && key->value) PetscCall(PetscStrncpy(text, key->value, EK_PATH));
+  PetscCall(PetscOptionsGetString(run->options, NULL, name, text, EK_PATHS, found));
+  if (*found && !*text && key->type == EK_KEY_BOOL) PetscCall(PetscStrncpy(text, "true", EK_PATHS));
+  if (!*found && key->value) PetscCall(PetscStrncpy(text, key->value, EK_PATHS));
   PetscFunctionReturn(0);
 }
 
@@ -79,7 +79,7 @@ static PetscErrorCode ParseList(const EkKey *key, const char *text, int max, dou
 {
   const PetscBool whole = (PetscBool)(key->type == EK_KEY_INTS);
   const char     *kind  = whole ? "whole numbers" : "numbers";
-  char           *save = NULL, copy[EK_PATH];
+  char           *save = NULL, copy[EK_PATHS];
   PetscBool       fine = PETSC_TRUE;
   int             n    = 0;
 
@@ -159,6 +159,14 @@ static PetscErrorCode StoreBool(const EkKey *key, const char *text, PetscBool *f
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode StoreText(const EkKey *key, const char *text, char *field, size_t size, EkProblems problems)
+{
+  PetscFunctionBegin;
+  if (strlen(text) >= size) PetscCall(EkProblemsAdd(problems, "%s: is longer than %zu letters", key->name, size - 1));
+  PetscCall(PetscStrncpy(field, text, size));
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblems problems)
 {
   PetscFunctionBegin;
@@ -166,7 +174,8 @@ static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblem
   case EK_KEY_BOOL: PetscCall(StoreBool(key, text, (PetscBool *)field, problems)); break;
   case EK_KEY_INTS: PetscCall(StoreInts(key, text, (EkInts *)field, problems)); break;
   case EK_KEY_REALS: PetscCall(ParseList(key, text, EK_REALS_MAX, ((EkReals *)field)->v, &((EkReals *)field)->n, problems)); break;
-  case EK_KEY_STRING: PetscCall(PetscStrncpy((char *)field, text, EK_PATH)); break;
+  case EK_KEY_STRING: PetscCall(StoreText(key, text, (char *)field, EK_PATH, problems)); break;
+  case EK_KEY_PATHS: PetscCall(StoreText(key, text, (char *)field, EK_PATHS, problems)); break;
   case EK_KEY_CHOICE: PetscCall(StoreChoice(key, text, (int *)field, problems)); break;
   default:
     /* an unset number keeps the field's zero */
@@ -177,7 +186,7 @@ static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblem
 
 PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkProblems problems)
 {
-  char      text[EK_PATH];
+  char      text[EK_PATHS];
   PetscBool found;
 
   PetscFunctionBegin;
@@ -320,7 +329,8 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
     }
     fputc(']', file);
     break;
-  case EK_KEY_STRING: WriteString(file, (const char *)field); break;
+  case EK_KEY_STRING:
+  case EK_KEY_PATHS: WriteString(file, (const char *)field); break;
   case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
   case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02.9g\"", (int)(*real / 3600), (int)(*real / 60) % 60, fmod(*real, 60)); break;
   case EK_KEY_BYTES: fprintf(file, "%lld", (long long)*(const PetscInt64 *)field); break;
@@ -330,7 +340,7 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
 /* Unset strings, lists, durations and numbers are left out, so that loading the file leaves them unset too. */
 static PetscBool IsUnset(const EkKey *key, const void *field)
 {
-  if (key->type == EK_KEY_STRING) return (PetscBool)!*(const char *)field;
+  if (key->type == EK_KEY_STRING || key->type == EK_KEY_PATHS) return (PetscBool)!*(const char *)field;
   if (key->type == EK_KEY_INTS) return (PetscBool)!((const EkInts *)field)->n;
   if (key->type == EK_KEY_REALS) return (PetscBool)!((const EkReals *)field)->n;
   if (!key->value || *key->value) return PETSC_FALSE;

@@ -1,6 +1,7 @@
 /* What there is: subcommands, key tables, families. `list`, -help and every message about an unknown name go through these tables. */
 #include "evenkeel/command.h"
 #include "evenkeel/inspect.h"
+#include "evenkeel/mixture.h"
 #include "evenkeel/pde.h"
 #include "evenkeel/train.h"
 
@@ -23,7 +24,7 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
 }
 
 static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
-                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkNormalizeFamily, &EkPresetFamily, &EkTimeAggFamily};
+                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkNormalizeFamily, &EkMaskFamily, &EkPresetFamily, &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)
 {

@@ -1,31 +1,5 @@
 #include "dataset.h"
-#include <stddef.h>
 #include <string.h>
-
-#define FIELD(name) offsetof(EkDataOptions, name)
-static const EkKey data_key[] = {
-    {"data_file", EK_KEY_STRING, FIELD(file), NULL, 0, 0, NULL, NULL,
-     "trajectories in HDF5, laid out as PDEBench's files: CFD, scalar 1D, Darcy, one group a sample"},
-    {"data_fields", EK_KEY_STRING, FIELD(fields), "", 0, 0, NULL, NULL,
-     "names of the fields to read, comma-separated, in this order; all when not given (`inspect` shows them)"},
-    {"data_normalize", EK_KEY_CHOICE, FIELD(normalize), "none", 0, 0, &EkNormalizeFamily, NULL,
-     "what the network gets; figures and predictions are always in the file's units"},
-    {"data_test", EK_KEY_INT, FIELD(test), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
-     "the first of the file are the test set; -1: a tenth of them"},
-    {"data_train", EK_KEY_INT, FIELD(train), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
-     "the next are trained on; -1: all the rest"},
-    {"data_reduced_batch", EK_KEY_INT, FIELD(reduced_batch), "1", 1, PETSC_MAX_INT, NULL, NULL, "train on every k-th of them"},
-    {"data_reduced_resolution", EK_KEY_INT, FIELD(reduced_resolution), "1", 1, PETSC_MAX_INT, NULL, NULL,
-     "every k-th point of each axis"},
-    {"data_reduced_resolution_t", EK_KEY_INT, FIELD(reduced_resolution_t), "1", 1, PETSC_MAX_INT, NULL, NULL,
-     "every k-th frame (Darcy: no effect)"},
-    {"data_initial_step", EK_KEY_INT, FIELD(initial_step), "10", 1, PETSC_MAX_INT, NULL, "frames", "given frames"},
-    {"data_t_train", EK_KEY_INT, FIELD(t_train), "-1", -1, PETSC_MAX_INT, NULL, "frames",
-     "frames used in training, the given ones included; -1: all"},
-    {"data_cache", EK_KEY_BYTES, FIELD(cache), "1G", 0, 1e18, NULL, "bytes per rank", "decoded samples kept in memory"},
-};
-#undef FIELD
-const EkKeyTable EkDataKeys = EK_KEYS("data", data_key);
 
 static PetscInt Kept(PetscInt n, PetscInt every)
 {
@@ -37,22 +11,27 @@ static PetscErrorCode Split(EkDataset d)
 {
   const EkDataOptions *o = &d->options;
   const PetscInt       n = d->layout.samples, tenth = o->unsound ? n : PetscMax(1, n / 10);
-  PetscInt             test = o->test < 0 ? tenth : o->test, train = o->train < 0 ? PetscMax(0, n - test) : o->train;
+  const PetscInt       apart = o->unsound ? -1 : d->layout.set_apart, most = apart >= 0 ? apart : n;
+  PetscInt             test = o->test >= 0 ? o->test : apart >= 0 ? apart : tenth;
+  PetscInt             train = o->train >= 0 ? o->train : PetscMax(0, n - (apart >= 0 ? apart : test));
 
   PetscFunctionBegin;
   if (o->unsound) {
     test = PetscMin(test, n);
     train = PetscMin(train, n - test);
   }
-  PetscCheck(test <= n, d->run->comm, PETSC_ERR_USER_INPUT,
-             "data_test: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT, test, o->file, n);
-  PetscCheck((PetscInt64)test + train <= n, d->run->comm, PETSC_ERR_USER_INPUT,
+  PetscCheck(test <= most, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_test: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT, test, o->file, most);
+  PetscCheck(apart < 0 || train <= n - apart, d->run->comm, PETSC_ERR_USER_INPUT,
+             "data_train: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT " besides those of its test set", train, o->file,
+             n - apart);
+  PetscCheck(apart >= 0 || (PetscInt64)test + train <= n, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_test + data_train: %lld trajectories asked for, %s has %" PetscInt_FMT, (long long)test + train, o->file, n);
   d->info.samples = n;
   d->info.count[EK_TEST] = test;
   d->info.count[EK_TRAIN] = Kept(train, o->reduced_batch);
   d->first[EK_TEST] = 0;
-  d->first[EK_TRAIN] = test;
+  d->first[EK_TRAIN] = apart >= 0 ? apart : test;
   d->stride[EK_TEST] = 1;
   d->stride[EK_TRAIN] = o->reduced_batch;
   PetscFunctionReturn(0);
@@ -134,7 +113,7 @@ static PetscErrorCode ShareGroups(EkDataset d)
   const size_t bytes = (size_t)d->layout.samples * (size_t)d->layout.name_bytes;
 
   PetscFunctionBegin;
-  if (!d->layout.groups) PetscFunctionReturn(0);
+  if (!d->layout.name_bytes) PetscFunctionReturn(0);
   if (d->run->rank) PetscCall(PetscMalloc1(bytes, &d->group));
   PetscCall(EkBcastBytes(d->run, d->group, bytes));
   PetscFunctionReturn(0);
@@ -174,6 +153,7 @@ PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset 
   d->run = run;
   d->options = *options;
   d->fd = -1;
+  d->piece = -1;
   d->file = -1;
   for (int i = 0; i < EK_MAX_FIELDS; i++) d->set[i] = -1;
   code = Open(d, raw);

@@ -1,5 +1,5 @@
 /* The parts of a dataset: dataset_probe.c finds out what a file holds, dataset_set.c looks at one HDF5 dataset, dataset_hdf5.c
-   reads what only HDF5 can, dataset_read.c the rest and keeps samples, dataset_norm.c measures, dataset.c joins them. Private. */
+   reads what only HDF5 can, dataset_dpot.c knows DPOT's layouts, dataset_read.c the rest and keeps samples, dataset_norm.c measures, dataset.c joins them. Private. */
 #pragma once
 #include "io.h"
 #include "evenkeel/dataset.h"
@@ -24,7 +24,9 @@ typedef struct {
   PetscInt  samples, frames, fields, n[3]; /* 1 where there is no such axis */
   PetscBool pair;                          /* its two frames are not a time axis (Darcy): all are kept */
   PetscBool groups;                        /* a sample is a group of the root */
-  PetscInt  name_bytes;                    /* of a group's name in EkDataset.group, the zero included */
+  PetscBool last, folder;                  /* DPOT: frames, then channels are a trajectory's last axes; it is a file of its own */
+  PetscInt  set_apart;                     /* the first so many trajectories lie apart as the test set; -1: none do */
+  PetscInt  name_bytes;                    /* of a group's or file's name in EkDataset.group, the zero included; 0: no names */
   EkSource  source[EK_MAX_FIELDS];
   char      field[EK_MAX_FIELDS][EK_NAME];
 } EkLayout;
@@ -39,9 +41,10 @@ struct EkDataset_ {
   PetscInt      row, rows;           /* of the x axis that are read, after reduction */
   PetscBool     begun, normalised;   /* something was read; reads are normalised */
   int           fd;
+  PetscInt64    pair_address[2], piece; /* of the first value in each file of a pair, 0: not looked at yet; file that fd is, where there are several: -1 none, 0 and 1 of a pair, or its trajectory */
   hid_t         file, set[EK_MAX_FIELDS]; /* -1 where they are not needed */
-  char         *group;                    /* names of the samples' groups, layout.name_bytes each */
-  PetscInt64   *address;                  /* of each group's data as in EkSource; 0: not looked at yet */
+  char         *group;                    /* names of the samples' groups or files, layout.name_bytes each */
+  PetscInt64   *address;                  /* of each group's or file's data as in EkSource; 0: not looked at yet */
   float        *bounce;
   size_t        bounce_floats;
   float       **kept; /* decoded samples, test's then training's; NULL: not kept */
@@ -52,7 +55,7 @@ struct EkDataset_ {
 typedef struct {
   int        source;
   PetscInt64 trajectory;
-  PetscInt   frames;        /* that are kept */
+  PetscInt   from, frames;  /* the first that is wanted (of the kept ones), how many */
   float     *plane;         /* of the first frame's first field */
   size_t     pitch, stride; /* floats from one frame to the next, from one plane to the next */
 } EkPart;
@@ -62,6 +65,18 @@ typedef struct {
 /* Rank 0. coordinate[d]: raw axis d; group: names of the groups; all PetscMalloc'ed. */
 PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, float *coordinate[3], char **group);
 const char    *EkDatasetFamilyName(int family);
+
+/* ---- dataset_dpot.c ----------------------------------------------------------------------------------------- */
+
+/* Rank 0. A folder of files of one trajectory each. */
+PetscBool      EkDatasetIsFolder(const EkDataOptions *options);
+PetscErrorCode EkDatasetProbeFolder(const EkDataOptions *options, EkLayout *layout, char **names);
+/* Rank 0. `data` (N, X, Y, T) of a file, and of its partner with the test set if it has one. */
+PetscErrorCode EkDatasetProbePair(hid_t file, const EkDataOptions *options, EkLayout *layout, const PetscInt64 shape[]);
+/* Points in the middle of n equal cells of [0, 1]: what a file without coordinates has. */
+PetscErrorCode EkDatasetMakeCoordinate(PetscInt n, float **values);
+PetscErrorCode EkDatasetReadLast(EkDataset dataset, const EkPart *part);
+PetscErrorCode EkDatasetPrefetchLast(EkDataset dataset, PetscInt64 trajectory);
 
 /* ---- dataset_set.c: errors name path and dataset ------------------------------------------------------------ */
 
@@ -97,4 +112,8 @@ PetscErrorCode EkDatasetReserveBounce(EkDataset dataset, size_t floats);
 /* Frames of a sample of the split: training reads t_train. */
 PetscInt       EkDatasetFrames(EkDataset dataset, EkSplit split);
 size_t         EkDatasetPoints(EkDataset dataset);
-PetscErrorCode EkDatasetReadSample(EkDataset dataset, PetscInt64 trajectory, PetscInt frames, size_t stride, float *out);
+/* Error: not all wanted bytes were read. Counts them. */
+PetscErrorCode EkDatasetCheckRead(EkDataset dataset, const EkPart *part, ssize_t got, size_t wanted);
+/* Zeroes the tail of n frames' planes, looks for values that are not finite, normalises. */
+PetscErrorCode EkDatasetFinishFrames(EkDataset dataset, const EkPart *part, PetscInt first, PetscInt n);
+PetscErrorCode EkDatasetReadSample(EkDataset dataset, PetscInt64 trajectory, PetscInt from, PetscInt frames, size_t stride, float *out);

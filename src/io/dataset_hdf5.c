@@ -90,9 +90,10 @@ static PetscErrorCode LimitMetadata(EkDataset d)
 PetscErrorCode EkDatasetOpenSources(EkDataset d)
 {
   PetscFunctionBegin;
+  if (d->layout.name_bytes) PetscCall(PetscCalloc1(d->layout.samples, &d->address));
+  if (d->layout.last) PetscFunctionReturn(0);
   PetscCall(EkFileOpen(KEY, d->options.file, O_RDONLY, &d->fd));
   if (d->layout.groups) {
-    PetscCall(PetscCalloc1(d->layout.samples, &d->address));
     PetscCall(EkH5Open(KEY, d->options.file, H5F_ACC_RDONLY, &d->file));
     PetscCall(LimitMetadata(d));
     PetscFunctionReturn(0);
@@ -127,7 +128,7 @@ static const char *GroupName(EkDataset d, PetscInt64 trajectory)
 
 const char *EkDatasetSetName(EkDataset d, int source, PetscInt64 trajectory, char text[EK_PATH])
 {
-  if (d->layout.groups)
+  if (d->layout.name_bytes)
     snprintf(text, EK_PATH, "%s/%s", GroupName(d, trajectory), d->layout.source[source].name);
   else
     snprintf(text, EK_PATH, "%s", d->layout.source[source].name);
@@ -198,7 +199,10 @@ static PetscErrorCode ReadOpen(EkDataset d, const EkPart *part, hid_t set)
     start[axis] = (hsize_t)part->trajectory;
     count[axis++] = 1;
   }
-  if (!source->timeless) count[axis++] = (hsize_t)((part->frames - 1) * d->step_t + 1);
+  if (!source->timeless) {
+    start[axis] = (hsize_t)part->from * (hsize_t)d->step_t;
+    count[axis++] = (hsize_t)((part->frames - 1) * d->step_t + 1);
+  }
   start[axis] = (hsize_t)d->row * (hsize_t)d->options.reduced_resolution;
   count[axis] = (hsize_t)EkDatasetSpan(d);
   memory = H5Screate_simple(H5Sget_simple_extent_ndims(space), count, NULL);

@@ -51,7 +51,7 @@ static PetscErrorCode MeasurePart(EkDataset d, PetscInt64 lo, PetscInt64 hi, Mom
   PetscFunctionBegin;
   PetscCall(PetscMalloc1((size_t)d->info.t_train * (size_t)d->info.fields * points, &sample));
   for (PetscInt64 s = lo; s < hi && !code; s++) {
-    code = EkDatasetReadSample(d, d->first[EK_TRAIN] + s * d->stride[EK_TRAIN], d->info.t_train, points, sample);
+    code = EkDatasetReadSample(d, d->first[EK_TRAIN] + s * d->stride[EK_TRAIN], 0, d->info.t_train, points, sample);
     for (PetscInt f = 0; f < d->info.fields && !code; f++) *moment++ = MeasureField(d, f, sample);
   }
   PetscCall(PetscFree(sample));

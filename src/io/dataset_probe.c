@@ -9,16 +9,17 @@ typedef struct {
   int         dim;
   const char *lead;
   int         lead_rank, nsources;
-  PetscBool   pair; /* the sources are frames 0, 1, ... of one field instead of fields over the file's time axis */
+  PetscBool   pair, last; /* pair: the sources are frames 0, 1, ... of one field instead of fields over the file's time axis */
   const char *source[5];
 } Family;
 static const Family family[] = {
-    {"darcy", 2, "nu", 3, 2, PETSC_TRUE, {"nu", "tensor"}},
-    {"scalar", 1, "tensor", 3, 1, PETSC_FALSE, {"tensor"}},
-    {"cfd", 1, "density", 3, 3, PETSC_FALSE, {"density", "pressure", "Vx"}},
-    {"cfd", 2, "density", 4, 4, PETSC_FALSE, {"density", "pressure", "Vx", "Vy"}},
-    {"cfd", 3, "density", 5, 5, PETSC_FALSE, {"density", "pressure", "Vx", "Vy", "Vz"}},
-    {"groups", 0, "data", 0, 1, PETSC_FALSE, {"data"}}, /* (T, X[, Y[, Z]], C) in every group of the root */
+    {"darcy", 2, "nu", 3, 2, PETSC_TRUE, PETSC_FALSE, {"nu", "tensor"}},
+    {"scalar", 1, "tensor", 3, 1, PETSC_FALSE, PETSC_FALSE, {"tensor"}},
+    {"cfd", 1, "density", 3, 3, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx"}},
+    {"cfd", 2, "density", 4, 4, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx", "Vy"}},
+    {"cfd", 3, "density", 5, 5, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx", "Vy", "Vz"}},
+    {"dpot", 2, "data", 4, 1, PETSC_FALSE, PETSC_TRUE, {"data"}}, /* (N, X, Y, T); or (X, Y, T, C) in files of their own */
+    {"groups", 0, "data", 0, 1, PETSC_FALSE, PETSC_FALSE, {"data"}}, /* (T, X[, Y[, Z]], C) in every group of the root */
 };
 #define GROUPS ((int)(sizeof(family) / sizeof(family[0])) - 1) /* the last row; it has no dataset in the root */
 
@@ -113,7 +114,7 @@ static PetscErrorCode ProbeGroups(hid_t file, const char *path, EkLayout *layout
   PetscCall(ListGroups(file, path, layout, group));
   if (layout->samples) snprintf(data, sizeof(data), "%s/%s", *group, family[GROUPS].lead);
   PetscCheck(EkSetExists(file, data), PETSC_COMM_SELF, PETSC_ERR_SUP,
-             KEY " %s: this kind of file is not supported yet: neither 'density' nor 'tensor' nor 'nu' is among its datasets, "
+             KEY " %s: this kind of file is not supported yet: neither 'density' nor 'tensor' nor 'nu' nor 'data' is among its datasets, "
                  "nor 'data' in its first group (found: %s)",
              path, EkSetFound(file, "", names));
   PetscCall(ShapeOf(file, path, data, &rank, shape));
@@ -170,12 +171,12 @@ static PetscErrorCode ProbeSets(EkLayout *layout, const PetscInt64 shape[])
 /* ---- which of its fields ------------------------------------------------------------------------------------ */
 
 /* Places of the fields asked for among the file's, in the order asked for. */
-static PetscErrorCode ChooseFields(const EkDataOptions *options, const EkLayout *layout, PetscInt *n, PetscInt choice[])
+static PetscErrorCode ChooseFields(const EkDataOptions *options, const char *wanted, const EkLayout *layout, PetscInt *n, PetscInt choice[])
 {
   char list[EK_PATH], known[EK_MAX_FIELDS * EK_NAME] = "", *rest = list;
 
   PetscFunctionBegin;
-  PetscCall(PetscStrncpy(list, options->fields, sizeof(list)));
+  PetscCall(PetscStrncpy(list, wanted, sizeof(list)));
   for (PetscInt f = 0; f < layout->fields; f++) {
     if (f) PetscCall(PetscStrlcat(known, ", ", sizeof(known)));
     PetscCall(PetscStrlcat(known, layout->field[f], sizeof(known)));
@@ -196,18 +197,28 @@ static PetscErrorCode ChooseFields(const EkDataOptions *options, const EkLayout 
   PetscFunctionReturn(0);
 }
 
+/* DPOT's preprocessing puts velocities first. */
+static const char *DefaultFields(const EkDataOptions *options, const EkLayout *layout)
+{
+  static const char *const order[] = {"", "Vx,density,pressure", "Vx,Vy,density,pressure", "Vx,Vy,Vz,pressure,density"};
+
+  if (options->order != EK_ORDER_DPOT || strcmp(family[layout->family].name, "cfd")) return "";
+  return order[layout->dim];
+}
+
 /* Leaves the chosen fields and what they are read from. */
 static PetscErrorCode SelectFields(const EkDataOptions *options, EkLayout *layout)
 {
+  const char    *wanted = *options->fields ? options->fields : DefaultFields(options, layout);
   const EkLayout whole = *layout;
   PetscInt       n = 0, choice[EK_MAX_FIELDS];
 
   PetscFunctionBegin;
-  if (!*options->fields) PetscFunctionReturn(0);
-  PetscCall(ChooseFields(options, &whole, &n, choice));
+  if (!*wanted) PetscFunctionReturn(0);
+  PetscCall(ChooseFields(options, wanted, &whole, &n, choice));
   layout->fields = n;
   for (PetscInt f = 0; f < n; f++) PetscCall(PetscStrncpy(layout->field[f], whole.field[choice[f]], EK_NAME));
-  if (layout->groups) {
+  if (layout->groups || layout->last) {
     layout->source[0].taken = n;
     for (PetscInt f = 0; f < n; f++) layout->source[0].channel[f] = choice[f];
   } else if (!layout->pair) {
@@ -276,6 +287,10 @@ static PetscErrorCode ReadCoordinates(hid_t file, const EkDataOptions *options, 
 
   PetscFunctionBegin;
   for (int d = 0; d < layout->dim; d++) {
+    if (layout->last) {
+      PetscCall(EkDatasetMakeCoordinate(layout->n[d], &coordinate[d]));
+      continue;
+    }
     if (layout->groups)
       snprintf(name, sizeof(name), "%s/grid/%c", first_group, "xyz"[d]);
     else
@@ -291,15 +306,15 @@ static PetscErrorCode ProbeOpen(hid_t file, const EkDataOptions *options, EkLayo
   PetscBool  found;
 
   PetscFunctionBegin;
-  for (int d = 0; d < 3; d++) layout->n[d] = 1;
-  layout->nsources = 1;
   PetscCall(FindFamily(file, options->file, layout, shape, &found));
-  if (found)
+  if (found && family[layout->family].last)
+    PetscCall(EkDatasetProbePair(file, options, layout, shape));
+  else if (found)
     PetscCall(ProbeSets(layout, shape));
   else
     PetscCall(ProbeGroups(file, options->file, layout, group));
   PetscCall(SelectFields(options, layout));
-  for (int i = 0; i < layout->nsources && found; i++) PetscCall(ProbeSource(file, options->file, &layout->source[i], layout));
+  for (int i = 0; i < layout->nsources && found && !layout->last; i++) PetscCall(ProbeSource(file, options->file, &layout->source[i], layout));
   PetscCall(ReadCoordinates(file, options, layout, *group, coordinate));
   PetscFunctionReturn(0);
 }
@@ -310,6 +325,15 @@ PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, fl
   hid_t          file;
 
   PetscFunctionBegin;
+  for (int d = 0; d < 3; d++) layout->n[d] = 1;
+  layout->nsources  = 1;
+  layout->set_apart = -1;
+  if (EkDatasetIsFolder(options)) {
+    for (int i = 0; i < GROUPS; i++) layout->family = family[i].last ? i : layout->family;
+    PetscCall(EkDatasetProbeFolder(options, layout, group));
+    PetscCall(SelectFields(options, layout));
+    PetscFunctionReturn(ReadCoordinates(-1, options, layout, NULL, coordinate));
+  }
   PetscCall(EkH5Open(KEY, options->file, H5F_ACC_RDONLY, &file));
   code = ProbeOpen(file, options, layout, coordinate, group);
   H5Fclose(file);

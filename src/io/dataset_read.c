@@ -80,8 +80,7 @@ static void Normalise(EkDataset d, PetscInt field, float *plane)
   for (size_t i = 0; i < points; i++) plane[i] = (float)((plane[i] - mean) * factor);
 }
 
-/* Zeroes the tail of n frames' planes, looks for values that are not finite, normalises. */
-static PetscErrorCode FinishFrames(EkDataset d, const EkPart *part, PetscInt first, PetscInt n)
+PetscErrorCode EkDatasetFinishFrames(EkDataset d, const EkPart *part, PetscInt first, PetscInt n)
 {
   const EkSource *source = &d->layout.source[part->source];
   const size_t    points = EkDatasetPoints(d);
@@ -96,7 +95,7 @@ static PetscErrorCode FinishFrames(EkDataset d, const EkPart *part, PetscInt fir
       PetscCheck(d->options.unsound || IsFinite(points, plane), PETSC_COMM_SELF, PETSC_ERR_FP,
                  KEY " %s: dataset '%s', trajectory %lld, frame %lld: a value is not finite", d->options.file,
                  EkDatasetSetName(d, part->source, part->trajectory, name), (long long)part->trajectory,
-                 (long long)t * d->step_t);
+                 (long long)(part->from + t) * d->step_t);
       if (d->normalised) Normalise(d, source->field + f, plane);
     }
   }
@@ -105,7 +104,7 @@ static PetscErrorCode FinishFrames(EkDataset d, const EkPart *part, PetscInt fir
 
 /* ---- contiguous data ---------------------------------------------------------------------------------------- */
 
-static PetscErrorCode CheckRead(EkDataset d, const EkPart *part, ssize_t got, size_t wanted)
+PetscErrorCode EkDatasetCheckRead(EkDataset d, const EkPart *part, ssize_t got, size_t wanted)
 {
   const int error = errno;
   char      name[EK_PATH];
@@ -137,7 +136,7 @@ static PetscErrorCode ReadPlanes(EkDataset d, const EkPart *part, PetscInt64 off
   /* interrupted or at the end of the file: plane by plane, to know which */
   for (PetscInt i = 0; i < n; i++) {
     got = EkFileReadSome(d->fd, plane + (size_t)i * part->pitch, bytes, offset + (PetscInt64)i * (PetscInt64)bytes);
-    PetscCall(CheckRead(d, part, got, bytes));
+    PetscCall(EkDatasetCheckRead(d, part, got, bytes));
   }
   PetscFunctionReturn(0);
 }
@@ -149,7 +148,7 @@ static PetscErrorCode ReadFrames(EkDataset d, const EkPart *part, PetscInt64 off
                bytes = (size_t)n * frame * sizeof(float);
 
   PetscFunctionBegin;
-  PetscCall(CheckRead(d, part, EkFileReadSome(d->fd, d->bounce, bytes, offset), bytes));
+  PetscCall(EkDatasetCheckRead(d, part, EkFileReadSome(d->fd, d->bounce, bytes, offset), bytes));
   for (PetscInt i = 0; i < n; i++)
     Unpack(d, part, d->rows, d->bounce + (size_t)i * frame, part->plane + (size_t)(t + i) * part->pitch);
   PetscFunctionReturn(0);
@@ -168,7 +167,7 @@ static PetscErrorCode ReadRows(EkDataset d, const EkPart *part, PetscInt64 offse
     const size_t   bytes = (((size_t)n - 1) * k + 1) * row * sizeof(float);
     const ssize_t  got = EkFileReadSome(d->fd, d->bounce, bytes, offset + (PetscInt64)((size_t)r * k * row * sizeof(float)));
 
-    PetscCall(CheckRead(d, part, got, bytes));
+    PetscCall(EkDatasetCheckRead(d, part, got, bytes));
     Unpack(d, part, n, d->bounce, part->plane + (size_t)t * part->pitch + (size_t)r * kept);
   }
   PetscFunctionReturn(0);
@@ -187,7 +186,7 @@ static PetscErrorCode ReadContiguous(EkDataset d, const EkPart *part, PetscInt64
   PetscFunctionBegin;
   if (!direct) PetscCall(EkDatasetReserveBounce(d, PetscMax(CHUNK_FLOATS, row)));
   for (PetscInt t = 0, n; t < part->frames; t += n) {
-    const PetscInt64 start = address + (PetscInt64)((size_t)t * (size_t)d->step_t * frame * sizeof(float)),
+    const PetscInt64 start = address + (PetscInt64)((size_t)(part->from + t) * (size_t)d->step_t * frame * sizeof(float)),
                      first = start + (PetscInt64)((size_t)d->row * (size_t)d->options.reduced_resolution * row * sizeof(float));
 
     n = PetscMin(most, part->frames - t);
@@ -197,7 +196,7 @@ static PetscErrorCode ReadContiguous(EkDataset d, const EkPart *part, PetscInt64
       PetscCall(ReadFrames(d, part, start, t, n));
     else
       PetscCall(ReadRows(d, part, first, t));
-    PetscCall(FinishFrames(d, part, t, n));
+    PetscCall(EkDatasetFinishFrames(d, part, t, n));
   }
   PetscFunctionReturn(0);
 }
@@ -212,7 +211,7 @@ static PetscErrorCode ReadThroughHDF5(EkDataset d, const EkPart *part)
   PetscCall(EkDatasetReadConverted(d, part));
   for (PetscInt t = 0; t < part->frames; t++)
     Unpack(d, part, d->rows, d->bounce + (size_t)t * (size_t)d->step_t * frame, part->plane + (size_t)t * part->pitch);
-  PetscCall(FinishFrames(d, part, 0, part->frames));
+  PetscCall(EkDatasetFinishFrames(d, part, 0, part->frames));
   PetscFunctionReturn(0);
 }
 
@@ -222,7 +221,7 @@ static PetscInt KeptFrames(EkDataset d, const EkSource *source, PetscInt frames)
   return PetscMin((source->frames - 1) / d->step_t + 1, frames - source->frame);
 }
 
-PetscErrorCode EkDatasetReadSample(EkDataset d, PetscInt64 trajectory, PetscInt frames, size_t stride, float *out)
+PetscErrorCode EkDatasetReadSample(EkDataset d, PetscInt64 trajectory, PetscInt from, PetscInt frames, size_t stride, float *out)
 {
   const size_t pitch = (size_t)d->info.fields * stride;
   PetscInt64   address;
@@ -231,8 +230,12 @@ PetscErrorCode EkDatasetReadSample(EkDataset d, PetscInt64 trajectory, PetscInt 
   for (int i = 0; i < d->layout.nsources && d->rows; i++) {
     const EkSource *source = &d->layout.source[i];
     float          *first = out + (size_t)source->frame * pitch + (size_t)source->field * stride;
-    const EkPart    part = {i, trajectory, KeptFrames(d, source, frames), first, pitch, stride};
+    const EkPart    part = {i, trajectory, from, KeptFrames(d, source, from + frames) - from, first, pitch, stride};
 
+    if (d->layout.last) {
+      PetscCall(EkDatasetReadLast(d, &part));
+      continue;
+    }
     PetscCall(EkDatasetLocate(d, i, trajectory, &address));
     if (address >= 0)
       PetscCall(ReadContiguous(d, &part, address));
@@ -254,18 +257,21 @@ static void CopyPlanes(EkDataset d, PetscInt frames, const float *from, size_t f
 }
 
 /* The first samples that fit stay for good. Every epoch visits each sample once, so no policy that evicts hits more often, and
-   the most usual one (least recently used) would never hit. */
-static PetscErrorCode KeepSample(EkDataset d, PetscInt frames, size_t stride, const float *sample, float **kept)
+   the most usual one (least recently used) would never hit. What is kept is whole, whatever part of it was asked for. */
+static PetscErrorCode KeepSample(EkDataset d, EkSplit split, PetscInt64 trajectory, float **kept)
 {
+  const PetscInt   frames = EkDatasetFrames(d, split);
   const size_t     floats = (size_t)frames * (size_t)d->info.fields * EkDatasetPoints(d);
   const PetscInt64 bytes = (PetscInt64)(floats * sizeof(float));
+  PetscErrorCode   code;
 
   PetscFunctionBegin;
   if (!bytes || d->kept_bytes + bytes > d->options.cache) PetscFunctionReturn(0);
   PetscCall(PetscMalloc1(floats, kept));
-  d->kept_bytes += bytes;
-  CopyPlanes(d, frames, sample, stride, *kept, EkDatasetPoints(d));
-  PetscFunctionReturn(0);
+  code = EkDatasetReadSample(d, trajectory, 0, frames, EkDatasetPoints(d), *kept);
+  if (code) PetscCall(PetscFree(*kept));
+  else d->kept_bytes += bytes;
+  PetscFunctionReturn(code);
 }
 
 static PetscErrorCode Locate(EkDataset d, EkSplit split, PetscInt index, PetscInt64 *trajectory, float ***kept)
@@ -279,10 +285,11 @@ static PetscErrorCode Locate(EkDataset d, EkSplit split, PetscInt index, PetscIn
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out)
+PetscErrorCode EkDatasetReadFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames,
+                                   size_t stride, float *out)
 {
-  const PetscInt frames = EkDatasetFrames(d, split);
-  const size_t   points = EkDatasetPoints(d);
+  const PetscInt all = EkDatasetFrames(d, split);
+  const size_t   points = EkDatasetPoints(d), frame = (size_t)d->info.fields * points;
   PetscInt64     trajectory = 0;
   float        **kept = NULL;
 
@@ -291,14 +298,24 @@ PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const Petsc
              stride);
   d->begun = PETSC_TRUE;
   for (PetscInt i = 0; i < n; i++, out += (size_t)frames * (size_t)d->info.fields * stride) {
+    const PetscInt from = first ? first[i] : 0;
+
+    PetscCheck(from >= 0 && frames > 0 && from + frames <= all && (!d->layout.pair || frames == all), PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+               KEY " %s: frames %" PetscInt_FMT " to %" PetscInt_FMT " of %" PetscInt_FMT, d->options.file, from, from + frames, all);
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
+    if (!*kept) PetscCall(KeepSample(d, split, trajectory, kept));
     if (*kept)
-      CopyPlanes(d, frames, *kept, points, out, stride);
-    else {
-      PetscCall(EkDatasetReadSample(d, trajectory, frames, stride, out));
-      PetscCall(KeepSample(d, frames, stride, out, kept));
-    }
+      CopyPlanes(d, frames, *kept + (size_t)from * frame, points, out, stride);
+    else
+      PetscCall(EkDatasetReadSample(d, trajectory, from, frames, stride, out));
   }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], size_t stride, float *out)
+{
+  PetscFunctionBegin;
+  PetscCall(EkDatasetReadFrames(d, split, n, index, NULL, EkDatasetFrames(d, split), stride, out));
   PetscFunctionReturn(0);
 }
 
@@ -310,7 +327,8 @@ PetscErrorCode EkDatasetPrefetch(EkDataset d, EkSplit split, PetscInt n, const P
   PetscFunctionBegin;
   for (PetscInt i = 0; i < n; i++) {
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
-    for (int s = 0; s < d->layout.nsources && !*kept; s++) {
+    if (d->layout.last && !*kept) PetscCall(EkDatasetPrefetchLast(d, trajectory));
+    for (int s = 0; s < d->layout.nsources && !*kept && !d->layout.last; s++) {
       const EkSource *source = &d->layout.source[s];
       const PetscInt  frames = (KeptFrames(d, source, EkDatasetFrames(d, split)) - 1) * d->step_t + 1;
 

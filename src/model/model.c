@@ -6,11 +6,11 @@
 #include <string.h>
 
 static const EkModelRow model_row[] = {
-    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
-    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
-    {{"unet1d", "UNet, 1D (PDEBench)"}, 1, "features", NULL, EkUnetDeclare, EkUnetApply},
-    {{"unet2d", "UNet, 2D (PDEBench)"}, 2, "features", NULL, EkUnetDeclare, EkUnetApply},
-    {{"dpot", "auto-regressive denoising operator transformer, 2D (DPOT)"}, 2, "modes preset embed_dim depth n_blocks patch_size out_layer_dim mlp_ratio time_agg normalize n_cls",
+    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
+    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
+    {{"unet1d", "UNet, 1D (PDEBench)"}, 1, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply},
+    {{"unet2d", "UNet, 2D (PDEBench)"}, 2, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply},
+    {{"dpot", "auto-regressive denoising operator transformer, 2D (DPOT)"}, 2, PETSC_TRUE, "modes preset embed_dim depth n_blocks patch_size out_layer_dim mlp_ratio time_agg normalize n_cls",
      EkDpotSettle, EkDpotDeclare, EkDpotApply},
 };
 const EkFamily EkModelFamily = EK_FAMILY("model_type", model_row);
@@ -80,6 +80,8 @@ PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProb
   PetscFunctionReturn(0);
 }
 
+PetscBool EkModelVelocitiesFirst(const EkModelOptions *options) { return model_row[options->type].velocities_first; }
+
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params)
 {
   const EkModelRow *row = &model_row[options->type];
@@ -127,7 +129,22 @@ PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape 
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, int steps, const PetscInt target[],
+PetscErrorCode EkLossMse(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask)
+{
+  PetscFunctionBegin;
+  PetscCheck(mask == EK_NONE, PETSC_COMM_SELF, PETSC_ERR_SUP, "mse takes no mask");
+  PetscCall(EkMseLoss(graph, prediction, target));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkLossRelative(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask)
+{
+  PetscFunctionBegin;
+  PetscCall(EkRelativeLoss(graph, 1, &prediction, &target, mask));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOperator loss, EkTensor frames, EkTensor mask, int steps, const PetscInt target[],
                              const EkTensor predictions[])
 {
   EkTensor truth;
@@ -135,7 +152,7 @@ PetscErrorCode EkModelLosses(const EkModelShape *shape, EkGraph graph, EkLossOpe
   PetscFunctionBegin;
   for (int s = 0; s < steps; s++) {
     PetscCall(EkGraphSlice(graph, frames, target[s] * shape->fields, shape->fields, &truth));
-    PetscCall(loss(graph, predictions[s], truth));
+    PetscCall(loss(graph, predictions[s], truth, mask));
   }
   PetscFunctionReturn(0);
 }

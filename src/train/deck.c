@@ -10,16 +10,9 @@ static const EkMember mode_row[] = {
     [EK_SINGLE]         = {"single", "the given frames to frame t_train - 1 in one step"},
 };
 const EkFamily        EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
-static PetscErrorCode RelativeLoss(EkGraph graph, EkTensor prediction, EkTensor target)
-{
-  PetscFunctionBegin;
-  PetscCall(EkRelativeLoss(graph, 1, &prediction, &target, EK_NONE));
-  PetscFunctionReturn(0);
-}
-
 static const EkLossRow loss_row[] = {
-    {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}, EkMseLoss, PETSC_FALSE},
-    {{"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"}, RelativeLoss, PETSC_TRUE},
+    {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}, EkLossMse, PETSC_FALSE},
+    {{"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"}, EkLossRelative, PETSC_TRUE},
 };
 const EkFamily EkLossFamily = EK_FAMILY("train_loss", loss_row);
 
@@ -76,6 +69,9 @@ static PetscErrorCode CheckTogether(const EkDeck *deck, EkProblems problems)
   if (deck->train.batch > 0 && deck->train.accumulate > deck->train.batch) {
     PetscCall(EkProblemsAdd(problems, "train_accumulate: a train_batch of %lld has no %lld parts", (long long)deck->train.batch, (long long)deck->train.accumulate));
   }
+  if (deck->data.mask == EK_MASK_DATA && loss_row[deck->train.loss].add != EkLossRelative) {
+    PetscCall(EkProblemsAdd(problems, "data_mask: train_loss %s takes none; rel_l2 does", loss_row[deck->train.loss].member.name));
+  }
   if (deck->mesh.shard == EK_SHARD_OPTIMIZER && EkOptimizerIsWhole(&deck->optim)) {
     PetscCall(EkProblemsAdd(problems, "mesh_shard: %s needs tensors whole, its state cannot be divided; set it to none", EkFamilyMember(&EkOptimizerFamily, deck->optim.optimizer)->name));
   }
@@ -105,6 +101,7 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   PetscCall(CheckTogether(deck, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkModelSettle(&deck->model));
+  deck->data.each.order = EkModelVelocitiesFirst(&deck->model) ? EK_ORDER_DPOT : EK_ORDER_FILE;
   PetscFunctionReturn(0);
 }
 

@@ -4,108 +4,147 @@
 #include <math.h>
 #include <string.h>
 
+/* The test set of one file. */
+typedef struct {
+  EkRollout *rollout; /* shared by files with equally many frames */
+  EkMetrics  metrics;
+  PetscInt   lo, hi; /* this rank's part */
+} Part;
+
 struct EkEvaluator_ {
-  EkSession session;
-  EkRollout rollout;
-  EkMetrics metrics;
-  PetscInt  lo, hi;  /* this rank's part of the test set */
-  float    *batch;   /* chunk trajectories */
-  float    *shown[2]; /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
-  float    *units;    /* one predicted frame in the file's units; NULL: predictions are in them */
-  PetscInt  nshown, nmine; /* how many over all ranks, on this one */
+  EkSession    session;
+  int          nrollouts;
+  EkRollout    rollout[EK_SETS_MAX];
+  Part         part[EK_SETS_MAX];
+  EkSetFigures figures[EK_SETS_MAX];
+  int          shown_set; /* whose predictions are shown: the first with test trajectories */
+  float       *batch;     /* chunk trajectories */
+  float       *shown[2];  /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
+  float       *units;     /* one predicted frame in the file's units; NULL: predictions are in them */
+  PetscInt     nshown, nmine; /* how many over all ranks, on this one */
 };
+
+static PetscErrorCode FindRollout(EkEvaluator e, PetscInt frames, EkRollout **out)
+{
+  int i = 0;
+
+  PetscFunctionBegin;
+  while (i < e->nrollouts && e->rollout[i].given != frames) i++;
+  if (i == e->nrollouts) PetscCall(EkRolloutCreate(e->session, frames, &e->rollout[e->nrollouts++]));
+  *out = &e->rollout[i];
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode CreatePart(EkEvaluator e, int k)
+{
+  EkSession         s      = e->session;
+  const EkDataInfo *info   = s->set[k].info;
+  const PetscBool   single = (PetscBool)(s->deck.train.mode == EK_SINGLE);
+  Part             *part   = &e->part[k];
+  PetscInt64        lo, hi;
+
+  PetscFunctionBegin;
+  EkSlice(info->count[EK_TEST], s->mesh->ndata, s->mesh->idata, &lo, &hi);
+  part->lo = (PetscInt)lo;
+  part->hi = (PetscInt)hi;
+  PetscCall(FindRollout(e, info->frames, &part->rollout));
+  /* a single step predicts one frame: the figures are over that frame and the given ones; fields that were added are not looked at */
+  PetscCall(EkMetricsCreate(info->dim, s->info->n, info->fields, single ? info->initial_step + 1 : info->frames, info->initial_step, &part->metrics));
+  e->figures[k].name    = s->set[k].name;
+  e->figures[k].samples = info->count[EK_TEST];
+  PetscFunctionReturn(0);
+}
 
 PetscErrorCode EkEvaluatorCreate(EkSession s, EkEvaluator *out)
 {
-  const PetscBool single = (PetscBool)(s->deck.train.mode == EK_SINGLE);
-  EkEvaluator     e;
-  PetscInt64      lo, hi;
+  size_t      most = 0;
+  EkEvaluator e;
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&e));
   e->session = s;
-  EkSlice(s->info->count[EK_TEST], s->mesh->ndata, s->mesh->idata, &lo, &hi);
-  e->lo = (PetscInt)lo;
-  e->hi = (PetscInt)hi;
-  PetscCall(EkRolloutCreate(s, PETSC_FALSE, &e->rollout));
-  /* a single step predicts one frame: the figures are over that frame and the given ones */
-  PetscCall(EkMetricsCreate(s->info->dim, s->info->n, s->info->fields, single ? s->info->initial_step + 1 : s->info->frames, s->info->initial_step, &e->metrics));
-  PetscCall(PetscMalloc1((size_t)s->chunk * e->rollout.sample, &e->batch));
-  if (s->deck.data.normalize != EK_NORMALIZE_NONE) PetscCall(PetscCalloc1((size_t)s->info->fields * s->shape.grid.stride, &e->units));
+  for (int k = 0; k < s->nsets; k++) PetscCall(CreatePart(e, k));
+  while (e->shown_set + 1 < s->nsets && !s->set[e->shown_set].info->count[EK_TEST]) e->shown_set++;
+  for (int i = 0; i < e->nrollouts; i++) most = PetscMax(most, e->rollout[i].sample);
+  PetscCall(PetscMalloc1((size_t)s->chunk * most, &e->batch));
+  if (s->deck.data.each.normalize != EK_NORMALIZE_NONE) PetscCall(PetscCalloc1((size_t)s->info->fields * s->shape.grid.stride, &e->units));
   *out = e;
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator)
 {
+  EkEvaluator e = *evaluator;
+
   PetscFunctionBegin;
-  if (!*evaluator) PetscFunctionReturn(0);
-  PetscCall(EkRolloutDestroy(&(*evaluator)->rollout));
-  PetscCall(EkMetricsDestroy(&(*evaluator)->metrics));
-  PetscCall(PetscFree((*evaluator)->batch));
-  PetscCall(PetscFree((*evaluator)->units));
+  if (!e) PetscFunctionReturn(0);
+  for (int k = 0; k < e->session->nsets; k++) PetscCall(EkMetricsDestroy(&e->part[k].metrics));
+  for (int i = 0; i < e->nrollouts; i++) PetscCall(EkRolloutDestroy(&e->rollout[i]));
+  PetscCall(PetscFree(e->batch));
+  PetscCall(PetscFree(e->units));
   PetscCall(PetscFree(*evaluator));
   PetscFunctionReturn(0);
 }
 
 /* Predictions of sample `b` of the chunk join the figures, and the pictures while there is room. */
-static PetscErrorCode Collect(EkEvaluator e, int b, PetscInt index)
+static PetscErrorCode Collect(EkEvaluator e, int k, int b, PetscInt index)
 {
-  EkSession      s      = e->session;
-  const size_t   stride = s->shape.grid.stride, frame = (size_t)s->info->fields * stride;
-  float         *truth  = e->batch + (size_t)b * e->rollout.sample;
-  const PetscInt place  = index - e->lo;
+  EkSession        s      = e->session;
+  const EkRollout *r      = e->part[k].rollout;
+  const size_t     stride = s->shape.grid.stride, frame = (size_t)s->info->fields * stride;
+  float           *truth  = e->batch + (size_t)b * r->sample;
+  const PetscInt   place  = index - e->part[k].lo, nmine = k == e->shown_set ? e->nmine : 0;
 
   PetscFunctionBegin;
-  if (e->units) EkSessionDenormalise(s, s->info->frames, truth, truth);
-  if (place < e->nmine) {
-    for (int k = 0; k < 2; k++) memcpy(e->shown[k] + (size_t)place * e->rollout.sample, truth, e->rollout.sample * sizeof(float));
-  }
-  for (int i = 0; i < e->rollout.steps; i++) {
-    const PetscInt t = e->rollout.target[i];
+  if (e->units) EkSessionDenormalise(s, r->given, truth, truth);
+  for (int i = 0; i < 2 && place < nmine; i++) memcpy(e->shown[i] + (size_t)place * r->sample, truth, r->sample * sizeof(float));
+  for (int i = 0; i < r->steps; i++) {
+    const PetscInt t = r->target[i];
     const float   *value;
     size_t         step;
 
-    PetscCall(EkGraphGetValue(e->rollout.graph, e->rollout.prediction[i], &value, &step));
+    PetscCall(EkGraphGetValue(r->graph, r->prediction[i], &value, &step));
     value += b * step;
     if (e->units) {
       EkSessionDenormalise(s, 1, value, e->units);
       value = e->units;
     }
-    PetscCall(EkMetricsAdd(e->metrics, s->info->initial_step + i, stride, value, truth + (size_t)t * frame));
-    if (place < e->nmine) memcpy(e->shown[0] + (size_t)place * e->rollout.sample + (size_t)t * frame, value, frame * sizeof(float));
+    PetscCall(EkMetricsAdd(e->part[k].metrics, s->info->initial_step + i, stride, value, truth + (size_t)t * frame));
+    if (place < nmine) memcpy(e->shown[0] + (size_t)place * r->sample + (size_t)t * frame, value, frame * sizeof(float));
   }
   PetscFunctionReturn(0);
 }
 
-/* This rank's part; no communication. */
-static PetscErrorCode RollOut(EkEvaluator e)
+/* This rank's part of one file's test set; no communication. */
+static PetscErrorCode RollOut(EkEvaluator e, int k)
 {
-  EkSession s = e->session;
+  EkSession   s    = e->session;
+  const Part *part = &e->part[k];
 
   PetscFunctionBegin;
-  for (PetscInt at = e->lo; at < e->hi; at += s->chunk) {
-    const int n = (int)(e->hi - at < s->chunk ? e->hi - at : s->chunk);
+  for (PetscInt at = part->lo; at < part->hi; at += s->chunk) {
+    const int n = (int)(part->hi - at < s->chunk ? part->hi - at : s->chunk);
     PetscInt  index[EK_CHUNK_MAX];
 
     for (int i = 0; i < n; i++) index[i] = at + i;
-    PetscCall(EkDatasetRead(s->dataset, EK_TEST, n, index, s->shape.grid.stride, e->batch));
-    PetscCall(EkGraphBind(e->rollout.graph, e->rollout.frames, e->batch, e->rollout.sample));
-    PetscCall(EkGraphForward(e->rollout.graph, n, 1));
-    for (int b = 0; b < n; b++) PetscCall(Collect(e, b, at + b));
+    PetscCall(EkMixtureReadTest(s->mixture, k, n, index, s->shape.grid.stride, e->batch));
+    PetscCall(EkRolloutBind(part->rollout, e->batch));
+    PetscCall(EkGraphForward(part->rollout->graph, n, 1));
+    for (int b = 0; b < n; b++) PetscCall(Collect(e, k, b, at + b));
   }
   PetscFunctionReturn(0);
 }
 
 static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 {
-  const PetscInt n = e->session->deck.evaluate.write_predictions, all = e->session->info->count[EK_TEST];
+  const Part    *part = &e->part[e->shown_set];
+  const PetscInt n = e->session->deck.evaluate.write_predictions, all = e->session->set[e->shown_set].info->count[EK_TEST];
   size_t         floats;
 
   PetscFunctionBegin;
   e->nshown = !wanted ? 0 : n < all ? n : all;
-  e->nmine  = e->nshown < e->lo ? 0 : e->nshown < e->hi ? e->nshown - e->lo : e->hi - e->lo;
-  floats    = (size_t)(e->session->mesh->idata == 0 ? e->nshown : e->nmine) * e->rollout.sample;
+  e->nmine  = e->nshown < part->lo ? 0 : e->nshown < part->hi ? e->nshown - part->lo : part->hi - part->lo;
+  floats    = (size_t)(e->session->mesh->idata == 0 ? e->nshown : e->nmine) * part->rollout->sample;
   if (e->nshown) PetscCall(PetscMalloc2(floats, &e->shown[0], floats, &e->shown[1]));
   PetscFunctionReturn(0);
 }
@@ -119,8 +158,8 @@ static PetscErrorCode GatherShown(EkEvaluator e)
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(mesh->ndata, &count, mesh->ndata, &place));
-  PetscCall(EkSliceCounts(e->session->info->count[EK_TEST], mesh->ndata, e->nshown, 1, count, place));
-  PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)e->rollout.sample, MPI_FLOAT, &sample));
+  PetscCall(EkSliceCounts(e->session->set[e->shown_set].info->count[EK_TEST], mesh->ndata, e->nshown, 1, count, place));
+  PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)e->part[e->shown_set].rollout->sample, MPI_FLOAT, &sample));
   PetscCallMPI(MPI_Type_commit(&sample));
   for (int k = 0; k < 2; k++) {
     PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place, sample, 0, mesh->data));
@@ -133,11 +172,13 @@ static PetscErrorCode GatherShown(EkEvaluator e)
 /* predictions.h5 and its description. */
 static PetscErrorCode WriteShown(EkEvaluator e, const char *path)
 {
-  EkSession s = e->session;
+  EkSession  s    = e->session;
+  EkDataInfo info = *s->info;
 
   PetscFunctionBegin;
-  PetscCall(EkPredictionsWrite(path, s->info, e->nshown, s->shape.grid.stride, e->shown[0], e->shown[1]));
-  PetscCall(EkXdmfWritePredictions(path, s->info, e->nshown));
+  info.frames = s->set[e->shown_set].info->frames;
+  PetscCall(EkPredictionsWrite(path, &info, e->nshown, s->shape.grid.stride, e->shown[0], e->shown[1]));
+  PetscCall(EkXdmfWritePredictions(path, &info, e->nshown));
   PetscFunctionReturn(0);
 }
 
@@ -146,6 +187,31 @@ static EkFigures Undefined(void)
 #define EK_UNDEFINED(field, name) .field = NAN,
   return (EkFigures){EK_FIGURES(EK_UNDEFINED)};
 #undef EK_UNDEFINED
+}
+
+/* Mean over the files that have a test set. */
+static EkFigures MeanFigures(EkEvaluator e, PetscBool published)
+{
+  EkFigures mean = {0};
+  double    n    = 0;
+
+  for (int k = 0; k < e->session->nsets; k++) n += e->figures[k].samples > 0;
+  for (int k = 0; k < e->session->nsets; k++) {
+    const EkFigures *f = published ? &e->figures[k].published : &e->figures[k].predicted;
+
+    if (!e->figures[k].samples) continue;
+#define EK_MEAN(field, name) mean.field += f->field / n;
+    EK_FIGURES(EK_MEAN)
+#undef EK_MEAN
+  }
+  return mean;
+}
+
+static PetscErrorCode RollOutAll(EkEvaluator e)
+{
+  PetscFunctionBegin;
+  for (int k = 0; k < e->session->nsets; k++) PetscCall(RollOut(e, k));
+  PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
@@ -157,11 +223,18 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
   *predicted = *published = Undefined();
   if (!s->info->count[EK_TEST]) PetscFunctionReturn(0);
   PetscCall(EkPhaseBegin(s->run, EVALUATE));
-  PetscCall(EkMetricsReset(e->metrics));
+  for (int k = 0; k < s->nsets; k++) PetscCall(EkMetricsReset(e->part[k].metrics));
   PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));
   EkHoldLines(s->run, PETSC_TRUE);
-  PetscCall(EkAgree(s->run, s->mesh->world, RollOut(e)));
-  PetscCall(EkMetricsReduce(e->metrics, s->mesh, s->info->count[EK_TEST], predicted, published));
+  PetscCall(EkAgree(s->run, s->mesh->world, RollOutAll(e)));
+  for (int k = 0; k < s->nsets; k++) {
+    EkSetFigures *f = &e->figures[k];
+
+    f->predicted = f->published = Undefined();
+    if (f->samples) PetscCall(EkMetricsReduce(e->part[k].metrics, s->mesh, f->samples, &f->predicted, &f->published));
+  }
+  *predicted = MeanFigures(e, PETSC_FALSE);
+  *published = MeanFigures(e, PETSC_TRUE);
   if (e->nshown) {
     PetscCall(GatherShown(e));
     if (s->run->rank == 0) failed = WriteShown(e, predictions);
@@ -169,6 +242,14 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
   }
   PetscCall(EkAgree(s->run, s->mesh->world, failed));
   PetscCall(EkPhaseEnd(s->run, EVALUATE));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkEvaluatorGetSets(EkEvaluator e, int *n, const EkSetFigures **sets)
+{
+  PetscFunctionBegin;
+  *n    = e->session->nsets;
+  *sets = e->figures;
   PetscFunctionReturn(0);
 }
 

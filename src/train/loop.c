@@ -52,7 +52,7 @@ static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out
   t->nbatches   = NumBatches(t);
   t->steps_kept = STEPS_KEPT;
   t->last_line  = EkTime();
-  PetscCall(EkRolloutCreate(session, PETSC_TRUE, &t->rollout));
+  PetscCall(EkRolloutCreate(session, 0, &t->rollout));
   PetscCall(EkEvaluatorCreate(session, &t->evaluator));
   PetscCall(CreateOptimizer(t));
   PetscCall(CreateBalance(t));
@@ -120,11 +120,11 @@ static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
 
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, IO));
-  PetscCall(EkDatasetRead(t->session->dataset, EK_TRAIN, now.n, now.index, t->session->shape.grid.stride, t->batch));
+  PetscCall(EkMixtureReadTraining(t->session->mixture, t->at.epoch, now.n, now.index, t->session->shape.grid.stride, t->batch));
   if (!last || t->at.batch + 1 < t->nbatches) {
     const Part next = PartOf(t, t->at.batch + last, last ? 0 : part + 1);
 
-    PetscCall(EkDatasetPrefetch(t->session->dataset, EK_TRAIN, next.n, next.index));
+    PetscCall(EkMixturePrefetchTraining(t->session->mixture, next.n, next.index));
   }
   PetscCall(EkPhaseEnd(t->run, IO));
   PetscFunctionReturn(0);
@@ -139,7 +139,7 @@ static PetscErrorCode Compute(EkTrainer t, PetscInt n, double scale, double *los
   PetscFunctionBegin;
   for (PetscInt at = 0; at < n || (coupled && at == 0); at += chunk) {
     PetscCall(EkPhaseBegin(t->run, FORWARD));
-    PetscCall(EkGraphBind(t->rollout.graph, t->rollout.frames, t->batch + (size_t)at * t->rollout.sample, t->rollout.sample));
+    PetscCall(EkRolloutBind(&t->rollout, t->batch + (size_t)at * t->rollout.sample));
     PetscCall(EkGraphForward(t->rollout.graph, (int)(n - at < chunk ? n - at : chunk), scale));
     *loss += EkGraphLoss(t->rollout.graph);
     PetscCall(EkPhaseEnd(t->run, FORWARD));

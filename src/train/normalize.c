@@ -9,7 +9,7 @@
 
 static PetscBool Wanted(EkSession s)
 {
-  return (PetscBool)(s->deck.data.normalize == EK_NORMALIZE_FIELD);
+  return (PetscBool)(s->deck.data.each.normalize == EK_NORMALIZE_FIELD);
 }
 
 PetscErrorCode EkSessionMeasureNorm(EkSession s)
@@ -19,8 +19,8 @@ PetscErrorCode EkSessionMeasureNorm(EkSession s)
   PetscFunctionBegin;
   if (!Wanted(s)) PetscFunctionReturn(0);
   PetscCall(EkPhaseBegin(s->run, IO));
-  PetscCall(EkDatasetMeasureNorm(s->dataset, mean, scale));
-  PetscCall(EkDatasetSetNorm(s->dataset, mean, scale));
+  PetscCall(EkMixtureMeasureNorm(s->mixture, mean, scale));
+  PetscCall(EkMixtureSetNorm(s->mixture, mean, scale));
   PetscCall(EkPhaseEnd(s->run, IO));
   PetscFunctionReturn(0);
 }
@@ -66,7 +66,7 @@ PetscErrorCode EkSessionRestoreNorm(EkSession s, const char *path, const char *n
   PetscFunctionBegin;
   PetscCheck(!note || Wanted(s), s->run->comm, PETSC_ERR_USER_INPUT,
              "data_normalize: '%s' was trained on normalised data, the deck says %s; set it to field", path,
-             EkFamilyMember(&EkNormalizeFamily, s->deck.data.normalize)->name);
+             EkFamilyMember(&EkNormalizeFamily, s->deck.data.each.normalize)->name);
   if (!Wanted(s)) PetscFunctionReturn(0);
   PetscCheck(note, s->run->comm, PETSC_ERR_USER_INPUT,
              "data_normalize: '%s' holds no constants to normalise with: it was trained on the data as they are", path);
@@ -74,8 +74,8 @@ PetscErrorCode EkSessionRestoreNorm(EkSession s, const char *path, const char *n
   good = Parse(s->info, json, mean, scale);
   cJSON_Delete(json);
   PetscCheck(good, s->run->comm, PETSC_ERR_USER_INPUT,
-             "data_normalize: '%s' holds constants of other fields than those read from %s: %s", path, s->deck.data.file, note);
-  PetscCall(EkDatasetSetNorm(s->dataset, mean, scale));
+             "data_normalize: '%s' holds constants of other fields than those read from %s: %s", path, s->deck.data.files, note);
+  PetscCall(EkMixtureSetNorm(s->mixture, mean, scale));
   PetscFunctionReturn(0);
 }
 

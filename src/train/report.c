@@ -32,7 +32,7 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
   PetscFunctionBegin;
   if (t->run->rank) PetscFunctionReturn(0);
   EkGraphMemory(t->rollout.graph, &planned, &unshared);
-  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n", s->deck.data.file, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1],
+  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n", s->deck.data.files, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1],
          (int)d->frames, (int)d->count[EK_TRAIN], (int)d->samples, (int)d->count[EK_TEST]);
   printf("model   %s: %lld parameters, ", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name, (long long)EkParamsCount(s->params, PETSC_FALSE));
   if (s->deck.model.transform != EK_CHOOSE_AUTO) printf("%s transform, ", EkFamilyMember(&EkTransformFamily, s->deck.model.transform)->name);

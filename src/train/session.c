@@ -55,8 +55,9 @@ PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkS
   s->deck = *deck;
   if (transform != EK_CHOOSE_AUTO) s->deck.model.transform = transform;
   PetscCall(EkMeshCreate(run, &deck->mesh, &s->mesh));
-  PetscCall(EkDatasetOpen(run, &deck->data, &s->dataset));
-  PetscCall(EkDatasetGetInfo(s->dataset, &s->info));
+  PetscCall(EkMixtureOpen(run, &deck->data, deck->train.seed, &s->mixture));
+  PetscCall(EkMixtureGetInfo(s->mixture, &s->info));
+  PetscCall(EkMixtureGetSets(s->mixture, &s->nsets, &s->set));
   s->shape = (EkModelShape){EkGridMake(s->info->dim, s->info->n), s->info->fields, s->info->initial_step};
   s->chunk = ChunkSize(deck, &s->shape, s->mesh->ndata);
   PetscCall(EkParamsCreate(&s->params));
@@ -76,17 +77,17 @@ PetscErrorCode EkSessionDestroy(EkSession *session)
   PetscFunctionBegin;
   if (!*session) PetscFunctionReturn(0);
   PetscCall(EkParamsDestroy(&(*session)->params));
-  PetscCall(EkDatasetDestroy(&(*session)->dataset));
+  PetscCall(EkMixtureDestroy(&(*session)->mixture));
   PetscCall(EkMeshDestroy(&(*session)->mesh));
   PetscCall(PetscFree((*session)->coordinates));
   PetscCall(PetscFree(*session));
   PetscFunctionReturn(0);
 }
 
-/* Frames the steps predict: in training up to t_train, in evaluation to the file's end. */
-static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
+/* Frames the steps predict: all that follow the given ones. */
+static PetscErrorCode Targets(EkSession s, PetscInt end, EkRollout *r)
 {
-  const PetscInt first = s->info->initial_step, end = training ? s->info->t_train : s->info->frames;
+  const PetscInt first = s->info->initial_step;
 
   PetscFunctionBegin;
   r->steps = s->deck.train.mode == EK_SINGLE ? 1 : (int)(end - first);
@@ -114,23 +115,41 @@ static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
+PetscErrorCode EkRolloutCreate(EkSession s, PetscInt frames, EkRollout *r)
 {
-  const PetscInt channels = (training ? s->info->t_train : s->info->frames) * s->info->fields;
+  const PetscBool training = (PetscBool)!frames;
+  PetscInt        channels;
 
   PetscFunctionBegin;
   PetscCall(PetscMemzero(r, sizeof(*r)));
-  PetscCall(Targets(s, training, r));
-  r->sample = (size_t)channels * s->shape.grid.stride;
+  r->given = training ? s->info->t_train : frames;
+  channels = r->given * s->info->fields;
+  PetscCall(Targets(s, r->given, r));
+  r->sample = training ? EkMixtureSampleFloats(s->mixture, s->shape.grid.stride) : (size_t)channels * s->shape.grid.stride;
+  r->mask   = EK_NONE;
   PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
   PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
   PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
+  if (training && s->deck.data.mask == EK_MASK_DATA) PetscCall(EkGraphInput(r->graph, s->info->fields, s->shape.grid, PETSC_FALSE, &r->mask));
   PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->prediction));
-  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->steps, r->target, r->prediction));
+  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->mask, r->steps, r->target, r->prediction));
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
   PetscCall(PlanRollout(s, r));
   PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRolloutBind(EkRollout *r, const float *batch)
+{
+  PetscInt channels;
+  EkGrid   grid;
+
+  PetscFunctionBegin;
+  PetscCall(EkGraphBind(r->graph, r->frames, batch, r->sample));
+  if (r->mask == EK_NONE) PetscFunctionReturn(0);
+  PetscCall(EkGraphGetGrid(r->graph, r->frames, &channels, &grid));
+  PetscCall(EkGraphBind(r->graph, r->mask, batch + (size_t)channels * grid.stride, r->sample));
   PetscFunctionReturn(0);
 }
 

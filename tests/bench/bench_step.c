@@ -62,7 +62,7 @@ static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, St
   PetscCall(EkGraphInput(s->graph, c->dim, s->shape.grid, PETSC_FALSE, &s->points));
   for (int i = 0; i < c->steps; i++) target[i] = 10 + i;
   PetscCall(EkModelRollout(&options, &s->shape, s->graph, s->frames, s->points, c->steps, predictions));
-  PetscCall(EkModelLosses(&s->shape, s->graph, EkMseLoss, s->frames, c->steps, target, predictions));
+  PetscCall(EkModelLosses(&s->shape, s->graph, EkLossMse, s->frames, EK_NONE, c->steps, target, predictions));
   if (EkGraphIsCoupled(s->graph)) s->chunk = s->mine > 1 ? (int)s->mine : 1;
   PetscCall(EkGraphSetSum(s->graph, SumOverMesh, mesh));
   PetscCall(EkGraphSetCapacity(s->graph, s->chunk));
