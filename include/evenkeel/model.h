@@ -57,6 +57,12 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
    at least initial_step frames. predictions[s] gets the fields. */
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
                               EkTensor predictions[]);
+/* The same with gradients through the last `unroll` steps only: the earlier ones' predictions are constants (pushforward, models-and-data 4.2). */
+PetscErrorCode EkModelRolloutUnrolled(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps, int unroll,
+                                      EkTensor predictions[]);
+/* Teacher forcing: `steps` applications, each to the initial_step true frames before the one it predicts. */
+PetscErrorCode EkModelTeach(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
+                            EkTensor predictions[]);
 /* An operator that adds to the graph's loss: EkMseLoss, EkRelativeLoss. */
 typedef PetscErrorCode (*EkLossOperator)(EkGraph graph, EkTensor prediction, EkTensor target);
 /* Adds the loss of every prediction against frame target[s] of `frames`. */

@@ -10,6 +10,8 @@ typedef struct {
   PetscInt  epochs, batch;      /* trajectories over all ranks */
   PetscInt  accumulate;         /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm), those of a part do */
   int       mode;               /* EkTrainMode */
+  PetscInt  unroll;             /* rollout steps with gradient and loss, the last ones; 0: all */
+  int       recompute;          /* EkRecompute */
   int       loss;               /* row of EkLossFamily */
   PetscReal clip;               /* largest norm of the gradient; 0: no limit */
   PetscInt  seed;
@@ -19,8 +21,8 @@ typedef struct {
   double    max_wall;           /* s from the start of the program; 0: no limit */
 } EkTrainOptions;
 extern const EkKeyTable EkTrainKeys;
-typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE } EkTrainMode;
-extern const EkFamily EkTrainModeFamily, EkLossFamily;
+typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE, EK_TEACHER } EkTrainMode;
+extern const EkFamily EkTrainModeFamily, EkRecomputeFamily, EkLossFamily;
 
 typedef struct {
   char dir[EK_PATH];
@@ -75,7 +77,8 @@ PetscErrorCode EkSessionLoadNorm(EkSession session);
 typedef struct {
   EkGraph   graph;
   EkTensor  frames, coordinates, *prediction;
-  int       steps, chunk; /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
+  int       steps, cut;   /* the first `cut` steps have neither gradient nor loss (train_unroll) */
+  int       chunk;        /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
   PetscInt *target;     /* [steps] frame each step predicts */
   size_t    sample;     /* floats of a trajectory in a batch buffer: frames * fields * stride, training: t_train * fields * stride */
 } EkRollout;

@@ -111,8 +111,26 @@ static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor 
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode Apply(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int n, const EkTensor window[], EkTensor coordinates,
+                            EkTensor *prediction)
+{
+  PetscFunctionBegin;
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_STEP));
+  PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, prediction));
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_STEP));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
                               EkTensor predictions[])
+{
+  PetscFunctionBegin;
+  PetscCall(EkModelRolloutUnrolled(options, shape, graph, frames, coordinates, steps, steps, predictions));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelRolloutUnrolled(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps, int unroll,
+                                      EkTensor predictions[])
 {
   EkTensor *window;
   int       n;
@@ -120,10 +138,25 @@ PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape 
   PetscFunctionBegin;
   PetscCall(PetscMalloc1(shape->initial_step + 1, &window));
   for (int s = 0; s < steps; s++) {
+    PetscCall(EkGraphSetFrozen(graph, (PetscBool)(s < steps - unroll)));
     PetscCall(Window(graph, shape, frames, s, predictions, window, &n));
-    PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, &predictions[s]));
+    PetscCall(Apply(options, shape, graph, n, window, coordinates, &predictions[s]));
   }
+  PetscCall(EkGraphSetFrozen(graph, PETSC_FALSE));
   PetscCall(PetscFree(window));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelTeach(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
+                            EkTensor predictions[])
+{
+  EkTensor window;
+
+  PetscFunctionBegin;
+  for (int s = 0; s < steps; s++) {
+    PetscCall(EkGraphSlice(graph, frames, s * shape->fields, shape->initial_step * shape->fields, &window));
+    PetscCall(Apply(options, shape, graph, 1, &window, coordinates, &predictions[s]));
+  }
   PetscFunctionReturn(0);
 }
 

@@ -91,6 +91,7 @@ static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
   PetscFunctionBegin;
   r->steps = s->deck.train.mode == EK_SINGLE ? 1 : (int)(end - first);
   PetscCall(PetscMalloc2(r->steps, &r->target, r->steps, &r->prediction));
+  if (training && s->deck.train.unroll > 0 && s->deck.train.unroll < r->steps) r->cut = r->steps - (int)s->deck.train.unroll;
   for (int i = 0; i < r->steps; i++) r->target[i] = s->deck.train.mode == EK_SINGLE ? s->info->t_train - 1 : first + i;
   PetscFunctionReturn(0);
 }
@@ -114,6 +115,15 @@ static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode ApplyModel(EkSession s, PetscBool training, EkRollout *r)
+{
+  PetscFunctionBegin;
+  if (training && s->deck.train.mode == EK_TEACHER) {
+    PetscCall(EkModelTeach(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->prediction));
+  } else PetscCall(EkModelRolloutUnrolled(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->steps - r->cut, r->prediction));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
 {
   const PetscInt channels = (training ? s->info->t_train : s->info->frames) * s->info->fields;
@@ -123,11 +133,12 @@ PetscErrorCode EkRolloutCreate(EkSession s, PetscBool training, EkRollout *r)
   PetscCall(Targets(s, training, r));
   r->sample = (size_t)channels * s->shape.grid.stride;
   PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
+  PetscCall(EkGraphSetRecompute(r->graph, (EkRecompute)s->deck.train.recompute));
   PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
   PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
-  PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->prediction));
-  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->steps, r->target, r->prediction));
+  PetscCall(ApplyModel(s, training, r));
+  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->steps - r->cut, r->target + r->cut, r->prediction + r->cut));
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
   PetscCall(PlanRollout(s, r));
   PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));
