@@ -84,6 +84,21 @@ PetscErrorCode EkGraphInput(EkGraph graph, PetscInt channels, EkGrid grid, Petsc
 PetscErrorCode EkGraphBind(EkGraph graph, EkTensor input, const float *value, size_t step);
 /* A field that never changes, the same for every sample: values (channels, stride) are copied. */
 PetscErrorCode EkGraphConstant(EkGraph graph, PetscInt channels, EkGrid grid, const float *values, EkTensor *out);
+
+/* What backward needs of the nodes between SegmentBegin and SegmentEnd is not kept from forward on: they run once more just before their backward, all but those of
+   the last segment, with which backward begins. What later nodes read in backward is kept nevertheless, so are the statistics over the batch: running again neither
+   communicates nor moves running statistics, and losses are not counted twice. Gradients are bitwise the same. */
+typedef enum { EK_RECOMPUTE_NONE, EK_RECOMPUTE_STEP, EK_RECOMPUTE_BLOCK } EkRecompute;
+/* Which segments count: those of a rollout's steps or those of a model's blocks. Before the first operator. */
+PetscErrorCode EkGraphSetRecompute(EkGraph graph, EkRecompute level);
+/* Nothing happens where `level` is not the graph's. Segments of one level do not nest. */
+PetscErrorCode EkGraphSegmentBegin(EkGraph graph, EkRecompute level);
+PetscErrorCode EkGraphSegmentEnd(EkGraph graph, EkRecompute level);
+/* End and Begin. */
+PetscErrorCode EkGraphSegmentNext(EkGraph graph, EkRecompute level);
+/* Fields added while frozen are constants to what follows: nothing of them is kept for backward. Statistics over the batch are those of a graph with gradients. */
+PetscErrorCode EkGraphSetFrozen(EkGraph graph, PetscBool frozen);
+
 /* Operators that take statistics over the global batch add their sums up with this, n doubles at a time; without one, the batch of this graph is all there
    is. With it, Forward and Backward are collective over whatever the function sums over. A graph made without gradients uses running statistics and
    never calls it. */
@@ -114,11 +129,11 @@ double         EkGraphLoss(EkGraph graph);
 PetscErrorCode EkGraphGetValue(EkGraph graph, EkTensor field, const float **value, size_t *step);
 PetscErrorCode EkGraphGetGradient(EkGraph graph, EkTensor field, const float **gradient, size_t *step);
 PetscErrorCode EkGraphGetGrid(EkGraph graph, EkTensor field, PetscInt *channels, EkGrid *grid);
-/* Bytes of the activation arena, and what it would be without reuse. */
+/* Bytes of the activation arena, and what it would be without reuse. After Plan. */
 void   EkGraphMemory(EkGraph graph, size_t *planned, size_t *unshared);
-/* Flops of one sample, forward and backward. */
+/* Flops of one sample, forward and backward; what runs again is counted once. */
 double EkGraphFlops(EkGraph graph);
-/* Seconds, calls and GFLOP/s per operator of the table so far, forward and backward. */
+/* Seconds, calls and GFLOP/s per operator of the table so far, forward and backward; seconds of what runs again are backward's. */
 PetscErrorCode EkGraphProfile(EkGraph graph, FILE *file);
 
 /* ---- operators: each adds a node; shapes are (B, C, X[, Y]) ------------------------------------------------- */

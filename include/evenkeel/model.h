@@ -59,6 +59,15 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
    at least initial_step frames. predictions[s] gets the fields. */
 PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
                               EkTensor predictions[]);
+/* How a network is rolled out. */
+typedef struct {
+  int       steps;
+  int       unroll;  /* the last so many steps have gradients, the earlier ones' predictions are constants (pushforward, models-and-data 4.2); steps: all */
+  PetscBool teacher; /* each step is applied to the true frames before the one it predicts (teacher forcing) */
+  PetscReal noise;   /* added to the window of every step: EkNoise's eps, its keys are the graph's; 0: none */
+} EkRolloutForm;
+PetscErrorCode EkModelRolloutAs(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, const EkRolloutForm *form,
+                                EkTensor predictions[]);
 /* Adds to the graph's loss. mask: a field of the target's channels, or EK_NONE. */
 typedef PetscErrorCode (*EkLossOperator)(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask);
 PetscErrorCode EkLossMse(EkGraph graph, EkTensor prediction, EkTensor target, EkTensor mask); /* EkMseLoss; error: a mask */

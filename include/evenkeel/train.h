@@ -10,6 +10,8 @@ typedef struct {
   PetscInt  epochs, batch;      /* trajectories over all ranks */
   PetscInt  accumulate;         /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm), those of a part do */
   int       mode;               /* EkTrainMode */
+  PetscInt  unroll;             /* rollout steps with gradient and loss, the last ones; 0: all */
+  int       recompute;          /* EkRecompute */
   int       loss;               /* row of EkLossFamily */
   PetscReal clip;               /* largest norm of the gradient; 0: no limit */
   PetscInt  seed;
@@ -19,8 +21,8 @@ typedef struct {
   double    max_wall;           /* s from the start of the program; 0: no limit */
 } EkTrainOptions;
 extern const EkKeyTable EkTrainKeys;
-typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE } EkTrainMode;
-extern const EkFamily EkTrainModeFamily, EkLossFamily;
+typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE, EK_TEACHER } EkTrainMode;
+extern const EkFamily EkTrainModeFamily, EkRecomputeFamily, EkLossFamily;
 
 typedef struct {
   char dir[EK_PATH];
@@ -77,7 +79,8 @@ PetscErrorCode EkSessionLoadNorm(EkSession session);
 typedef struct {
   EkGraph   graph;
   EkTensor  frames, coordinates, mask, *prediction; /* mask: EK_NONE without data_mask */
-  int       steps, chunk; /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
+  int       steps, cut;   /* the first `cut` steps have neither gradient nor loss (train_unroll) */
+  int       chunk;        /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
   PetscInt *target;     /* [steps] frame each step predicts */
   PetscInt  given;      /* frames of a trajectory in a batch buffer */
   size_t    sample;     /* floats of one there: EkMixtureSampleFloats, or given * fields * stride */
@@ -95,6 +98,9 @@ typedef struct {
   const char *name;
   PetscInt    samples;
   EkFigures   predicted, published;
+  double      relative, relative_step; /* L2RE (EkMetricsReduceRelative) of the whole rollout, mean of those of its frames */
+  int         steps;
+  const double *step;                  /* [steps] L2RE of each predicted frame */
 } EkSetFigures;
 
 typedef struct EkEvaluator_ *EkEvaluator;
@@ -106,11 +112,11 @@ PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigu
 PetscErrorCode EkEvaluatorGetSets(EkEvaluator evaluator, int *n, const EkSetFigures **sets);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 /* The table `train` and `evaluate` end with. Rank 0. */
-PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published);
+PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published, int n, const EkSetFigures sets[]);
 
 /* Rank 0's file of both sets of figures (null where undefined), after what `more` holds already; takes `more` over. Not collective. */
 struct cJSON;
-PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, struct cJSON *more);
+PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n, const EkSetFigures sets[], struct cJSON *more);
 
 /* ---- layers ------------------------------------------------------------------------------------------------ */
 

@@ -15,10 +15,12 @@ PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status)
 {
   char           path[2 * EK_PATH], pictures[2 * EK_PATH];
   EkFigures      predicted, published;
+  const EkSetFigures *sets;
   EkEvaluator    evaluator;
   EkSession      session;
   EkDeck         deck;
   PetscErrorCode failed = 0;
+  int            n;
 
   PetscFunctionBegin;
   PetscCall(EkDeckRead(run, &deck));
@@ -31,12 +33,13 @@ PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status)
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/evaluate.json", deck.out.dir));
   PetscCall(PetscSNPrintf(pictures, sizeof(pictures), "%s/predictions.h5", deck.out.dir));
   PetscCall(EkEvaluate(evaluator, pictures, &predicted, &published));
-  PetscCall(EkFiguresPrint(run, &predicted, &published));
+  PetscCall(EkEvaluatorGetSets(evaluator, &n, &sets));
+  PetscCall(EkFiguresPrint(run, &predicted, &published, n, sets));
   if (run->rank == 0) {
     cJSON *json = cJSON_CreateObject();
 
     cJSON_AddStringToObject(json, "weights", deck.model.weights);
-    failed = EkFiguresWrite(path, &predicted, &published, json);
+    failed = EkFiguresWrite(path, &predicted, &published, n, sets, json);
   }
   PetscCall(EkAgree(run, run->comm, failed));
   PetscCall(EkEvaluatorDestroy(&evaluator));

@@ -23,7 +23,7 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
   return key_table;
 }
 
-static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
+static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
                                          &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkNormalizeFamily, &EkMaskFamily, &EkPresetFamily, &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)

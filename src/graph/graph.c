@@ -20,6 +20,7 @@ PetscErrorCode EkGraphCreate(EkParams params, int capacity, PetscBool gradients,
   graph->params    = params;
   graph->capacity  = capacity;
   graph->gradients = gradients;
+  graph->segment   = -1;
   *out             = graph;
   PetscFunctionReturn(0);
 }
@@ -33,7 +34,7 @@ static PetscErrorCode NewTensor(EkGraph g, EkTensorKind kind, EkTensor *out)
     PetscCall(PetscRealloc(g->tensor_capacity * sizeof(*g->tensor), &g->tensor));
   }
   *out             = g->ntensors++;
-  g->tensor[*out] = (EkTensorState){.kind = kind, .root = *out, .producer = -1, .param = -1, .value = EK_NO_BUFFER, .gradient = EK_NO_BUFFER};
+  g->tensor[*out] = (EkTensorState){.kind = kind, .root = *out, .producer = -1, .param = -1, .value = EK_NO_BUFFER, .value_again = EK_NO_BUFFER, .gradient = EK_NO_BUFFER};
   PetscFunctionReturn(0);
 }
 
@@ -58,6 +59,47 @@ PetscErrorCode EkGraphConstant(EkGraph g, PetscInt channels, EkGrid grid, const 
   PetscCall(PetscMalloc1(n, &s->constant));
   PetscCall(PetscArraycpy(s->constant, values, n));
   s->bound = s->constant;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSetRecompute(EkGraph g, EkRecompute level)
+{
+  PetscFunctionBegin;
+  PetscCheck(!g->nnodes, PETSC_COMM_SELF, PETSC_ERR_ORDER, "what is computed again is to be said before the first operator");
+  g->recompute = level;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSegmentBegin(EkGraph g, EkRecompute level)
+{
+  PetscFunctionBegin;
+  if (level != g->recompute) PetscFunctionReturn(0);
+  PetscCheck(g->segment < 0, PETSC_COMM_SELF, PETSC_ERR_ORDER, "a segment begins within another one");
+  g->segment = g->nsegments++;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSegmentEnd(EkGraph g, EkRecompute level)
+{
+  PetscFunctionBegin;
+  if (level != g->recompute) PetscFunctionReturn(0);
+  PetscCheck(g->segment >= 0, PETSC_COMM_SELF, PETSC_ERR_ORDER, "a segment ends that has not begun");
+  g->segment = -1;
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSegmentNext(EkGraph g, EkRecompute level)
+{
+  PetscFunctionBegin;
+  PetscCall(EkGraphSegmentEnd(g, level));
+  PetscCall(EkGraphSegmentBegin(g, level));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkGraphSetFrozen(EkGraph g, PetscBool frozen)
+{
+  PetscFunctionBegin;
+  g->frozen = frozen;
   PetscFunctionReturn(0);
 }
 
@@ -203,7 +245,8 @@ PetscErrorCode EkGraphAddNode(EkGraph g, const EkOperator *op, int ninputs, cons
   node->op           = op;
   node->ninputs      = ninputs;
   node->output       = EK_NONE;
-  node->saved_buffer = node->scratch_buffer = EK_NO_BUFFER;
+  node->segment      = g->segment;
+  node->saved_buffer = node->saved_again = node->scratch_buffer = EK_NO_BUFFER;
   g->node[g->nnodes++] = node;
   *out                 = node;
   PetscFunctionReturn(0);
@@ -216,7 +259,7 @@ PetscErrorCode EkGraphAddField(EkGraph g, EkNode *node, PetscInt channels, EkGri
   g->tensor[*out].channels = channels;
   g->tensor[*out].grid     = grid;
   g->tensor[*out].producer = g->nnodes - 1;
-  for (int i = 0; i < node->ninputs; i++) {
+  for (int i = 0; i < node->ninputs && !g->frozen; i++) {
     if (g->tensor[node->input[i]].wants_gradient) g->tensor[*out].wants_gradient = PETSC_TRUE;
   }
   node->output = *out;
@@ -234,7 +277,7 @@ EkField EkGraphField(EkGraph g, EkTensor t)
   if (root->kind == EK_TENSOR_INPUT) {
     f.value = (float *)root->bound; /* operators never write an input's value */
     f.step  = root->bound_step;
-  } else f.value = Place(g, root->value);
+  } else f.value = Place(g, g->pass == EK_FORWARD ? root->value : root->value_again);
   f.gradient = Place(g, root->gradient);
   if (f.value) f.value += shift;
   if (f.gradient) f.gradient += shift;
@@ -253,8 +296,41 @@ float *EkGraphWeightGradient(EkGraph g, const EkNode *node, int input)
   return s->has_gradient ? g->params->gradients + g->params->table[s->param].offset : NULL;
 }
 
-float *EkGraphSaved(EkGraph g, const EkNode *node) { return Place(g, node->saved_buffer); }
+float *EkGraphSaved(EkGraph g, const EkNode *node) { return Place(g, g->pass == EK_FORWARD ? node->saved_buffer : node->saved_again); }
 float *EkGraphScratch(EkGraph g, const EkNode *node) { return Place(g, node->scratch_buffer); }
+
+static void ForwardStep(EkGraph g, EkNode *node)
+{
+  node->loss = 0;
+  if (g->batch || node->op->coupled) node->op->forward(g, node);
+  node->calls[0] += g->batch;
+}
+
+/* Operators know by the pass what they need not do twice. */
+static void AgainStep(EkGraph g, EkNode *node)
+{
+  if (g->batch) node->op->forward(g, node);
+}
+
+static void BackwardStep(EkGraph g, EkNode *node)
+{
+  if (g->batch || node->op->coupled) node->op->backward(g, node);
+  node->calls[1] += g->batch;
+}
+
+static void RunSteps(EkGraph g, int from, int to)
+{
+  static void (*const run[])(EkGraph, EkNode *) = {[EK_FORWARD] = ForwardStep, [EK_AGAIN] = AgainStep, [EK_BACKWARD] = BackwardStep};
+
+  for (int s = from; s < to; s++) {
+    EkNode      *node  = g->node[g->step[s].node];
+    const double start = EkTime();
+
+    g->pass = g->step[s].pass;
+    run[g->pass](g, node);
+    node->seconds[g->pass == EK_FORWARD ? 0 : 1] += EkTime() - start;
+  }
+}
 
 PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
 {
@@ -263,14 +339,7 @@ PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
   g->batch      = batch;
   g->loss_scale = loss_scale;
   g->run        = ++g->params->runs;
-  for (int i = 0; i < g->nnodes; i++) {
-    const double start = EkTime();
-
-    g->node[i]->loss = 0;
-    if (batch || g->node[i]->op->coupled) g->node[i]->op->forward(g, g->node[i]);
-    g->node[i]->seconds[0] += EkTime() - start;
-    g->node[i]->calls[0] += batch;
-  }
+  RunSteps(g, 0, g->nnodes);
   PetscFunctionReturn(EkGraphIsCoupled(g) ? 0 : g->failed);
 }
 
@@ -288,14 +357,7 @@ PetscErrorCode EkGraphBackward(EkGraph g)
   PetscFunctionBegin;
   PetscCheck(g->gradients, PETSC_COMM_SELF, PETSC_ERR_ORDER, "the graph was made without gradients");
   for (int i = 0; i < g->nnodes; i++) ClearSliced(g, i);
-  for (int i = g->nnodes - 1; i >= 0; i--) {
-    const double start = EkTime();
-
-    if (!g->node[i]->active || !(g->batch || g->node[i]->op->coupled)) continue;
-    g->node[i]->op->backward(g, g->node[i]);
-    g->node[i]->seconds[1] += EkTime() - start;
-    g->node[i]->calls[1] += g->batch;
-  }
+  RunSteps(g, g->nnodes, g->nsteps);
   PetscFunctionReturn(g->failed);
 }
 
@@ -351,6 +413,7 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
   PetscCall(PetscFree(g->node));
   PetscCall(PetscFree(g->tensor));
   PetscCall(PetscFree(g->buffer));
+  PetscCall(PetscFree(g->step));
   PetscCall(PetscFree(g->memory));
   PetscCall(PetscFree(*graph));
   PetscFunctionReturn(0);

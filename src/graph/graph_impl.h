@@ -16,7 +16,7 @@ typedef struct {
   int          param;        /* index in the params' table, or -1 */
   PetscBool    wants_gradient, has_gradient; /* depends on something trainable; and a loss depends on it */
   PetscBool    keep, sliced_gradient;        /* sliced: several nodes write parts of the gradient */
-  int          value, gradient;              /* buffers */
+  int          value, value_again, gradient; /* buffers; of the value from backward on, often the same one */
   const float *bound;
   size_t       bound_step;
   float       *constant;     /* owned: what `bound` points to */
@@ -42,7 +42,9 @@ struct EkNode_ {
   PetscBool         active;     /* takes part in backward */
   size_t            saved, scratch; /* floats a sample, from forward to backward; during either run */
   size_t            tile;       /* floats of scratch that do not grow with the batch */
-  int               saved_buffer, scratch_buffer;
+  int               saved_buffer, saved_again, scratch_buffer; /* from forward on, from backward on */
+  int               segment;    /* or -1 */
+  PetscBool         again;      /* runs forward once more, just before its segment's backward */
   int               nfields;    /* linear, concat: how many inputs are concatenated */
   PetscBool         has_addend, gelu;
   PetscInt          margin[3];  /* pad, crop */
@@ -58,14 +60,26 @@ struct EkNode_ {
 typedef struct {
   size_t floats;      /* a sample; `fixed` ones whatever the batch */
   size_t fixed;
-  int    birth, death; /* steps of a whole run: forward 0..n-1, backward n..2n-1 */
+  int    birth, death; /* steps of the schedule */
   size_t offset;
 } EkBuffer;
+
+/* A whole run: every node forward; from the last one on, segments again and what is active backward. */
+typedef enum { EK_FORWARD, EK_AGAIN, EK_BACKWARD } EkPass;
+typedef struct {
+  EkPass pass;
+  int     node;
+} EkStep;
 
 struct EkGraph_ {
   EkParams       params;
   int            capacity, batch;
-  PetscBool      gradients, planned;
+  PetscBool      gradients, planned, frozen;
+  EkRecompute    recompute;
+  int            segment, nsegments; /* the open one or -1 */
+  EkPass        pass;              /* under way, or of the last step */
+  int            nsteps;
+  EkStep        *step; /* the first nnodes are forward */
   double         loss_scale;
   EkSumFunction  sum;
   void          *sum_context;

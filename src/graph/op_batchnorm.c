@@ -80,10 +80,10 @@ static void NormForward(EkGraph g, EkNode *node)
   const EkField x = EkGraphField(g, node->input[X]), y = EkGraphField(g, node->output);
   Plan         *plan = (Plan *)node->plan;
 
-  if (g->gradients)
-    BatchStatistics(g, node, plan);
-  else
+  if (!g->gradients)
     RunningStatistics(g, node, plan);
+  else if (g->pass == EK_FORWARD) /* run again, it has them still */
+    BatchStatistics(g, node, plan);
   for (size_t c = 0; c < plan->channels; c += EK_BLOCK) {
     EkBlockNorm norm;
 

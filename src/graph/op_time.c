@@ -106,7 +106,7 @@ static void TimeForward(EkGraph g, EkNode *node)
   const int    n = (int)points;
   float       *Q = EkGraphScratch(g, node), *base = Q + D * points, *h = base + D * points, *R = h;
 
-  ProductsOfWeights(&t, R);
+  if (g->pass == EK_FORWARD) ProductsOfWeights(&t, R); /* run again, it has them still */
   Offsets(&t, Q);
   EkGemm(1, 0, t.p.D, n, t.p.D, 1, t.p.S, D, Q, points, 0, base, points);
   for (int b = 0; b < g->batch; b++) {

@@ -1,10 +1,8 @@
-/* Memory plan: every value, gradient, saved and scratch buffer has a life in steps of a whole run (forward 0..n-1, backward n..2n-1); buffers whose
-   lives do not meet share memory. Greedy by size: the largest first, each at the lowest offset that is free for all its life. */
+/* Schedule and memory plan. A whole run is a list of steps: every node forward; then, from the last node on, what is active backward, each segment run
+   again before its own. Every value, gradient, saved and scratch buffer has a life in these steps; buffers whose lives do not meet share memory. What runs
+   again has two lives, often at two places. Greedy by size: the largest first, each at the lowest offset that is free for all its life. */
 #include "graph_impl.h"
 #include <stdlib.h>
-
-static int ForwardStep(int node) { return node; }
-static int BackwardStep(EkGraph g, int node) { return 2 * g->nnodes - 1 - node; }
 
 /* A node takes part in backward when a loss depends on its output and something trainable feeds it. */
 static PetscErrorCode MarkActive(EkGraph g)
@@ -29,7 +27,131 @@ static PetscErrorCode MarkActive(EkGraph g)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode NewBuffer(EkGraph g, size_t floats, size_t fixed, int birth, int death, int *out)
+/* ---- schedule ------------------------------------------------------------------------------------------------ */
+
+/* The segment that backward begins with: it has only just run forward, its values are there at the same time anyway. */
+static int LastSegment(EkGraph g)
+{
+  for (int i = g->nnodes - 1; i >= 0; i--) {
+    if (g->node[i]->active && g->node[i]->segment >= 0) return g->node[i]->segment;
+  }
+  return -1;
+}
+
+/* Who reads a value from backward on: nodes of the segment it is made in, or others, for whom it is kept. */
+enum { INSIDE = 1, OUTSIDE = 2 };
+
+/* Does the node run again? For what backward needs of it and nobody keeps: its saved values, its output. */
+static PetscBool RunsAgain(const EkNode *node, int readers)
+{
+  return (PetscBool)((node->active && node->saved) || readers == INSIDE);
+}
+
+/* twice: the output dies in forward and is made anew. Readers come later in the order than what they read. */
+static PetscErrorCode MarkAgain(EkGraph g, PetscBool twice[])
+{
+  const int last = LastSegment(g);
+  int      *readers;
+
+  PetscFunctionBegin;
+  PetscCall(PetscCalloc1(g->ntensors, &readers));
+  for (int i = g->nnodes - 1; i >= 0; i--) {
+    EkNode        *node = g->node[i];
+    const EkTensor t    = node->output;
+
+    if (t != EK_NONE && node->segment >= 0 && node->segment != last) {
+      if (g->tensor[t].keep) readers[t] |= OUTSIDE;
+      if (node->active && node->keeps_output) readers[t] |= INSIDE;
+      node->again = RunsAgain(node, readers[t]);
+      twice[t]    = (PetscBool)(node->again && !(readers[t] & OUTSIDE));
+    }
+    for (int k = 0; k < node->ninputs; k++) {
+      const EkTensor root = g->tensor[node->input[k]].root;
+      const int      from = g->tensor[root].producer;
+
+      if (node->again || (node->active && node->kept[k])) readers[root] |= from >= 0 && g->node[from]->segment == node->segment ? INSIDE : OUTSIDE;
+    }
+  }
+  PetscCall(PetscFree(readers));
+  PetscFunctionReturn(0);
+}
+
+/* The nodes of the segment that ends with `last`, in their order. */
+static void AddAgain(EkGraph g, int last)
+{
+  const int segment = g->node[last]->segment;
+  int       first   = last;
+
+  if (segment < 0 || (last + 1 < g->nnodes && g->node[last + 1]->segment == segment)) return;
+  while (first > 0 && g->node[first - 1]->segment == segment) first--;
+  for (int i = first; i <= last; i++) {
+    if (g->node[i]->again) g->step[g->nsteps++] = (EkStep){EK_AGAIN, i};
+  }
+}
+
+static PetscErrorCode MakeSchedule(EkGraph g)
+{
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc1(3 * g->nnodes, &g->step));
+  for (int i = 0; i < g->nnodes; i++) g->step[g->nsteps++] = (EkStep){EK_FORWARD, i};
+  for (int i = g->nnodes - 1; i >= 0; i--) {
+    AddAgain(g, i);
+    if (g->node[i]->active) g->step[g->nsteps++] = (EkStep){EK_BACKWARD, i};
+  }
+  PetscFunctionReturn(0);
+}
+
+/* ---- lives --------------------------------------------------------------------------------------------------- */
+
+/* First and last step that uses a buffer. */
+typedef struct {
+  PetscBool used;
+  int       birth, death;
+} Life;
+
+typedef struct {
+  PetscBool twice;
+  Life      value, again, gradient;
+} TensorLives;
+
+typedef struct {
+  Life saved, again;
+} NodeLives;
+
+typedef struct {
+  TensorLives *tensor;
+  NodeLives   *node;
+} Lives;
+
+static void Use(Life *life, int step)
+{
+  if (!life->used) *life = (Life){PETSC_TRUE, step, step};
+  life->death = step;
+}
+
+static void UseField(TensorLives *t, EkPass pass, PetscBool value, int step)
+{
+  if (value) Use(pass != EK_FORWARD && t->twice ? &t->again : &t->value, step);
+  if (pass == EK_BACKWARD) Use(&t->gradient, step);
+}
+
+static void Live(EkGraph g, int s, Lives *lives)
+{
+  const EkPass   pass   = g->step[s].pass;
+  const EkNode   *node    = g->node[g->step[s].node];
+  NodeLives      *own     = &lives->node[g->step[s].node];
+  const PetscBool forward = (PetscBool)(pass != EK_BACKWARD);
+
+  Use(pass != EK_FORWARD && node->again ? &own->again : &own->saved, s);
+  if (node->output != EK_NONE) UseField(&lives->tensor[node->output], pass, (PetscBool)(forward || node->keeps_output), s);
+  for (int k = 0; k < node->ninputs; k++) {
+    UseField(&lives->tensor[g->tensor[node->input[k]].root], pass, (PetscBool)(forward || node->kept[k]), s);
+  }
+}
+
+/* ---- buffers ------------------------------------------------------------------------------------------------- */
+
+static PetscErrorCode NewBuffer(EkGraph g, size_t floats, size_t fixed, Life life, int *out)
 {
   PetscFunctionBegin;
   *out = EK_NO_BUFFER;
@@ -38,73 +160,72 @@ static PetscErrorCode NewBuffer(EkGraph g, size_t floats, size_t fixed, int birt
     g->buffer_capacity = 2 * g->buffer_capacity + 64;
     PetscCall(PetscRealloc(g->buffer_capacity * sizeof(*g->buffer), &g->buffer));
   }
-  *out             = g->nbuffers++;
-  g->buffer[*out] = (EkBuffer){floats, fixed, birth, death, 0};
+  *out            = g->nbuffers++;
+  g->buffer[*out] = (EkBuffer){floats, fixed, life.birth, life.death, 0};
   PetscFunctionReturn(0);
 }
 
-/* The last step that reads a field's value. */
-static int ValueDeath(EkGraph g, EkTensor root)
+/* The second life's buffer: that of the first one where there is no second. */
+static PetscErrorCode NewAgain(EkGraph g, size_t floats, Life again, int first, int *out)
 {
-  int death = ForwardStep(g->tensor[root].producer);
-
-  if (g->tensor[root].keep) return 2 * g->nnodes;
-  if (g->node[g->tensor[root].producer]->active && g->node[g->tensor[root].producer]->keeps_output) death = BackwardStep(g, g->tensor[root].producer);
-  for (int i = 0; i < g->nnodes; i++) {
-    for (int k = 0; k < g->node[i]->ninputs; k++) {
-      if (g->tensor[g->node[i]->input[k]].root != root) continue;
-      if (ForwardStep(i) > death) death = ForwardStep(i);
-      if (g->node[i]->active && g->node[i]->kept[k] && BackwardStep(g, i) > death) death = BackwardStep(g, i);
-    }
-  }
-  return death;
+  PetscFunctionBegin;
+  *out = first;
+  if (again.used) PetscCall(NewBuffer(g, floats, 0, again, out));
+  PetscFunctionReturn(0);
 }
 
-/* The first step that writes a field's gradient; sliced ones are cleared when backward starts. */
-static int GradientBirth(EkGraph g, EkTensor root)
-{
-  int birth = 2 * g->nnodes;
-
-  if (g->tensor[root].sliced_gradient) return g->nnodes;
-  for (int i = 0; i < g->nnodes; i++) {
-    for (int k = 0; k < g->node[i]->ninputs; k++) {
-      if (g->tensor[g->node[i]->input[k]].root == root && g->node[i]->active && BackwardStep(g, i) < birth) birth = BackwardStep(g, i);
-    }
-  }
-  return birth;
-}
-
-static PetscErrorCode FieldBuffers(EkGraph g)
+static PetscErrorCode FieldBuffers(EkGraph g, TensorLives lives[])
 {
   PetscFunctionBegin;
   for (EkTensor t = 0; t < g->ntensors; t++) {
     EkTensorState *s      = &g->tensor[t];
+    TensorLives   *l      = &lives[t];
     const size_t   floats = EkSampleFloats(s);
 
-    if (s->kind == EK_TENSOR_FIELD) PetscCall(NewBuffer(g, floats, 0, ForwardStep(s->producer), ValueDeath(g, t), &s->value));
-    if ((s->kind == EK_TENSOR_FIELD || s->kind == EK_TENSOR_INPUT) && s->has_gradient) {
-      PetscCall(NewBuffer(g, floats, 0, GradientBirth(g, t), s->producer >= 0 ? BackwardStep(g, s->producer) : 2 * g->nnodes, &s->gradient));
+    if (s->keep) l->value.death = g->nsteps;
+    if (s->sliced_gradient) l->gradient.birth = g->nnodes; /* cleared when backward starts */
+    if (s->kind == EK_TENSOR_INPUT) l->gradient.death = g->nsteps;
+    if (s->kind == EK_TENSOR_FIELD) {
+      PetscCall(NewBuffer(g, floats, 0, l->value, &s->value));
+      PetscCall(NewAgain(g, floats, l->again, s->value, &s->value_again));
     }
+    if ((s->kind == EK_TENSOR_FIELD || s->kind == EK_TENSOR_INPUT) && s->has_gradient) PetscCall(NewBuffer(g, floats, 0, l->gradient, &s->gradient));
   }
   PetscFunctionReturn(0);
 }
 
-/* What a node saves lives from its forward to its backward step. One node runs at a time, so all share one scratch, which lives for ever. */
-static PetscErrorCode NodeBuffers(EkGraph g)
+/* One node runs at a time, so all share one scratch, which lives for ever. */
+static PetscErrorCode NodeBuffers(EkGraph g, const NodeLives lives[])
 {
-  size_t scratch = 0, tile = 0;
-  int    shared;
+  const Life always  = {PETSC_TRUE, 0, g->nsteps};
+  size_t     scratch = 0, tile = 0;
+  int        shared;
 
   PetscFunctionBegin;
   for (int i = 0; i < g->nnodes; i++) {
     EkNode *node = g->node[i];
 
-    PetscCall(NewBuffer(g, node->saved, 0, ForwardStep(i), node->active ? BackwardStep(g, i) : ForwardStep(i), &node->saved_buffer));
+    PetscCall(NewBuffer(g, node->saved, 0, lives[i].saved, &node->saved_buffer));
+    PetscCall(NewAgain(g, node->saved, lives[i].again, node->saved_buffer, &node->saved_again));
     if (node->scratch > scratch) scratch = node->scratch;
     if (node->tile > tile) tile = node->tile;
   }
-  PetscCall(NewBuffer(g, scratch, tile, 0, 2 * g->nnodes, &shared));
+  PetscCall(NewBuffer(g, scratch, tile, always, &shared));
   for (int i = 0; i < g->nnodes; i++) g->node[i]->scratch_buffer = g->node[i]->scratch + g->node[i]->tile ? shared : EK_NO_BUFFER;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode MakeBuffers(EkGraph g, const PetscBool twice[])
+{
+  Lives lives;
+
+  PetscFunctionBegin;
+  PetscCall(PetscCalloc2(g->ntensors, &lives.tensor, g->nnodes, &lives.node));
+  for (EkTensor t = 0; t < g->ntensors; t++) lives.tensor[t].twice = twice[t];
+  for (int s = 0; s < g->nsteps; s++) Live(g, s, &lives);
+  PetscCall(FieldBuffers(g, lives.tensor));
+  PetscCall(NodeBuffers(g, lives.node));
+  PetscCall(PetscFree2(lives.tensor, lives.node));
   PetscFunctionReturn(0);
 }
 
@@ -186,11 +307,17 @@ static PetscErrorCode PlaceBuffers(EkGraph g)
 
 PetscErrorCode EkGraphPlan(EkGraph g)
 {
+  PetscBool *twice;
+
   PetscFunctionBegin;
   PetscCheck(!g->planned, PETSC_COMM_SELF, PETSC_ERR_ORDER, "the graph is planned already");
+  PetscCheck(g->segment < 0, PETSC_COMM_SELF, PETSC_ERR_ORDER, "a segment of the graph does not end");
+  PetscCall(PetscCalloc1(g->ntensors, &twice));
   PetscCall(MarkActive(g));
-  PetscCall(FieldBuffers(g));
-  PetscCall(NodeBuffers(g));
+  PetscCall(MarkAgain(g, twice));
+  PetscCall(MakeSchedule(g));
+  PetscCall(MakeBuffers(g, twice));
+  PetscCall(PetscFree(twice));
   PetscCall(MarkAccumulation(g));
   PetscCall(PlaceBuffers(g));
   PetscCall(PetscCalloc1(g->arena_floats + 2 * LINE, &g->memory));

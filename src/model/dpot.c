@@ -309,10 +309,15 @@ static PetscErrorCode Latent(const EkModelOptions *o, const EkModelShape *shape,
   PetscFunctionBegin;
   PetscCall(PetscMalloc1(nwindow, &copy));
   for (int i = 0; i < nwindow; i++) copy[i] = window[i];
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK));
   if (o->normalize) PetscCall(Normalise(shape, graph, nwindow, copy, normal));
   PetscCall(Embed(o, shape, graph, nwindow, copy, x));
   if (o->normalize) PetscCall(EkScaleShift(graph, *x, normal->scale, normal->shift, PETSC_FALSE, x));
-  for (int i = 0; i < o->depth; i++) PetscCall(Block(o, graph, i, x));
+  for (int i = 0; i < o->depth; i++) {
+    PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
+    PetscCall(Block(o, graph, i, x));
+  }
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_BLOCK));
   PetscCall(PetscFree(copy));
   PetscFunctionReturn(0);
 }
@@ -326,11 +331,13 @@ PetscErrorCode EkDpotApply(const EkModelOptions *o, const EkModelShape *shape, E
   PetscFunctionBegin;
   (void)coordinates;
   PetscCall(Latent(o, shape, graph, nwindow, window, &normal, &x));
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK));
   PetscCall(EkLinearTransposed(graph, x, "out_layer.0.weight", "out_layer.0.bias", PETSC_TRUE, &x));
   PetscCall(EkLinear(graph, 1, &x, "out_layer.2.weight", "out_layer.2.bias", EK_NONE, PETSC_TRUE, &x));
   PetscCall(EkLinear(graph, 1, &x, "out_layer.4.weight", "out_layer.4.bias", EK_NONE, PETSC_FALSE, &x));
   PetscCall(EkUnpatch(graph, x, o->patch_size, prediction));
   if (o->normalize) PetscCall(EkScaleShift(graph, *prediction, normal.deviation, normal.mean, PETSC_FALSE, prediction));
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_BLOCK));
   PetscFunctionReturn(0);
 }
 

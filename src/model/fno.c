@@ -110,11 +110,16 @@ PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *sha
   PetscCall(PetscMalloc1(nwindow + 1, &field));
   for (int i = 0; i < nwindow; i++) field[i] = window[i];
   field[nwindow] = coordinates;
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK)); /* the embedding with the first layer, the projection with the last */
   PetscCall(EkLinear(graph, nwindow + 1, field, "fc0.weight", "fc0.bias", EK_NONE, PETSC_FALSE, &x));
   PetscCall(EkPad(graph, x, padding, &x));
-  for (int l = 0; l < LAYERS; l++) PetscCall(Layer(options, graph, l, &x));
+  for (int l = 0; l < LAYERS; l++) {
+    if (l > 0) PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
+    PetscCall(Layer(options, graph, l, &x));
+  }
   PetscCall(EkCrop(graph, x, padding, &x));
   PetscCall(EkLinearGeluLinear(graph, x, "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", prediction));
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_BLOCK));
   PetscCall(PetscFree(field));
   PetscFunctionReturn(0);
 }

@@ -100,11 +100,12 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
   PetscFunctionReturn(0);
 }
 
-/* The window before step s: what is left of the given frames, then the predictions so far. */
-static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor frames, int s, const EkTensor predictions[], EkTensor window[], int *n)
+/* The window before step s: what is left of the given frames, then the predictions so far; of a taught network the true frames. */
+static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor frames, PetscBool teacher, int s, const EkTensor predictions[],
+                             EkTensor window[], int *n)
 {
-  const PetscInt given = shape->initial_step, left = given - s;
-  const int      first = s > given ? s - (int)given : 0;
+  const PetscInt given = shape->initial_step, left = teacher ? given : given - s;
+  const int      first = teacher ? s : s > given ? s - (int)given : 0;
 
   PetscFunctionBegin;
   *n = 0;
@@ -113,19 +114,49 @@ static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor 
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
-                              EkTensor predictions[])
+/* Step s of a rollout: a segment of its own where steps are what runs again in backward. */
+static PetscErrorCode Step(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, const EkRolloutForm *form, int s, int n,
+                           EkTensor window[], EkTensor coordinates, EkTensor *prediction)
+{
+  PetscFunctionBegin;
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_STEP));
+  if (form->noise > 0) {
+    EkTensor noisy;
+
+    PetscCall(EkNoise(graph, n, window, shape->fields, form->noise, s, &noisy));
+    window[0] = noisy;
+    n         = 1;
+  }
+  PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, prediction));
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_STEP));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelRolloutAs(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates,
+                                const EkRolloutForm *form, EkTensor predictions[])
 {
   EkTensor *window;
   int       n;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc1(shape->initial_step + 1, &window));
-  for (int s = 0; s < steps; s++) {
-    PetscCall(Window(graph, shape, frames, s, predictions, window, &n));
-    PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, &predictions[s]));
+  for (int s = 0; s < form->steps; s++) {
+    PetscCall(EkGraphSetFrozen(graph, (PetscBool)(s < form->steps - form->unroll)));
+    PetscCall(Window(graph, shape, frames, form->teacher, s, predictions, window, &n));
+    PetscCall(Step(options, shape, graph, form, s, n, window, coordinates, &predictions[s]));
   }
+  PetscCall(EkGraphSetFrozen(graph, PETSC_FALSE));
   PetscCall(PetscFree(window));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkModelRollout(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, int steps,
+                              EkTensor predictions[])
+{
+  const EkRolloutForm plain = {.steps = steps, .unroll = steps};
+
+  PetscFunctionBegin;
+  PetscCall(EkModelRolloutAs(options, shape, graph, frames, coordinates, &plain, predictions));
   PetscFunctionReturn(0);
 }
 

@@ -155,20 +155,24 @@ PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *sh
 
   PetscFunctionBegin;
   (void)options, (void)shape, (void)coordinates; /* the parameters' shapes say it all */
+  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK));
   PetscCall(EkToBlocked(graph, nwindow, window, &x));
   for (int level = 1; level <= LEVELS; level++) {
     BlockName(name, "encoder", level);
     PetscCall(Block(graph, name, &x));
     skip[level] = x;
+    PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
     PetscCall(EkMaxPool(graph, x, &x));
   }
   PetscCall(Block(graph, "bottleneck.bottleneck", &x));
   for (int level = LEVELS; level >= 1; level--) {
+    PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
     PetscCall(Up(graph, level, skip[level], &x));
     BlockName(name, "decoder", level);
     PetscCall(Block(graph, name, &x));
   }
   PetscCall(EkToPlanar(graph, x, &x));
   PetscCall(EkLinear(graph, 1, &x, "conv.weight", "conv.bias", EK_NONE, PETSC_FALSE, prediction));
+  PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_BLOCK));
   PetscFunctionReturn(0);
 }

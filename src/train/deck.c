@@ -8,8 +8,17 @@
 static const EkMember mode_row[] = {
     [EK_AUTOREGRESSIVE] = {"autoregressive", "rolled out frame by frame, gradients through all steps"},
     [EK_SINGLE]         = {"single", "the given frames to frame t_train - 1 in one step"},
+    [EK_TEACHER]        = {"teacher", "every frame from the true ones before it (teacher forcing); evaluation rolls out"},
 };
-const EkFamily        EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
+const EkFamily EkTrainModeFamily = EK_FAMILY("train_mode", mode_row);
+
+static const EkMember recompute_row[] = {
+    [EK_RECOMPUTE_NONE]  = {"none", "backward finds every value it needs kept"},
+    [EK_RECOMPUTE_STEP]  = {"step", "each rollout step runs forward once more before its backward"},
+    [EK_RECOMPUTE_BLOCK] = {"block", "so does each block of the model (layer, level)"},
+};
+const EkFamily EkRecomputeFamily = EK_FAMILY("train_recompute", recompute_row);
+
 static const EkLossRow loss_row[] = {
     {{"mse", "mean squared error over fields and points, mean over the batch, sum over steps"}, EkLossMse, PETSC_FALSE},
     {{"rel_l2", "relative L2 error of each field, mean over fields, sum over the batch and over steps (DPOT)"}, EkLossRelative, PETSC_TRUE},
@@ -24,6 +33,8 @@ static const EkKey train_key[] = {
     {"train_batch", EK_KEY_INT, FIELD(batch), "20", 1, 1 << 30, NULL, "trajectories", "global batch, over all ranks"},
     {"train_accumulate", EK_KEY_INT, FIELD(accumulate), "1", 1, 1 << 30, NULL, "parts", "a global batch is worked on one after the other"},
     {"train_mode", EK_KEY_CHOICE, FIELD(mode), "autoregressive", 0, 0, &EkTrainModeFamily, NULL, "what a step predicts"},
+    {"train_unroll", EK_KEY_INT, FIELD(unroll), "0", 0, 1 << 30, NULL, "steps", "the last ones of a rollout have loss and gradient, 0: all"},
+    {"train_recompute", EK_KEY_CHOICE, FIELD(recompute), "none", 0, 0, &EkRecomputeFamily, NULL, "less memory for about a third more time"},
     {"train_loss", EK_KEY_CHOICE, FIELD(loss), "mse", 0, 0, &EkLossFamily, NULL, "what is minimised"},
     {"train_clip", EK_KEY_REAL, FIELD(clip), "0", 0, EK_ANY, NULL, NULL, "largest norm of the gradient, 0: no limit"},
     {"train_seed", EK_KEY_INT, FIELD(seed), "2024", 0, 1 << 30, NULL, NULL, "of initial weights and of the order"},
@@ -71,6 +82,9 @@ static PetscErrorCode CheckTogether(const EkDeck *deck, EkProblems problems)
   }
   if (deck->data.mask == EK_MASK_DATA && loss_row[deck->train.loss].add != EkLossRelative) {
     PetscCall(EkProblemsAdd(problems, "data_mask: train_loss %s takes none; rel_l2 does", loss_row[deck->train.loss].member.name));
+  }
+  if (deck->train.unroll > 0 && deck->train.mode != EK_AUTOREGRESSIVE) {
+    PetscCall(EkProblemsAdd(problems, "train_unroll: train_mode %s has no rollout to cut; set it to 0", EkFamilyMember(&EkTrainModeFamily, deck->train.mode)->name));
   }
   if (deck->mesh.shard == EK_SHARD_OPTIMIZER && EkOptimizerIsWhole(&deck->optim)) {
     PetscCall(EkProblemsAdd(problems, "mesh_shard: %s needs tensors whole, its state cannot be divided; set it to none", EkFamilyMember(&EkOptimizerFamily, deck->optim.optimizer)->name));

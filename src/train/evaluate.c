@@ -8,6 +8,7 @@
 typedef struct {
   EkRollout *rollout; /* shared by files with equally many frames */
   EkMetrics  metrics;
+  double    *step;   /* relative error of each predicted frame */
   PetscInt   lo, hi; /* this rank's part */
 } Part;
 
@@ -50,8 +51,9 @@ static PetscErrorCode CreatePart(EkEvaluator e, int k)
   PetscCall(FindRollout(e, info->frames, &part->rollout));
   /* a single step predicts one frame: the figures are over that frame and the given ones; fields that were added are not looked at */
   PetscCall(EkMetricsCreate(info->dim, s->info->n, info->fields, single ? info->initial_step + 1 : info->frames, info->initial_step, &part->metrics));
-  e->figures[k].name    = s->set[k].name;
-  e->figures[k].samples = info->count[EK_TEST];
+  PetscCall(EkMetricsSetMask(part->metrics, s->set[k].as_it_is ? NULL : s->set[k].mask));
+  PetscCall(PetscCalloc1(part->rollout->steps, &part->step));
+  e->figures[k] = (EkSetFigures){.name = s->set[k].name, .samples = info->count[EK_TEST], .steps = part->rollout->steps, .step = part->step};
   PetscFunctionReturn(0);
 }
 
@@ -78,7 +80,10 @@ PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator)
 
   PetscFunctionBegin;
   if (!e) PetscFunctionReturn(0);
-  for (int k = 0; k < e->session->nsets; k++) PetscCall(EkMetricsDestroy(&e->part[k].metrics));
+  for (int k = 0; k < e->session->nsets; k++) {
+    PetscCall(EkMetricsDestroy(&e->part[k].metrics));
+    PetscCall(PetscFree(e->part[k].step));
+  }
   for (int i = 0; i < e->nrollouts; i++) PetscCall(EkRolloutDestroy(&e->rollout[i]));
   PetscCall(PetscFree(e->batch));
   PetscCall(PetscFree(e->units));
@@ -214,6 +219,19 @@ static PetscErrorCode RollOutAll(EkEvaluator e)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode Reduce(EkEvaluator e, int k)
+{
+  EkMesh        mesh = e->session->mesh;
+  EkSetFigures *f    = &e->figures[k];
+
+  PetscFunctionBegin;
+  PetscCall(EkMetricsReduce(e->part[k].metrics, mesh, f->samples, &f->predicted, &f->published));
+  PetscCall(EkMetricsReduceRelative(e->part[k].metrics, mesh, f->samples, &f->relative, e->part[k].step));
+  f->relative_step = 0;
+  for (int i = 0; i < f->steps; i++) f->relative_step += f->step[i] / f->steps;
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
 {
   EkSession      s      = e->session;
@@ -231,7 +249,8 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
     EkSetFigures *f = &e->figures[k];
 
     f->predicted = f->published = Undefined();
-    if (f->samples) PetscCall(EkMetricsReduce(e->part[k].metrics, s->mesh, f->samples, &f->predicted, &f->published));
+    f->relative = f->relative_step = NAN;
+    if (f->samples) PetscCall(Reduce(e, k));
   }
   *predicted = MeanFigures(e, PETSC_FALSE);
   *published = MeanFigures(e, PETSC_TRUE);
@@ -250,25 +269,5 @@ PetscErrorCode EkEvaluatorGetSets(EkEvaluator e, int *n, const EkSetFigures **se
   PetscFunctionBegin;
   *n    = e->session->nsets;
   *sets = e->figures;
-  PetscFunctionReturn(0);
-}
-
-static const char *Figure(double value, char text[32])
-{
-  if (isnan(value)) snprintf(text, 32, "-");
-  else snprintf(text, 32, "%.6g", value);
-  return text;
-}
-
-PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published)
-{
-  char a[32], b[32];
-
-  PetscFunctionBegin;
-  if (run->rank) PetscFunctionReturn(0);
-  printf("%-12s %16s %16s\n", "test set", "predicted frames", "all frames");
-#define EK_PRINT_FIGURE(field, name) printf("%-12s %16s %16s\n", name, Figure(predicted->field, a), Figure(published->field, b));
-  EK_FIGURES(EK_PRINT_FIGURE)
-#undef EK_PRINT_FIGURE
   PetscFunctionReturn(0);
 }

@@ -58,6 +58,7 @@ static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out
   PetscCall(CreateBalance(t));
   t->most = EkSessionMost(session);
   PetscCall(PetscMalloc1((size_t)t->most * t->rollout.sample, &t->batch));
+  PetscCall(PetscMalloc1(t->most, &t->key));
   PetscCall(PetscMalloc2(session->info->count[EK_TRAIN], &t->order, STEPS_KEPT, &t->step_seconds));
   *out = t;
   PetscFunctionReturn(0);
@@ -75,6 +76,7 @@ static PetscErrorCode TrainerDestroy(EkTrainer *trainer)
   PetscCall(PetscFree(t->ratio));
   PetscCall(PetscFree(t->tensor_layer));
   PetscCall(PetscFree(t->batch));
+  PetscCall(PetscFree(t->key));
   PetscCall(PetscFree(t->kept));
   PetscCall(PetscFree2(t->order, t->step_seconds));
   PetscCall(PetscFree(*trainer));
@@ -121,6 +123,7 @@ static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, IO));
   PetscCall(EkMixtureReadTraining(t->session->mixture, t->at.epoch, now.n, now.index, t->session->shape.grid.stride, t->batch));
+  EkMixtureKeys(t->session->mixture, t->at.epoch, now.n, now.index, t->key);
   if (!last || t->at.batch + 1 < t->nbatches) {
     const Part next = PartOf(t, t->at.batch + last, last ? 0 : part + 1);
 
@@ -130,18 +133,39 @@ static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
   PetscFunctionReturn(0);
 }
 
-/* Adds gradients and loss of this rank's n trajectories, a chunk at a time. Where samples meet those of other ranks it takes part without any of its own. */
-static PetscErrorCode Compute(EkTrainer t, PetscInt n, double scale, double *loss)
+/* [0] all samples', [1 + k] of those from file k where there are several. */
+typedef struct {
+  double value[1 + EK_SETS_MAX];
+} Loss;
+
+/* What the last forward run adds to the losses; index: the graph's samples. */
+static PetscErrorCode AddLoss(EkTrainer t, const PetscInt index[], int n, double scale, Loss *loss)
 {
-  const PetscInt  chunk   = t->rollout.chunk;
+  const double *sample;
+
+  PetscFunctionBegin;
+  loss->value[0] += EkGraphLoss(t->rollout.graph);
+  if (t->session->nsets == 1) PetscFunctionReturn(0);
+  PetscCall(EkGraphSampleLoss(t->rollout.graph, &sample));
+  for (int b = 0; b < n; b++) loss->value[1 + EkMixtureSetOf(t->session->mixture, index[b])] += sample[b] / scale;
+  PetscFunctionReturn(0);
+}
+
+/* Adds gradients and loss of this rank's trajectories, a chunk at a time. Where samples meet those of other ranks it takes part without any of its own. */
+static PetscErrorCode Compute(EkTrainer t, const Part *part, double scale, Loss *loss)
+{
+  const PetscInt  chunk = t->rollout.chunk, n = part->n;
   const PetscBool coupled = EkGraphIsCoupled(t->rollout.graph);
 
   PetscFunctionBegin;
   for (PetscInt at = 0; at < n || (coupled && at == 0); at += chunk) {
+    const int now = (int)(n - at < chunk ? n - at : chunk);
+
     PetscCall(EkPhaseBegin(t->run, FORWARD));
     PetscCall(EkRolloutBind(&t->rollout, t->batch + (size_t)at * t->rollout.sample));
-    PetscCall(EkGraphForward(t->rollout.graph, (int)(n - at < chunk ? n - at : chunk), scale));
-    *loss += EkGraphLoss(t->rollout.graph);
+    PetscCall(EkGraphBindKeys(t->rollout.graph, t->key + at));
+    PetscCall(EkGraphForward(t->rollout.graph, now, scale));
+    PetscCall(AddLoss(t, part->index + at, now, scale, loss));
     PetscCall(EkPhaseEnd(t->run, FORWARD));
     PetscCall(EkPhaseBegin(t->run, BACKWARD));
     PetscCall(EkGraphBackward(t->rollout.graph));
@@ -151,22 +175,24 @@ static PetscErrorCode Compute(EkTrainer t, PetscInt n, double scale, double *los
   PetscFunctionReturn(0);
 }
 
-/* [0] loss over all ranks, [1] whether any rank was asked to stop or has failed, in one small message a step. */
-static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, double *loss, PetscBool *stop)
+/* Losses over all ranks and whether any rank was asked to stop or has failed, in one small message a step. */
+static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, Loss *loss, PetscBool *stop)
 {
+  const int    nlosses = t->session->nsets == 1 ? 1 : 1 + t->session->nsets;
   const double limit = t->session->deck.train.max_wall, spent = EkTime() - t->run->start;
   /* what a stop still costs: a checkpoint and the step that may come before it */
   const double reserve = 2 * t->checkpoint_seconds + 2 * EkMedianStep(t) + 1;
-  double       both[3] = {*loss, EkStopRequested() || (limit > 0 && spent + fmin(reserve, 0.5 * limit) > limit), failed ? 1 : 0};
+  double       all[2 + 1 + EK_SETS_MAX] = {EkStopRequested() || (limit > 0 && spent + fmin(reserve, 0.5 * limit) > limit), failed ? 1 : 0};
 
   PetscFunctionBegin;
+  PetscCall(PetscArraycpy(all + 2, loss->value, nlosses));
   PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
-  PetscCall(EkMeshSumDouble(t->session->mesh, 3, both));
+  PetscCall(EkMeshSumDouble(t->session->mesh, 2 + nlosses, all));
   PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
-  if (both[2] > 0) PetscFunctionReturn(EkAgree(t->run, t->run->comm, failed));
+  if (all[1] > 0) PetscFunctionReturn(EkAgree(t->run, t->run->comm, failed));
   EkHoldLines(t->run, PETSC_FALSE);
-  *loss = both[0];
-  *stop = (PetscBool)(both[1] > 0);
+  PetscCall(PetscArraycpy(loss->value, all + 2, nlosses));
+  *stop = (PetscBool)(all[0] > 0);
   PetscFunctionReturn(0);
 }
 
@@ -217,7 +243,7 @@ static PetscErrorCode Update(EkTrainer t)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, double *loss)
+static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, Loss *loss)
 {
   const Part     now    = PartOf(t, t->at.batch, part);
   PetscErrorCode failed = 0;
@@ -231,18 +257,18 @@ static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, doub
     EkHoldLines(t->run, PETSC_TRUE);
   }
   PetscCall(failed);
-  PetscCall(Compute(t, now.n, EkLossRowOf(&t->session->deck)->sums ? 1.0 : 1.0 / (double)now.global, loss));
+  PetscCall(Compute(t, &now, EkLossRowOf(&t->session->deck)->sums ? 1.0 : 1.0 / (double)now.global, loss));
   PetscFunctionReturn(0);
 }
 
 /* This rank's share of the gradient at the weights as they are, and of the loss. held: the buffer has the batch already. */
-static PetscErrorCode LocalGradient(EkTrainer t, PetscBool held, double *loss)
+static PetscErrorCode LocalGradient(EkTrainer t, PetscBool held, Loss *loss)
 {
   EkParams p = t->session->params;
 
   PetscFunctionBegin;
   memset(p->gradients, 0, p->total * sizeof(float));
-  *loss = 0;
+  *loss = (Loss){{0}};
   for (PetscInt part = 0; part < t->session->deck.train.accumulate; part++) PetscCall(LocalPart(t, part, held, loss));
   PetscFunctionReturn(0);
 }
@@ -251,7 +277,8 @@ static PetscErrorCode LocalGradient(EkTrainer t, PetscBool held, double *loss)
 static PetscErrorCode SharpGradient(EkTrainer t)
 {
   EkSession      s = t->session;
-  double         norm, loss;
+  double         norm;
+  Loss           loss;
   PetscErrorCode failed;
 
   PetscFunctionBegin;
@@ -273,18 +300,20 @@ static PetscErrorCode SharpGradient(EkTrainer t)
 static PetscErrorCode Step(EkTrainer t, PetscBool *stop)
 {
   const double   start = EkTime();
-  double         loss  = 0, seconds;
+  double         seconds;
+  Loss           loss;
   PetscErrorCode failed;
 
   PetscFunctionBegin;
   EkHoldLines(t->run, PETSC_TRUE);
   failed = LocalGradient(t, PETSC_FALSE, &loss);
   PetscCall(AgreeOnStep(t, failed, &loss, stop));
-  PetscCall(CheckFinite(t, loss, "loss"));
+  PetscCall(CheckFinite(t, loss.value[0], "loss"));
   if (t->kept) PetscCall(SharpGradient(t));
   PetscCall(Update(t));
   t->at.batch++;
-  t->at.loss_sum += loss;
+  t->at.loss_sum += loss.value[0];
+  for (int k = 0; k < t->session->nsets && t->session->nsets > 1; k++) t->at.set_loss[k] += loss.value[1 + k];
   t->evaluated = PETSC_FALSE;
   seconds      = EkTime() - start;
   t->step_seconds[t->nsteps++ % t->steps_kept] = seconds;
@@ -347,6 +376,7 @@ static PetscErrorCode EndEpoch(EkTrainer t)
   PetscCall(EkRunDirEpoch(t, loss, rate));
   t->at.batch         = 0;
   t->at.loss_sum      = 0;
+  PetscCall(PetscArrayzero(t->at.set_loss, EK_SETS_MAX));
   t->at.epoch_seconds = t->at.balance_seconds = 0;
   PetscCall(Rebalance(t));
   PetscCall(EkReportProgress(t, loss, t->evaluated));

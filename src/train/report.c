@@ -69,7 +69,9 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
 
 PetscErrorCode EkReportEnd(EkTrainer t)
 {
-  double total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0;
+  double              total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0;
+  const EkSetFigures *sets;
+  int                 n;
 
   PetscFunctionBegin;
   for (int p = EK_PHASE_FORWARD; p <= EK_PHASE_BACKWARD; p++) {
@@ -89,6 +91,7 @@ PetscErrorCode EkReportEnd(EkTrainer t)
            compute > 0 ? 1e-9 * t->flops / compute : 0, memory / 1048576);
     if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
   }
-  PetscCall(EkFiguresPrint(t->run, &t->predicted, &t->published));
+  PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));
+  PetscCall(EkFiguresPrint(t->run, &t->predicted, &t->published, n, sets));
   PetscFunctionReturn(0);
 }

@@ -21,6 +21,7 @@ static char *MetaText(EkTrainer t)
 #define ADD(field, type) cJSON_AddNumberToObject(json, #field, (double)t->at.field);
   PROGRESS(ADD)
 #undef ADD
+  cJSON_AddItemToObject(json, "set_loss", cJSON_CreateDoubleArray(t->at.set_loss, t->session->nsets));
   cJSON_AddNumberToObject(json, "optimizer_steps", (double)t->optimizer->steps);
   cJSON_AddStringToObject(json, "optimizer", EkFamilyMember(&EkOptimizerFamily, t->session->deck.optim.optimizer)->name);
   cJSON_AddStringToObject(json, "transform", EkFamilyMember(&EkTransformFamily, t->session->deck.model.transform)->name);
@@ -167,6 +168,11 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
   t->at.field = (type)value;
   PROGRESS(READ)
 #undef READ
+  for (int k = 0; k < t->session->nsets; k++) {
+    const cJSON *item = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(json, "set_loss"), k);
+
+    if (cJSON_IsNumber(item)) t->at.set_loss[k] = item->valuedouble;
+  }
   PetscCall(ReadNumber(t->run, json, "optimizer_steps", path, &value));
   t->optimizer->steps = (PetscInt64)value;
   PetscFunctionReturn(0);

@@ -57,6 +57,11 @@ static const char metrics_header[] = "epoch,train_loss,base_lr,seconds,balance_s
     EK_FIGURES(EK_COLUMN)
 #undef EK_COLUMN
     ;
+static const char sets_header[] = "epoch,set,samples,train_loss,L2RE"
+#define EK_COLUMN(field, name) "," name
+    EK_FIGURES(EK_COLUMN)
+#undef EK_COLUMN
+    ;
 static const char layers_header[] = "epoch,layer,alpha,D,num_evals,norm,spectral_norm,stable_rank,lr";
 
 /* A table is rewritten with the rows up to `epoch` (its first column) and renamed into place. epoch -1: the header alone. */
@@ -97,6 +102,7 @@ static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
   PetscFunctionBegin;
   PetscCall(StartTable(deck, "metrics.csv", metrics_header, epoch));
   PetscCall(StartTable(deck, "layers.csv", layers_header, epoch));
+  if (t->session->nsets > 1) PetscCall(StartTable(deck, "sets.csv", sets_header, epoch));
   PetscCall(Path(deck, "spectra.h5", path));
   if (resumed) PetscCall(EkSpectraTruncate(path, epoch));
   else unlink(path);
@@ -135,6 +141,36 @@ static void Cell(char *line, size_t size, double value)
   else snprintf(line + used, size - used, ",%.9g", value);
 }
 
+/* A row of sets.csv: mean loss of a file's training samples, errors of its test set. */
+static PetscErrorCode AppendSet(EkTrainer t, int k, const EkSetFigures *figures)
+{
+  const EkMixtureSet *set     = &t->session->set[k];
+  const double        samples = (double)set->weight * (double)set->info->count[EK_TRAIN];
+  char                line[1024];
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT ",%s,%.0f", t->at.epoch, set->name, samples));
+  Cell(line, sizeof(line), samples > 0 ? t->at.set_loss[k] / samples : NAN);
+  Cell(line, sizeof(line), t->evaluated ? figures->relative : NAN);
+#define EK_CELL(field, name) Cell(line, sizeof(line), t->evaluated ? figures->predicted.field : NAN);
+  EK_FIGURES(EK_CELL)
+#undef EK_CELL
+  PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
+  PetscCall(Append(t, "sets.csv", line));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode AppendSets(EkTrainer t)
+{
+  const EkSetFigures *figures;
+  int                 n;
+
+  PetscFunctionBegin;
+  PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &figures));
+  for (int k = 0; k < n && n > 1; k++) PetscCall(AppendSet(t, k, &figures[k]));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRunDirEpoch(EkTrainer t, double loss, double rate)
 {
   char line[1024];
@@ -150,6 +186,7 @@ PetscErrorCode EkRunDirEpoch(EkTrainer t, double loss, double rate)
 #undef EK_CELL
   PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(t, "metrics.csv", line) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? AppendSets(t) : 0));
   PetscFunctionReturn(0);
 }
 
@@ -194,43 +231,15 @@ PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
   PetscFunctionReturn(0);
 }
 
-static void AddFigures(cJSON *json, const char *name, const EkFigures *figures)
-{
-  cJSON *object = cJSON_AddObjectToObject(json, name);
-
-  /* a figure that is not defined is null */
-#define EK_ADD(field, key)                                                                                             \
-  if (isnan(figures->field)) cJSON_AddNullToObject(object, key);                                                       \
-  else cJSON_AddNumberToObject(object, key, figures->field);
-  EK_FIGURES(EK_ADD)
-#undef EK_ADD
-}
-
-PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, cJSON *json)
-{
-  char *text;
-  FILE *file;
-  int   failed;
-
-  PetscFunctionBegin;
-  AddFigures(json, "metrics", predicted);
-  AddFigures(json, "metrics_published", published);
-  text   = cJSON_Print(json);
-  file   = fopen(path, "w");
-  failed = !file || fprintf(file, "%s\n", text) < 0;
-  if (file) failed |= fclose(file);
-  cJSON_free(text);
-  cJSON_Delete(json);
-  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
-  PetscFunctionReturn(0);
-}
-
 static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const double phase[])
 {
-  cJSON *json = cJSON_CreateObject(), *timing, *phases;
-  char   path[2 * EK_PATH];
+  cJSON              *json = cJSON_CreateObject(), *timing, *phases;
+  const EkSetFigures *sets;
+  char                path[2 * EK_PATH];
+  int                 n;
 
   PetscFunctionBegin;
+  PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));
   timing = cJSON_AddObjectToObject(json, "timing");
   cJSON_AddNumberToObject(timing, "step_seconds_median", EkMedianStep(t));
   cJSON_AddNumberToObject(timing, "train_seconds", t->at.train_seconds);
@@ -243,7 +252,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const 
   cJSON_AddNumberToObject(json, "epochs", (double)t->at.epoch);
   cJSON_AddNumberToObject(json, "parameters", (double)EkParamsCount(t->session->params, PETSC_FALSE));
   PetscCall(Path(&t->session->deck, "summary.json", path));
-  PetscCall(EkFiguresWrite(path, &t->predicted, &t->published, json));
+  PetscCall(EkFiguresWrite(path, &t->predicted, &t->published, n, sets, json));
   PetscFunctionReturn(0);
 }
 

@@ -85,13 +85,14 @@ PetscErrorCode EkSessionDestroy(EkSession *session)
 }
 
 /* Frames the steps predict: all that follow the given ones. */
-static PetscErrorCode Targets(EkSession s, PetscInt end, EkRollout *r)
+static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
 {
-  const PetscInt first = s->info->initial_step;
+  const PetscInt first = s->info->initial_step, end = r->given;
 
   PetscFunctionBegin;
   r->steps = s->deck.train.mode == EK_SINGLE ? 1 : (int)(end - first);
   PetscCall(PetscMalloc2(r->steps, &r->target, r->steps, &r->prediction));
+  if (training && s->deck.train.unroll > 0 && s->deck.train.unroll < r->steps) r->cut = r->steps - (int)s->deck.train.unroll;
   for (int i = 0; i < r->steps; i++) r->target[i] = s->deck.train.mode == EK_SINGLE ? s->info->t_train - 1 : first + i;
   PetscFunctionReturn(0);
 }
@@ -115,6 +116,18 @@ static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode ApplyModel(EkSession s, PetscBool training, EkRollout *r)
+{
+  const EkRolloutForm form = {.steps   = r->steps,
+                              .unroll  = r->steps - r->cut,
+                              .teacher = (PetscBool)(training && s->deck.train.mode == EK_TEACHER),
+                              .noise   = training ? s->deck.data.noise : 0};
+
+  PetscFunctionBegin;
+  PetscCall(EkModelRolloutAs(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, &form, r->prediction));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRolloutCreate(EkSession s, PetscInt frames, EkRollout *r)
 {
   const PetscBool training = (PetscBool)!frames;
@@ -124,16 +137,19 @@ PetscErrorCode EkRolloutCreate(EkSession s, PetscInt frames, EkRollout *r)
   PetscCall(PetscMemzero(r, sizeof(*r)));
   r->given = training ? s->info->t_train : frames;
   channels = r->given * s->info->fields;
-  PetscCall(Targets(s, r->given, r));
+  PetscCall(Targets(s, training, r));
   r->sample = training ? EkMixtureSampleFloats(s->mixture, s->shape.grid.stride) : (size_t)channels * s->shape.grid.stride;
   r->mask   = EK_NONE;
   PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
+  PetscCall(EkGraphSetRecompute(r->graph, (EkRecompute)s->deck.train.recompute));
   PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
   PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
   if (training && s->deck.data.mask == EK_MASK_DATA) PetscCall(EkGraphInput(r->graph, s->info->fields, s->shape.grid, PETSC_FALSE, &r->mask));
-  PetscCall(EkModelRollout(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, r->steps, r->prediction));
-  if (training) PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->mask, r->steps, r->target, r->prediction));
+  PetscCall(ApplyModel(s, training, r));
+  if (training) {
+    PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->mask, r->steps - r->cut, r->target + r->cut, r->prediction + r->cut));
+  }
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
   PetscCall(PlanRollout(s, r));
   PetscCall(EkGraphBind(r->graph, r->coordinates, s->coordinates, 0));

@@ -8,6 +8,7 @@ typedef struct {
   PetscInt epoch;      /* finished epochs */
   PetscInt batch;      /* finished batches of the epoch under way */
   double   loss_sum;   /* of those batches, over all ranks */
+  double   set_loss[EK_SETS_MAX]; /* of several files: the same file by file, summed over samples */
   double   epoch_seconds, balance_seconds; /* spent in the epoch under way */
   double   train_seconds, balance_total;   /* spent in all sittings */
 } EkProgress;
@@ -26,6 +27,7 @@ struct EkTrainer_ {
   PetscInt   *order, nbatches;  /* training trajectories of the epoch under way */
   float      *batch;            /* this rank's share of a global batch, or of one of its train_accumulate parts */
   PetscInt    most;             /* its largest size */
+  uint64_t   *key;              /* of its samples' noise */
   float      *kept;             /* SAM: the weights while gradients are taken elsewhere; NULL without */
   double     *step_seconds;     /* [steps kept], for the median */
   PetscInt    nsteps, steps_kept;
