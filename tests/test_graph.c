@@ -435,6 +435,12 @@ static void relative_loss_masked(Example *e)
   EK_OK(EkRelativeLoss(e->graph, 1, e->input, &target, other_field(e, 3, 0, 1)));
   e->result = e->input[0];
 }
+static void noise(Example *e)
+{
+  field(e, 4, 2), field(e, 2, 2);
+  EK_OK(EkNoise(e->graph, 2, e->input, 2, 0.1, 3, &e->result));
+  EK_OK(EkNoise(e->graph, 2, (const EkTensor[2]){e->result, e->input[1]}, 2, 0.1, 4, &e->result)); /* a second gradient for an input */
+}
 static void mse(Example *e)
 {
   field(e, 2, 1);
@@ -452,10 +458,11 @@ static const struct {
     {"max_pool", max_pool_2d}, {"max_pool", max_pool_1d}, {"concat_blocked", concat_whole_blocks}, {"concat_blocked", concat_parts_of_blocks},
     {"linear", linear_by_blas}, {"linear_transposed", linear_transposed}, {"patch", patch}, {"unpatch", unpatch}, {"group_norm", group_norm}, {"afno", afno}, {"afno", afno_few_modes},
     {"time_aggregate", time_aggregate}, {"time_aggregate", time_aggregate_twice}, {"moments", moments}, {"scale_shift", scale_shift}, {"mean", mean},
-    {"relative_loss", relative_loss}, {"relative_loss", relative_loss_masked},
+    {"relative_loss", relative_loss}, {"relative_loss", relative_loss_masked}, {"noise", noise},
 };
 
 #define BATCH 2
+static const uint64_t noise_keys[BATCH] = {1, 2};
 
 static double loss(Example *e)
 {
@@ -508,6 +515,7 @@ static void check_example(void (*build)(Example *), const char *row)
   EK_OK(EkGraphInput(e.graph, channels, grid, PETSC_FALSE, &e.target));
   EK_OK(EkMseLoss(e.graph, e.result, e.target));
   EK_OK(EkGraphPlan(e.graph));
+  EK_OK(EkGraphBindKeys(e.graph, noise_keys));
   target = calloc(BATCH * (size_t)channels * grid.stride, sizeof(float));
   fill(&stream, BATCH * (size_t)channels * grid.stride, target);
   EK_OK(EkGraphBind(e.graph, e.target, target, (size_t)channels * grid.stride));

@@ -323,6 +323,134 @@ static void a_diverged_prediction_is_not_hidden(void **state)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
+/* ---- relative errors ---- */
+
+#define STEPS 3
+
+/* Of frames [from, to), by their definition: whole test set, one after the other. */
+static double relative_by_definition(const Set *s, const float *mask, int from, int to)
+{
+  double all = 0;
+
+  for (int b = 0; b < s->samples; b++) {
+    for (int c = 0; c < s->fields; c++) {
+      double error = 0, norm = 0;
+
+      for (int t = from; t < to; t++) {
+        const float *p = s->prediction + plane(s, b, t, c), *y = s->target + plane(s, b, t, c);
+
+        for (int i = 0; i < s->n[0] * s->n[1]; i++) {
+          if (mask && mask[i] == 0) continue;
+          error += pow((double)p[i] - y[i], 2), norm += pow(y[i], 2);
+        }
+      }
+      all += sqrt(error) / (sqrt(norm) + 1e-8);
+    }
+  }
+  return all / (s->samples * s->fields);
+}
+
+static void expect_relative(const Set *s, EkMetrics metrics, EkMesh mesh, const float *mask, int initial)
+{
+  double full, step[STEPS];
+
+  EK_OK(EkMetricsReduceRelative(metrics, mesh, s->samples, &full, step));
+  assert_true(fabs(full / relative_by_definition(s, mask, initial, s->frames) - 1) < 1e-12);
+  for (int t = initial; t < s->frames; t++)
+    assert_true(fabs(step[t - initial] / relative_by_definition(s, mask, t, t + 1) - 1) < 1e-12);
+}
+
+/* With given frames that are added and with ones that are not; points that do not count may hold anything. The other figures know
+ * no mask. */
+static void relative_errors_match_their_definition(void **state)
+{
+  EkMesh    mesh = mesh_of(EkTestRun());
+  Set       s = random_set(2, 12, 9, 5, STEPS + 2, 2);
+  float     mask[12 * 9];
+  EkMetrics metrics;
+  EkFigures plain, all, f, g;
+
+  (void)state;
+  for (int i = 0; i < 12 * 9; i++) mask[i] = i % 9 % 2 == 0 && i / 9 % 2 == 0;
+  figures_of(&s, mesh, 2, 0, &plain, &all);
+  EK_OK(EkMetricsCreate(2, s.n, 2, s.frames, 2, &metrics));
+  for (int from = 0; from < 3; from += 2) {
+    for (int masked = 0; masked < 2; masked++) {
+      EK_OK(EkMetricsReset(metrics));
+      EK_OK(EkMetricsSetMask(metrics, masked ? mask : NULL));
+      add_set(metrics, &s, mesh, from);
+      expect_relative(&s, metrics, mesh, masked ? mask : NULL, 2);
+      expect_relative(&s, metrics, mesh, masked ? mask : NULL, 2); /* reducing does not consume */
+      EK_OK(EkMetricsReduce(metrics, mesh, s.samples, &f, &g));
+      expect_equal(&f, &plain, 0);
+    }
+  }
+  for (int b = 0; b < s.samples; b++) s.prediction[plane(&s, b, 3, 1) + 1] = NAN;
+  EK_OK(EkMetricsReset(metrics));
+  add_set(metrics, &s, mesh, 2);
+  expect_relative(&s, metrics, mesh, mask, 2);
+  EK_OK(EkMetricsDestroy(&metrics));
+  free_set(&s);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* A prediction of zero is wrong by all there is; an exact one by nothing, where the truth is zero too. */
+static void relative_errors_of_simple_fields(void **state)
+{
+  EkMesh    mesh = mesh_of(EkTestRun());
+  Set       s = new_set(1, 16, 1, 4, 2, 2);
+  EkMetrics metrics;
+  double    full, step[2];
+
+  (void)state;
+  for (int b = 0; b < 4; b++) {
+    for (int i = 0; i < 16; i++) s.target[plane(&s, b, 0, 0) + (size_t)i] = 3, s.target[plane(&s, b, 1, 0) + (size_t)i] = 4;
+    for (int i = 0; i < 16; i++) s.prediction[plane(&s, b, 1, 0) + (size_t)i] = 4;
+  }
+  EK_OK(EkMetricsCreate(1, s.n, 2, 2, 0, &metrics));
+  add_set(metrics, &s, mesh, 0);
+  EK_OK(EkMetricsReduceRelative(metrics, mesh, 4, &full, step));
+  assert_true(fabs(full - 0.5 * 0.6) < 1e-8 && fabs(step[0] - 0.5) < 1e-8 && step[1] == 0);
+  s.prediction[plane(&s, 2, 1, 1)] = NAN;
+  EK_OK(EkMetricsReset(metrics));
+  add_set(metrics, &s, mesh, 0);
+  EK_OK(EkMetricsReduceRelative(metrics, mesh, 4, &full, step));
+  assert_true(isnan(full) && isnan(step[1]) && fabs(step[0] - 0.5) < 1e-8);
+  EK_OK(EkMetricsDestroy(&metrics));
+  free_set(&s);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* Rank 0 alone makes the mistake; all ranks are told. */
+static void other_orders_are_refused(void **state)
+{
+  static const int order[][4] = {{1, 3, 2, -1}, {1, 2, -1}, {1, 1, 2, 3}, {2, 3, -1}, {1, 2, 3, 1}};
+  const PetscInt   n[1] = {8};
+  EkMesh           mesh = mesh_of(EkTestRun());
+  EkMetrics        metrics;
+  float            x[8] = {1}, half[8] = {1, 0, 0.5f}, none[8] = {0};
+  double           full, step[3];
+
+  (void)state;
+  EK_OK(EkMetricsCreate(1, n, 1, 4, 1, &metrics));
+  for (size_t o = 0; o < sizeof(order) / sizeof(order[0]); o++) {
+    EK_OK(EkMetricsReset(metrics));
+    for (int i = 0; i < 4 && order[o][i] > 0 && mesh->idata == 0; i++) EK_OK(EkMetricsAdd(metrics, order[o][i], 8, x, x));
+    EK_FAILS(EkMetricsReduceRelative(metrics, mesh, 1, &full, step), "in order");
+  }
+  EK_OK(EkMetricsReset(metrics));
+  for (int i = 1; i < 4; i++) EK_OK(EkMetricsAdd(metrics, i, 8, x, x));
+  EK_FAILS(EkMetricsSetMask(metrics, NULL), "before the first frame");
+  EK_FAILS(EkMetricsReduceRelative(metrics, mesh, 9, &full, step), "trajectories were added of 9");
+  EK_FAILS(EkMetricsReduceRelative(metrics, mesh, 0, &full, step), "test set is empty");
+  EK_OK(EkMetricsReduceRelative(metrics, mesh, mesh->ndata, &full, step));
+  EK_OK(EkMetricsReset(metrics));
+  EK_FAILS(EkMetricsSetMask(metrics, half), "point 2 of the mask is 0.5");
+  EK_FAILS(EkMetricsSetMask(metrics, none), "no point counts");
+  EK_OK(EkMetricsDestroy(&metrics));
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
 static void mistakes_are_refused(void **state)
 {
   EkMesh         mesh = mesh_of(EkTestRun());
@@ -352,6 +480,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(figures_do_not_depend_on_the_ranks),
     cmocka_unit_test(reset_forgets),
     cmocka_unit_test(a_diverged_prediction_is_not_hidden),
+    cmocka_unit_test(relative_errors_match_their_definition),
+    cmocka_unit_test(relative_errors_of_simple_fields),
+    cmocka_unit_test(other_orders_are_refused),
     cmocka_unit_test(mistakes_are_refused),
 };
 EK_TEST_MAIN(tests)

@@ -82,6 +82,9 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph);
 PetscErrorCode EkGraphInput(EkGraph graph, PetscInt channels, EkGrid grid, PetscBool wants_gradient, EkTensor *out);
 /* value: (batch, channels, stride) with `step` floats between samples; 0 when all samples share it. Borrowed until the next Bind. */
 PetscErrorCode EkGraphBind(EkGraph graph, EkTensor input, const float *value, size_t step);
+/* keys: one for each sample of the batch, read by every EkNoise of the graph. Borrowed until the next BindKeys; backward reads them too. A key per (seed, run, sample) makes
+   noise that depends on nothing else: neither on the rank nor on the batch the sample is in. */
+PetscErrorCode EkGraphBindKeys(EkGraph graph, const uint64_t *keys);
 /* A field that never changes, the same for every sample: values (channels, stride) are copied. */
 PetscErrorCode EkGraphConstant(EkGraph graph, PetscInt channels, EkGrid grid, const float *values, EkTensor *out);
 
@@ -125,6 +128,9 @@ PetscErrorCode EkGraphBackward(EkGraph graph);
 
 /* Sum of all loss operators of the last Forward, already scaled. */
 double         EkGraphLoss(EkGraph graph);
+/* The same sample by sample: *loss[b] for the samples of the last Forward, zero from its batch to the capacity; their sum is EkGraphLoss to rounding. Owned by the graph,
+   valid until the next run. After Plan. */
+PetscErrorCode EkGraphSampleLoss(EkGraph graph, const double **loss);
 /* Where a field's values (or gradients) are: (batch, channels, stride), *step floats between samples. Valid for inputs and kept tensors. */
 PetscErrorCode EkGraphGetValue(EkGraph graph, EkTensor field, const float **value, size_t *step);
 PetscErrorCode EkGraphGetGradient(EkGraph graph, EkTensor field, const float **gradient, size_t *step);
@@ -180,6 +186,10 @@ PetscErrorCode EkMoments(EkGraph graph, int nfields, const EkTensor fields[], Pe
 PetscErrorCode EkScaleShift(EkGraph graph, EkTensor x, EkTensor scale, EkTensor shift, PetscBool inverse, EkTensor *out);
 /* Mean over the points of each channel: a field on one point. */
 PetscErrorCode EkMean(EkGraph graph, EkTensor x, EkTensor *out);
+/* DPOT's training noise: y = x + eps N[c] z. x: the fields one after the other, frames of `channels` channels; N[c]: the norm of channel c over all frames and points of
+   the sample; z ~ N(0,1), independent in each (frame, channel, point), drawn from the sample's key (EkGraphBindKeys) and `stream`, which tells the steps of a rollout apart. z is
+   made again where it is needed, never stored. The gradient goes through x and through N. out: all channels in one field. Error when it runs: no keys. */
+PetscErrorCode EkNoise(EkGraph graph, int nfields, const EkTensor fields[], PetscInt channels, double eps, int stream, EkTensor *out);
 
 /* ---- operators on blocked fields ---- */
 

@@ -52,6 +52,13 @@ void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, 
 void EkGelu(size_t n, const float *x, float *y);
 void EkGeluWithSlope(size_t n, const float *x, float *y, float *slope);
 
+/* ---- noise ----------------------------------------------------------------------------------------------- */
+
+/* Numbers first .. first + n - 1 of a sequence of independent N(0,1) values named by (key, stream): Philox4x32-10 (Salmon et al., SC11) and Box-Muller in single precision,
+   |value| < 6.7. The same bits whatever the pieces the sequence is asked for in; fastest where pieces begin and end at multiples of EK_NORMAL_GROUP. */
+#define EK_NORMAL_GROUP 64
+void EkRowNormal(uint64_t key, uint32_t stream, uint64_t first, size_t n, float *out);
+
 /* ---- truncated real Fourier transform -------------------------------------------------------------------- */
 
 /* A plane of n[0] x n[1] reals (1D: n[0] = 1) and its kept coefficients: along the last axis k2 = 0..m2-1, along the first k1 = 0..m1-1 (segment 0)

@@ -21,6 +21,13 @@ PetscErrorCode EkMetricsAdd(EkMetrics metrics, PetscInt frame, size_t stride, co
    `samples`: trajectories of the whole test set over all ranks. Collective on mesh->data. Error, on every rank: samples 0, or a predicted frame
    that was not added exactly `samples` times. A prediction with NaN gives NaN (max: inf). */
 PetscErrorCode EkMetricsReduce(EkMetrics metrics, EkMesh mesh, PetscInt samples, EkFigures *predicted, EkFigures *published);
+/* The points that count in the relative errors: n[0]*n[1] values, 0 or 1, copied; NULL: all. Before anything is added; Reset keeps it. Not collective. The other figures know no mask. */
+PetscErrorCode EkMetricsSetMask(EkMetrics metrics, const float *mask);
+/* Relative L2 errors as DPOT reports them: of a trajectory the mean over fields of sqrt(sum e^2) / (sqrt(sum target^2) + 1e-8), sums over predicted frames and points that
+   count; then the mean over trajectories. full: the whole rollout at once; step[frames - initial]: each predicted frame alone. Needs the predicted frames of a trajectory added in
+   order, one trajectory after the other. Collective on mesh->data. Error, on every rank: samples 0, another order on any rank, or not `samples` whole trajectories. A prediction with
+   NaN gives NaN. Source: models-and-data 5.7. */
+PetscErrorCode EkMetricsReduceRelative(EkMetrics metrics, EkMesh mesh, PetscInt samples, double *full, double step[]);
 /* Forgets what was added. */
 PetscErrorCode EkMetricsReset(EkMetrics metrics);
 PetscErrorCode EkMetricsDestroy(EkMetrics *metrics);

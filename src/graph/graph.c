@@ -369,6 +369,18 @@ double EkGraphLoss(EkGraph g)
   return sum;
 }
 
+PetscErrorCode EkGraphSampleLoss(EkGraph g, const double **loss)
+{
+  PetscFunctionBegin;
+  PetscCheck(g->planned, PETSC_COMM_SELF, PETSC_ERR_ORDER, "sample losses: the graph is not planned");
+  PetscCall(PetscArrayzero(g->sample_loss, g->capacity));
+  for (int i = 0; i < g->nnodes; i++) {
+    for (int b = 0; b < g->batch && g->node[i]->sample_loss; b++) g->sample_loss[b] += g->node[i]->sample_loss[b];
+  }
+  *loss = g->sample_loss;
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkGraphGetValue(EkGraph g, EkTensor field, const float **value, size_t *step)
 {
   const EkField f = EkGraphField(g, field);
@@ -407,6 +419,7 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
     PetscCall(EkTransformDestroy(&g->node[i]->transform));
     if (g->node[i]->op->destroy) g->node[i]->op->destroy(g->node[i]);
     PetscCall(PetscFree3(g->node[i]->input, g->node[i]->kept, g->node[i]->accumulate));
+    PetscCall(PetscFree(g->node[i]->sample_loss));
     PetscCall(PetscFree(g->node[i]));
   }
   for (EkTensor t = 0; t < g->ntensors; t++) PetscCall(PetscFree(g->tensor[t].constant));
@@ -415,6 +428,7 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
   PetscCall(PetscFree(g->buffer));
   PetscCall(PetscFree(g->step));
   PetscCall(PetscFree(g->memory));
+  PetscCall(PetscFree(g->sample_loss));
   PetscCall(PetscFree(*graph));
   PetscFunctionReturn(0);
 }

@@ -54,6 +54,7 @@ struct EkNode_ {
   PetscBool         keeps_output; /* backward reads the output's value */
   void             *plan;       /* the operator's own, see destroy */
   double            loss, seconds[2];
+  double           *sample_loss; /* of a loss: [capacity] after Plan, what forward sets for the samples of its batch; NULL otherwise */
   PetscInt          calls[2];
 };
 
@@ -81,6 +82,8 @@ struct EkGraph_ {
   int            nsteps;
   EkStep        *step; /* the first nnodes are forward */
   double         loss_scale;
+  double        *sample_loss; /* [capacity], see EkGraphSampleLoss */
+  const uint64_t *keys;       /* of the samples, borrowed: EkGraphBindKeys */
   EkSumFunction  sum;
   void          *sum_context;
   PetscErrorCode failed; /* of a sum or a primitive: told when the run ends */
@@ -132,5 +135,5 @@ static inline void EkPlanes(const float **row, const float *start, size_t stride
 }
 
 extern const EkOperator EkOpLinear, EkOpLinearGeluLinear, EkOpSpectralConv, EkOpGelu, EkOpAdd, EkOpPad, EkOpCrop, EkOpConcat, EkOpMse;
-extern const EkOperator EkOpLinearTransposed, EkOpPatch, EkOpUnpatch, EkOpGroupNorm, EkOpAfno, EkOpTimeAggregate, EkOpMoments, EkOpScaleShift, EkOpMean, EkOpRelativeLoss;
+extern const EkOperator EkOpLinearTransposed, EkOpPatch, EkOpUnpatch, EkOpGroupNorm, EkOpAfno, EkOpTimeAggregate, EkOpMoments, EkOpScaleShift, EkOpMean, EkOpRelativeLoss, EkOpNoise;
 extern const EkOperator EkOpToBlocked, EkOpToPlanar, EkOpConv, EkOpConvTranspose, EkOpBatchNormTanh, EkOpMaxPool, EkOpConcatBlocked;

@@ -99,14 +99,18 @@ static void MseForward(EkGraph g, EkNode *node)
   double        sum = 0;
 
   for (int b = 0; b < g->batch; b++) {
+    double squares = 0;
+
     for (PetscInt c = 0; c < p.channels; c++) {
       const float *x = p.value + b * p.step + (size_t)c * p.stride, *y = t.value + b * t.step + (size_t)c * t.stride;
 
-#pragma omp simd reduction(+ : sum)
-      for (size_t i = 0; i < p.points; i++) sum += (double)((x[i] - y[i]) * (x[i] - y[i]));
+#pragma omp simd reduction(+ : squares)
+      for (size_t i = 0; i < p.points; i++) squares += (double)((x[i] - y[i]) * (x[i] - y[i]));
     }
+    node->sample_loss[b] = squares * g->loss_scale / ((double)p.channels * (double)p.points);
+    sum += node->sample_loss[b];
   }
-  node->loss = sum * g->loss_scale / ((double)p.channels * (double)p.points);
+  node->loss = sum;
 }
 
 static void MseBackward(EkGraph g, EkNode *node)

@@ -74,9 +74,10 @@ static void RelativeForward(EkGraph g, EkNode *node)
       sample += sqrt(error) / (sqrt(norm) + LEAST);
       if (r.saved) r.saved[(size_t)b * r.channels + c] = (float)(counted * sqrt(error) * (sqrt(norm) + LEAST));
     }
-    if (counted) sum += sample / (double)counted;
+    node->sample_loss[b] = counted ? g->loss_scale * sample / (double)counted : 0;
+    sum += node->sample_loss[b];
   }
-  node->loss = sum * g->loss_scale;
+  node->loss = sum;
 }
 
 static void RelativeBackward(EkGraph g, EkNode *node)

@@ -7,7 +7,7 @@ static const EkMember *const operator_row[] = {
     &EkOpToBlocked.member, &EkOpToPlanar.member, &EkOpConv.member, &EkOpConvTranspose.member, &EkOpBatchNormTanh.member, &EkOpMaxPool.member,
     &EkOpConcatBlocked.member,
     &EkOpLinearTransposed.member, &EkOpPatch.member, &EkOpUnpatch.member, &EkOpGroupNorm.member, &EkOpAfno.member, &EkOpTimeAggregate.member,
-    &EkOpMoments.member, &EkOpScaleShift.member, &EkOpMean.member, &EkOpRelativeLoss.member,
+    &EkOpMoments.member, &EkOpScaleShift.member, &EkOpMean.member, &EkOpRelativeLoss.member, &EkOpNoise.member,
 };
 
 int EkOperatorCount(void) { return (int)(sizeof(operator_row) / sizeof(operator_row[0])); }

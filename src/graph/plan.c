@@ -305,6 +305,16 @@ static PetscErrorCode PlaceBuffers(EkGraph g)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode LossBuffers(EkGraph g)
+{
+  PetscFunctionBegin;
+  PetscCall(PetscCalloc1(g->capacity, &g->sample_loss));
+  for (int i = 0; i < g->nnodes; i++) {
+    if (g->node[i]->output == EK_NONE) PetscCall(PetscCalloc1(g->capacity, &g->node[i]->sample_loss));
+  }
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkGraphPlan(EkGraph g)
 {
   PetscBool *twice;
@@ -320,6 +330,7 @@ PetscErrorCode EkGraphPlan(EkGraph g)
   PetscCall(PetscFree(twice));
   PetscCall(MarkAccumulation(g));
   PetscCall(PlaceBuffers(g));
+  PetscCall(LossBuffers(g));
   PetscCall(PetscCalloc1(g->arena_floats + 2 * LINE, &g->memory));
   g->arena   = (float *)EK_ROUND_UP((uintptr_t)g->memory, LINE * sizeof(float));
   g->planned = PETSC_TRUE;

@@ -6,6 +6,22 @@
 enum { RMSE, NRMSE, TOTAL, BOUNDARY, ADDED, SUMS };
 /* Bands of the error spectrum: bins [0, 4), [4, 12), [12, ...). */
 static const PetscInt band_start[] = {0, 4, 12};
+/* Added to the norm a relative error is divided by. */
+#define LEAST 1e-8
+
+/* Squares of one field, over the points that count. */
+typedef struct {
+  double error, norm;
+} Squares;
+
+/* Relative errors: trajectories come one after the other, their frames in order. */
+typedef struct {
+  PetscBool *counts;                /* (points): NULL, all */
+  PetscBool  disorder;              /* frames came in another order */
+  PetscInt   next;                  /* the frame to come */
+  Squares   *rollout;               /* (fields): of the trajectory under way */
+  double     full, finished, *step; /* sums over trajectories; how many; (frames - initial) */
+} Relative;
 
 struct EkMetrics_ {
   int      dim;
@@ -13,6 +29,7 @@ struct EkMetrics_ {
   size_t   row;  /* doubles a (frame, field) */
   double  *sums; /* (frames, fields, SUMS + bins) */
   double  *most; /* (frames, fields): largest |error| */
+  Relative relative;
   EkDft    dft;
 };
 
@@ -43,6 +60,8 @@ PetscErrorCode EkMetricsCreate(int dim, const PetscInt n[], PetscInt fields, Pet
   m->bins = CountBins(dim, n);
   m->row = SUMS + (size_t)m->bins;
   PetscCall(PetscCalloc2((size_t)(frames * fields) * m->row, &m->sums, frames * fields, &m->most));
+  PetscCall(PetscCalloc2(fields, &m->relative.rollout, frames - initial, &m->relative.step));
+  m->relative.next = initial;
   PetscCall(EkDftCreate(dim, m->n, &m->dft));
   *out = m;
   PetscFunctionReturn(0);
@@ -87,7 +106,27 @@ static void AddSpectrum(EkMetrics m, double bin[])
   }
 }
 
-static void AddField(EkMetrics m, const float *prediction, const float *target, double sum[], double *most)
+static Squares CountedSquares(EkMetrics m, const float *prediction, const float *target)
+{
+  Squares s = {0, 0};
+
+  for (PetscInt i = 0; i < m->points; i++) {
+    const double e = (double)prediction[i] - target[i];
+
+    if (!m->relative.counts[i]) continue;
+    s.error += e * e;
+    s.norm += (double)target[i] * target[i];
+  }
+  return s;
+}
+
+static double RelativeError(Squares s)
+{
+  return sqrt(s.error) / (sqrt(s.norm) + LEAST);
+}
+
+/* Returns the squares that relative errors are made of. */
+static Squares AddField(EkMetrics m, const float *prediction, const float *target, double sum[], double *most)
 {
   float *error = EkDftInput(m->dft);
   double squares = 0, norm = 0, total = 0;
@@ -108,6 +147,28 @@ static void AddField(EkMetrics m, const float *prediction, const float *target, 
   sum[BOUNDARY] += sqrt(BoundarySquare(m, error));
   sum[ADDED]++;
   AddSpectrum(m, sum + SUMS);
+  return m->relative.counts ? CountedSquares(m, prediction, target) : (Squares){squares, norm};
+}
+
+/* A frame's squares join those of its trajectory. */
+static void AddRelative(EkMetrics m, PetscInt frame, PetscInt field, Squares s)
+{
+  Relative *r = &m->relative;
+
+  r->rollout[field].error += s.error;
+  r->rollout[field].norm += s.norm;
+  r->step[frame - m->initial] += RelativeError(s) / (double)m->fields;
+}
+
+static void FinishTrajectory(EkMetrics m)
+{
+  Relative *r = &m->relative;
+
+  for (PetscInt c = 0; c < m->fields; c++) {
+    r->full += RelativeError(r->rollout[c]) / (double)m->fields;
+    r->rollout[c] = (Squares){0, 0};
+  }
+  r->finished++;
 }
 
 PetscErrorCode EkMetricsAdd(EkMetrics m, PetscInt frame, size_t stride, const float *prediction, const float *target)
@@ -117,9 +178,39 @@ PetscErrorCode EkMetricsAdd(EkMetrics m, PetscInt frame, size_t stride, const fl
              (int)m->frames);
   for (PetscInt c = 0; c < m->fields; c++) {
     const PetscInt at = frame * m->fields + c;
+    const Squares  s =
+        AddField(m, prediction + (size_t)c * stride, target + (size_t)c * stride, m->sums + (size_t)at * m->row, &m->most[at]);
 
-    AddField(m, prediction + (size_t)c * stride, target + (size_t)c * stride, m->sums + (size_t)at * m->row, &m->most[at]);
+    if (frame >= m->initial) AddRelative(m, frame, c, s);
   }
+  if (frame < m->initial) PetscFunctionReturn(0);
+  if (frame != m->relative.next) m->relative.disorder = PETSC_TRUE;
+  m->relative.next = frame + 1;
+  if (m->relative.next == m->frames) {
+    FinishTrajectory(m);
+    m->relative.next = m->initial;
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkMetricsSetMask(EkMetrics m, const float *mask)
+{
+  PetscInt counted = 0;
+
+  PetscFunctionBegin;
+  for (PetscInt i = 0; i < m->frames * m->fields; i++)
+    PetscCheck(m->sums[(size_t)i * m->row + ADDED] == 0, PETSC_COMM_SELF, PETSC_ERR_ORDER,
+               "metrics: the mask comes before the first frame");
+  for (PetscInt i = 0; mask && i < m->points; i++) {
+    PetscCheck(mask[i] == 0 || mask[i] == 1, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+               "metrics: point %d of the mask is %g, neither 0 nor 1", (int)i, (double)mask[i]);
+    counted += mask[i] == 1;
+  }
+  PetscCheck(!mask || counted, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "metrics: no point counts in the mask");
+  PetscCall(PetscFree(m->relative.counts));
+  if (!mask) PetscFunctionReturn(0);
+  PetscCall(PetscMalloc1(m->points, &m->relative.counts));
+  for (PetscInt i = 0; i < m->points; i++) m->relative.counts[i] = (PetscBool)(mask[i] == 1);
   PetscFunctionReturn(0);
 }
 
@@ -189,9 +280,40 @@ PetscErrorCode EkMetricsReduce(EkMetrics m, EkMesh mesh, PetscInt samples, EkFig
   PetscFunctionReturn(0);
 }
 
+PetscErrorCode EkMetricsReduceRelative(EkMetrics m, EkMesh mesh, PetscInt samples, double *full, double step[])
+{
+  enum { FULL, FINISHED, DISORDER, FIRST };
+  const PetscInt steps = m->frames - m->initial;
+  double        *sums;
+
+  PetscFunctionBegin;
+  PetscCheck(samples > 0, mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "metrics: the test set is empty");
+  PetscCall(PetscMalloc1(FIRST + steps, &sums));
+  sums[FULL] = m->relative.full;
+  sums[FINISHED] = m->relative.finished;
+  sums[DISORDER] = m->relative.disorder || m->relative.next != m->initial;
+  for (PetscInt t = 0; t < steps; t++) sums[FIRST + t] = m->relative.step[t];
+  PetscCall(EkMeshSumDouble(mesh, (int)(FIRST + steps), sums));
+  PetscCheck(sums[DISORDER] == 0, mesh->world, PETSC_ERR_ORDER,
+             "metrics: relative errors need all predicted frames of one trajectory in order, then those of the next");
+  PetscCheck(sums[FINISHED] == (double)samples, mesh->world, PETSC_ERR_ARG_SIZ, "metrics: %d trajectories were added of %d",
+             (int)sums[FINISHED], (int)samples);
+  *full = sums[FULL] / (double)samples;
+  for (PetscInt t = 0; t < steps; t++) step[t] = sums[FIRST + t] / (double)samples;
+  PetscCall(PetscFree(sums));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkMetricsReset(EkMetrics m)
 {
+  Relative *r = &m->relative;
+
   PetscFunctionBegin;
+  PetscCall(PetscArrayzero(r->rollout, m->fields));
+  PetscCall(PetscArrayzero(r->step, m->frames - m->initial));
+  r->full = r->finished = 0;
+  r->next = m->initial;
+  r->disorder = PETSC_FALSE;
   PetscCall(PetscArrayzero(m->sums, (size_t)(m->frames * m->fields) * m->row));
   PetscCall(PetscArrayzero(m->most, m->frames * m->fields));
   PetscFunctionReturn(0);
@@ -203,6 +325,8 @@ PetscErrorCode EkMetricsDestroy(EkMetrics *metrics)
   if (!*metrics) PetscFunctionReturn(0);
   PetscCall(EkDftDestroy(&(*metrics)->dft));
   PetscCall(PetscFree2((*metrics)->sums, (*metrics)->most));
+  PetscCall(PetscFree2((*metrics)->relative.rollout, (*metrics)->relative.step));
+  PetscCall(PetscFree((*metrics)->relative.counts));
   PetscCall(PetscFree(*metrics));
   PetscFunctionReturn(0);
 }
