@@ -4,7 +4,7 @@
  */
 #include "train_support.h"
 
-#define STEPS    4
+#define STEPS    3
 #define CAPACITY 3
 
 /* ---- a small model of any row --------------------------------------------------------------------------------- */
@@ -179,7 +179,7 @@ static void assert_same_arena(const EkParams a, const EkParams b, PetscBool grad
 /* What is no batch of BatchNorm runs empty on all ranks too. */
 static void check_bits(Net *net, Net *other, const char *what)
 {
-  static const int batches[4][3] = {{3, 1, 0}, {2, 0, 3}, {0, 0, 0}, {1, 2, 3}};
+  static const int batches[4][3] = {{3, 1, 0}, {1, 0, 3}, {0, 0, 0}, {3, 3, 1}};
   const PetscBool  coupled = EkGraphIsCoupled(net->graph);
 
   for (int k = 0; k < 4; k++) {
@@ -224,7 +224,7 @@ static void rollouts_have_the_same_bits(void **state)
 {
   (void)state;
   for (int type = 0; type < EkModelFamily.count; type++) {
-    for (int number = 0; number < 4; number++) {
+    for (int number = 0; number < 2; number++) {
       const Model model = draw_model(type, number);
 
       check_levels(&model, ROLLOUT, STEPS, number % 2 ? relative : EkMseLoss);
@@ -544,43 +544,6 @@ static void keys_of_a_deck(void **state)
   assert_true(last_loss(&job) != last_loss(&plain));
 }
 
-/* JobCreate wants a deck to be right. */
-static void try_deck(const char *base, const char *train, const char *line)
-{
-  char path[2 * EK_PATH], *argv[3] = {(char *)"train", path, NULL};
-  Job  job;
-
-  snprintf(path, sizeof(path), "%s/bad.yaml", base);
-  MPI_Barrier(EkTestRun()->comm);
-  if (EkTestRun()->rank == 0) {
-    FILE *file = fopen(path, "w");
-
-    assert_non_null(file);
-    fprintf(file, WAVES "model: {type: fno2d}\ntrain: {%s}\nout: {dir: none}\n", train);
-    fclose(file);
-  }
-  MPI_Barrier(EkTestRun()->comm);
-  job.run = *EkTestRun();
-  job.run.raw_argc = 0;
-  job.run.argc = 2;
-  job.run.argv = argv;
-  EK_OK(PetscOptionsCreate(&job.run.options));
-  EK_FAILS(EkDeckRead(&job.run, &job.deck), line);
-  EK_OK(PetscOptionsDestroy(&job.run.options));
-}
-
-static void wrong_keys_are_refused(void **state)
-{
-  char base[EK_PATH];
-
-  (void)state;
-  EkTestScratch(base);
-  try_deck(base, "mode: single, unroll: 2", "train_unroll: train_mode single has no rollout to cut");
-  try_deck(base, "mode: teacher, unroll: 1", "train_unroll: train_mode teacher has no rollout to cut");
-  try_deck(base, "unroll: -1", "train_unroll");
-  try_deck(base, "recompute: layer", "none step block");
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rollouts_have_the_same_bits),
     cmocka_unit_test(cut_rollouts_and_teaching_have_the_same_bits),
@@ -591,6 +554,5 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cut_steps_need_no_memory),
     cmocka_unit_test(teaching_sums_over_true_windows),
     cmocka_unit_test(keys_of_a_deck),
-    cmocka_unit_test(wrong_keys_are_refused),
 };
 EK_TEST_MAIN(tests)
