@@ -437,6 +437,8 @@ try unknown-member refused 1 "balance_rule: 'tb_odd' is not known|tb_linear_map"
 try out-of-range refused 1 "train_batch: 0 is out of range" train "$deck" -train_batch 0
 try not-a-number refused 1 "train_lr: 'fast' is not a number" train "$deck" -train_lr fast
 try not-yes-or-no refused 1 "train_shuffle: 'yup' is not yes or no" train "$deck" -train_shuffle yup
+try cut-without-rollout refused 1 "train_unroll: train_mode single has no rollout to cut" train "$deck" -train_mode single -train_unroll 2
+try unknown-recompute refused 1 "train_recompute|none step block" train "$deck" -train_recompute layer
 try key-without-value refused 1 "train_lr has no value" train "$deck" -train_lr
 try all-mistakes-at-once refused 5 "train_epochs|train_lr|model_modes: 0|balance_fit|unknown key out_dirr" \
   train "$deck" -train_epochs 1.5 -train_lr -1 -model_modes 0 -balance_fit best -out_dirr x

@@ -121,12 +121,14 @@ PetscErrorCode EkUnetDeclare(const EkModelOptions *options, const EkModelShape *
 
 /* ---- the network -------------------------------------------------------------------------------------------- */
 
-static PetscErrorCode Block(EkGraph graph, const char *block, EkTensor *x)
+/* halves: two pieces of the graph. */
+static PetscErrorCode Block(EkGraph graph, const char *block, PetscBool halves, EkTensor *x)
 {
   char name[EK_NAME];
 
   PetscFunctionBegin;
   for (int i = 1; i <= 2; i++) {
+    if (halves && i == 2) PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
     PetscCall(PetscSNPrintf(name, sizeof(name), "%sconv%d.weight", block, i));
     PetscCall(EkConv(graph, *x, name, x));
     PetscCall(PetscSNPrintf(name, sizeof(name), "%snorm%d", block, i));
@@ -159,17 +161,17 @@ PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *sh
   PetscCall(EkToBlocked(graph, nwindow, window, &x));
   for (int level = 1; level <= LEVELS; level++) {
     BlockName(name, "encoder", level);
-    PetscCall(Block(graph, name, &x));
+    PetscCall(Block(graph, name, PETSC_FALSE, &x));
     skip[level] = x;
     PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
     PetscCall(EkMaxPool(graph, x, &x));
   }
-  PetscCall(Block(graph, "bottleneck.bottleneck", &x));
+  PetscCall(Block(graph, "bottleneck.bottleneck", PETSC_FALSE, &x));
   for (int level = LEVELS; level >= 1; level--) {
     PetscCall(EkGraphSegmentNext(graph, EK_RECOMPUTE_BLOCK));
     PetscCall(Up(graph, level, skip[level], &x));
     BlockName(name, "decoder", level);
-    PetscCall(Block(graph, name, &x));
+    PetscCall(Block(graph, name, (PetscBool)(level == 1), &x)); /* the largest fields and all skips at once */
   }
   PetscCall(EkToPlanar(graph, x, &x));
   PetscCall(EkLinear(graph, 1, &x, "conv.weight", "conv.bias", EK_NONE, PETSC_FALSE, prediction));
