@@ -103,6 +103,7 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   PetscCall(EkModelCheckKeys(run, &deck->model, problems));
   PetscCall(EkOptimCheck(run, &deck->optim, deck->train.epochs, problems));
   PetscCall(CheckTogether(deck, problems));
+  PetscCall(EkLoadCheck(deck, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkModelSettle(&deck->model));
   PetscFunctionReturn(0);
