@@ -46,22 +46,22 @@ static void CaptureEnd(Capture *c)
 }
 
 /* EK_OK and EK_FAILS with what the call prints kept; they fail when it is over, so that their own lines are seen. */
-#define QUIET_OK(capture, expr)                                                                                        \
-  do {                                                                                                                 \
-    PetscErrorCode quiet_;                                                                                             \
-    CaptureBegin(capture);                                                                                             \
-    quiet_ = (expr);                                                                                                   \
-    CaptureEnd(capture);                                                                                               \
-    if (quiet_) fail_msg("%s failed: %s", #expr, test_last_line);                                                      \
+#define QUIET_OK(capture, expr)                                                                                                  \
+  do {                                                                                                                           \
+    PetscErrorCode quiet_;                                                                                                       \
+    CaptureBegin(capture);                                                                                                       \
+    quiet_ = (expr);                                                                                                             \
+    CaptureEnd(capture);                                                                                                         \
+    if (quiet_) fail_msg("%s failed: %s", #expr, test_last_line);                                                                \
   } while (0)
-#define QUIET_FAILS(capture, expr, words)                                                                              \
-  do {                                                                                                                 \
-    PetscErrorCode quiet_;                                                                                             \
-    test_last_line[0] = 0;                                                                                             \
-    CaptureBegin(capture);                                                                                             \
-    quiet_ = (expr);                                                                                                   \
-    CaptureEnd(capture);                                                                                               \
-    EkTestExpectFailure(quiet_, (words), #expr);                                                                       \
+#define QUIET_FAILS(capture, expr, words)                                                                                        \
+  do {                                                                                                                           \
+    PetscErrorCode quiet_;                                                                                                       \
+    test_last_line[0] = 0;                                                                                                       \
+    CaptureBegin(capture);                                                                                                       \
+    quiet_ = (expr);                                                                                                             \
+    CaptureEnd(capture);                                                                                                         \
+    EkTestExpectFailure(quiet_, (words), #expr);                                                                                 \
   } while (0)
 
 static void Says(const Capture *c, const char *words)
@@ -115,7 +115,12 @@ static EkDeck TorchDeck(const char *weights, const char *load, const char *optim
   memset(&deck, 0, sizeof(deck));
   snprintf(deck.model.weights, EK_PATH, "%s", weights);
   snprintf(deck.model.load, EK_PATH, "%s", load);
-  deck.optim = (EkOptimOptions){.optimizer = EkFamilyFind(&EkOptimizerFamily, optimizer), .lr = 1e-2, .weight_decay = 1e-3, .beta1 = 0.9, .beta2 = beta2, .eps = 1e-8};
+  deck.optim = (EkOptimOptions){.optimizer = EkFamilyFind(&EkOptimizerFamily, optimizer),
+                                .lr = 1e-2,
+                                .weight_decay = 1e-3,
+                                .beta1 = 0.9,
+                                .beta2 = beta2,
+                                .eps = 1e-8};
   assert_true(deck.optim.optimizer >= 0);
   return deck;
 }
@@ -176,7 +181,8 @@ static void Continue(const char *file, const char *next, const char *optimizer, 
   }
   Pick(p, n, table, values, "after", after);
   for (size_t i = lo; i < hi; i++) {
-    if (!(fabs(p->weights[i] - after[i]) <= 1e-6)) fail_msg("%s: float %zu is %g, torch has %g", file, i, p->weights[i], after[i]);
+    if (!(fabs(p->weights[i] - after[i]) <= 1e-6))
+      fail_msg("%s: float %zu is %g, torch has %g", file, i, p->weights[i], after[i]);
   }
   EK_OK(PetscFree(table));
   EK_OK(PetscFree(values));
@@ -192,7 +198,8 @@ static void three_more_steps_are_torchs(void **state)
   Continue(TORCH "published.safetensors", TORCH "published_next.safetensors", "adam", 0.9);
 }
 
-/* The published Adam can go on with torch's, |g|^2 is the sum of the squares; the other way round nothing is known of either part. */
+/* The published Adam can go on with torch's, |g|^2 is the sum of the squares; the other way round nothing is known of either
+ * part. */
 static void second_moments_of_complex_tensors(void **state)
 {
   EkParams    p = TorchParams();
@@ -211,12 +218,15 @@ static void second_moments_of_complex_tensors(void **state)
       const float *v = apart->array[1].values + i, *w = both->array[1].values + i;
 
       assert_true(both->array[0].values[i] == apart->array[0].values[i]);
-      if (p->table[t].is_complex) assert_true(v[0] > 0 && v[1] > 0 && w[0] == v[0] + v[1] && w[1] == w[0]);
-      else assert_true(w[0] == v[0]);
+      if (p->table[t].is_complex)
+        assert_true(v[0] > 0 && v[1] > 0 && w[0] == v[0] + v[1] && w[1] == w[0]);
+      else
+        assert_true(w[0] == v[0]);
     }
   }
   deck = TorchDeck(TORCH "published.safetensors", "all,optimizer", "adamw", 0.9);
-  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, apart), "one second moment for real and imaginary part of 'conv0.weights1', as train_optimizer adam has it; adamw needs");
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, apart),
+           "one second moment for real and imaginary part of 'conv0.weights1', as train_optimizer adam has it; adamw needs");
   EK_OK(EkOptimizerDestroy(&both));
   EK_OK(EkOptimizerDestroy(&apart));
   EK_OK(EkParamsDestroy(&p));
@@ -225,13 +235,14 @@ static void second_moments_of_complex_tensors(void **state)
 static void moments_that_are_not_there(void **state)
 {
   static const EkTensorInfo lost[1] = {{"optimizer.exp_avg.bias", 1, {5}, PETSC_FALSE, PETSC_FALSE, 0, 5}},
-                            short_[2] = {{"optimizer.exp_avg.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 0, 4}, {"optimizer.exp_avg_sq.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 4, 4}};
-  const float               values[8] = {0};
-  EkParams                  p = TorchParams();
-  EkDeck                    deck = TorchDeck(TORCH "positions.safetensors", "all,optimizer", "adam", 0.999);
-  EkOptimizer               o;
-  Capture                   capture;
-  char                      base[EK_PATH];
+                            short_[2] = {{"optimizer.exp_avg.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 0, 4},
+                                         {"optimizer.exp_avg_sq.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 4, 4}};
+  const float values[8] = {0};
+  EkParams    p = TorchParams();
+  EkDeck      deck = TorchDeck(TORCH "positions.safetensors", "all,optimizer", "adam", 0.999);
+  EkOptimizer o;
+  Capture     capture;
+  char        base[EK_PATH];
 
   (void)state;
   EkTestScratch(base);
@@ -239,7 +250,8 @@ static void moments_that_are_not_there(void **state)
   EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "positions.safetensors' holds no moments of Adam; leave optimizer out");
   snprintf(deck.model.weights, EK_PATH, "%.900s/lost.safetensors", base);
   EK_OK(EkWeightsWrite(EkTestRun(), deck.model.weights, 1, lost, values));
-  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "does not say how many updates its moments are of ('optimizer_steps' is missing)");
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o),
+           "does not say how many updates its moments are of ('optimizer_steps' is missing)");
   EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, lost, values, 1, &(EkNote){EK_NOTE_STEPS, "2.5"}));
   EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "('optimizer_steps' is 2.5)");
   EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 2, short_, values, 1, &(EkNote){EK_NOTE_STEPS, "2"}));
@@ -274,16 +286,18 @@ static void Export(const char *from, const char *to, const char *word)
 static void moments_go_on(void **state)
 {
   static const char *const mesh[] = {"none", "optimizer"}, *const optimizer[] = {"adam", "adam_pytorch"};
-  char                     base[EK_PATH], first[2 * EK_PATH], exported[2 * EK_PATH];
-  Job                      whole, half, rest;
+  char base[EK_PATH], first[2 * EK_PATH], exported[2 * EK_PATH];
+  Job  whole, half, rest;
 
   (void)state;
   for (int i = 0; i < 2; i++) {
     Scratch(base);
     snprintf(first, sizeof(first), "%s/half/checkpoint.h5", base);
     snprintf(exported, sizeof(exported), "%s/half/moments.safetensors", base);
-    JobCreate(&whole, EkTestRun()->comm, base, "whole", WAVES FNO RULE "mesh: {shard: %s}\ntrain: {epochs: 2, optimizer: %s, " TRAIN "}\n", mesh[i], optimizer[i]);
-    JobCreate(&half, EkTestRun()->comm, base, "half", WAVES FNO RULE "train: {epochs: 1, optimizer: %s, " TRAIN "}\nmesh: {shard: %s}\n", optimizer[i], mesh[i]);
+    JobCreate(&whole, EkTestRun()->comm, base, "whole",
+              WAVES FNO RULE "mesh: {shard: %s}\ntrain: {epochs: 2, optimizer: %s, " TRAIN "}\n", mesh[i], optimizer[i]);
+    JobCreate(&half, EkTestRun()->comm, base, "half",
+              WAVES FNO RULE "train: {epochs: 1, optimizer: %s, " TRAIN "}\nmesh: {shard: %s}\n", optimizer[i], mesh[i]);
     Train(&whole);
     Train(&half);
     Export(first, exported, "optimizer");
@@ -291,7 +305,8 @@ static void moments_go_on(void **state)
       char name[16];
 
       snprintf(name, sizeof(name), "rest%d", k);
-      JobCreate(&rest, EkTestRun()->comm, base, name, WAVES FNO RULE "mesh: {shard: %s}\ntrain: {epochs: 1, optimizer: %s, " TRAIN "}\n", mesh[i], optimizer[i]);
+      JobCreate(&rest, EkTestRun()->comm, base, name,
+                WAVES FNO RULE "mesh: {shard: %s}\ntrain: {epochs: 1, optimizer: %s, " TRAIN "}\n", mesh[i], optimizer[i]);
       EK_OK(PetscStrncpy(rest.deck.model.weights, k ? exported : first, EK_PATH));
       EK_OK(PetscStrncpy(rest.deck.model.load, k < 2 ? "all, optimizer" : "all", EK_PATH));
       Train(&rest);
@@ -337,7 +352,9 @@ static void export_with_moments(void **state)
   EK_OK(EkWeightsList(EkTestRun(), to, EK_MEMORY_WEIGHTS, &n, &table));
   EK_OK(EkWeightsList(EkTestRun(), to, EK_MEMORY_SECOND, &m, &moment));
   assert_true(n == 22 && m == 22);
-  for (int i = 0; i < n; i++) assert_true(!strcmp(table[i].name, moment[i].name) && table[i].is_complex == moment[i].is_complex && table[i].count == moment[i].count);
+  for (int i = 0; i < n; i++)
+    assert_true(!strcmp(table[i].name, moment[i].name) && table[i].is_complex == moment[i].is_complex &&
+                table[i].count == moment[i].count);
   assert_string_equal(table[0].name, "fc0.weight");
   EK_OK(EkWeightsReadNote(EkTestRun(), to, EK_NOTE_STEPS, &note));
   assert_string_equal(note, "2");
@@ -363,11 +380,14 @@ static void a_checkpoint_wins(void **state)
   for (int i = 0; i < 2; i++) {
     Job *job = i ? &half : &whole;
 
-    JobCreate(job, EkTestRun()->comm, base, i ? "half" : "whole", WAVES FNO RULE "train: {epochs: %d, resume: auto, " TRAIN "}\n", 2 - i);
+    JobCreate(job, EkTestRun()->comm, base, i ? "half" : "whole", WAVES FNO RULE "train: {epochs: %d, resume: auto, " TRAIN "}\n",
+              2 - i);
     EK_OK(PetscStrncpy(job->deck.model.weights, weights, EK_PATH));
     EK_OK(PetscStrncpy(job->deck.model.load, "all,optimizer", EK_PATH));
-    if (!i) EK_OK(PetscStrncpy(job->deck.model.load, "all", EK_PATH));
-    else EK_OK(PetscStrncpy(job->deck.model.load, "fc0,fc1,fc2,conv0,conv1,conv2,conv3,w0,w1,w2,w3", EK_PATH));
+    if (!i)
+      EK_OK(PetscStrncpy(job->deck.model.load, "all", EK_PATH));
+    else
+      EK_OK(PetscStrncpy(job->deck.model.load, "fc0,fc1,fc2,conv0,conv1,conv2,conv3,w0,w1,w2,w3", EK_PATH));
     Train(job);
   }
   if (EkTestRun()->rank == 0) assert_int_equal(unlink(weights), 0);
@@ -405,11 +425,15 @@ static void parts_are_taken(void **state)
   snprintf(weights, sizeof(weights), "%s/source/final.safetensors", base);
   JobCreate(&source, EkTestRun()->comm, base, "source", WAVES DPOT RULE "train: {epochs: 1, seed: 5, " TRAIN "}\n");
   Train(&source);
-  JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, depth: 1, patch_size: 4, n_cls: 3, time_agg: mlp, weights: %s, load: [%s], " SIZES "}\n" RULE "train: {epochs: 1, " TRAIN "}\n", weights, taken);
+  JobCreate(&job, EkTestRun()->comm, base, "job",
+            WAVES "model: {type: dpot, depth: 1, patch_size: 4, n_cls: 3, time_agg: mlp, weights: %s, load: [%s], " SIZES
+                  "}\n" RULE "train: {epochs: 1, " TRAIN "}\n",
+            weights, taken);
   assert_string_equal(job.deck.model.load, taken);
   QUIET_OK(&capture, EkSessionCreate(&job.run, &job.deck, EK_CHOOSE_AUTO, &loaded));
   Says(&capture, "model_load: 23 of the model's 30 tensors loaded from ");
-  Says(&capture, "  7 of the model drawn anew: cls_head.0.weight, cls_head.0.bias, cls_head.2.weight, cls_head.2.bias, cls_head.4.weight, cls_head.4.bias, time_agg_layer.w\n");
+  Says(&capture, "  7 of the model drawn anew: cls_head.0.weight, cls_head.0.bias, cls_head.2.weight, cls_head.2.bias, "
+                 "cls_head.4.weight, cls_head.4.bias, time_agg_layer.w\n");
   Says(&capture, "  8 of the file left out: cls_head.0.weight,");
   job.deck.model.weights[0] = 0;
   EK_OK(EkSessionCreate(&job.run, &job.deck, EK_CHOOSE_AUTO, &drawn));
@@ -419,7 +443,8 @@ static void parts_are_taken(void **state)
     const PetscBool     want = (PetscBool)(strncmp(t->name, "cls_head", 8) && strncmp(t->name, "time_agg", 8));
     const float        *from = want ? values + there->offset : drawn->params->weights + t->offset;
 
-    if (memcmp(loaded->params->weights + t->offset, from, t->count * sizeof(float))) fail_msg("%s is not what it should be", t->name);
+    if (memcmp(loaded->params->weights + t->offset, from, t->count * sizeof(float)))
+      fail_msg("%s is not what it should be", t->name);
   }
   EK_OK(EkSessionDestroy(&drawn));
   EK_OK(EkSessionDestroy(&loaded));
@@ -431,9 +456,11 @@ static void names_and_parts(void **state)
 {
   (void)state;
   assert_true(EkInParts("blocks.0.mlp.0.bias", "pos,blocks"));
-  assert_true(EkInParts("pos_embed", "pos,blocks") && EkInParts("pos_embed", "pos_embed") && EkInParts("time_agg_layer.w", "time_agg"));
+  assert_true(EkInParts("pos_embed", "pos,blocks") && EkInParts("pos_embed", "pos_embed") &&
+              EkInParts("time_agg_layer.w", "time_agg"));
   assert_true(EkInParts("scale_feats_mu.bias", "scale_feats") && EkInParts("out_layer.0.bias", "x,out"));
-  assert_false(EkInParts("encoder1.enc1conv1.weight", "encoder") || EkInParts("conv0.weights1", "conv") || EkInParts("pos", "pos_embed"));
+  assert_false(EkInParts("encoder1.enc1conv1.weight", "encoder") || EkInParts("conv0.weights1", "conv") ||
+               EkInParts("pos", "pos_embed"));
   assert_false(EkInParts("blocks.0.mlp.0.bias", "") || EkInParts("blocks.0.mlp.0.bias", ",,"));
   assert_true(EkInParts("anything", NULL));
 }
@@ -458,13 +485,19 @@ static void parts_there_are_none_of(void **state)
   snprintf(weights, sizeof(weights), "%s/source/final.safetensors", base);
   JobCreate(&source, EkTestRun()->comm, base, "source", WAVES DPOT RULE "train: {epochs: 1, " TRAIN "}\n");
   Train(&source);
-  JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, depth: 1, patch_size: 4, normalize: yes, weights: %s, " SIZES "}\n", weights);
+  JobCreate(&job, EkTestRun()->comm, base, "job",
+            WAVES "model: {type: dpot, depth: 1, patch_size: 4, normalize: yes, weights: %s, " SIZES "}\n", weights);
   EK_OK(PetscStrncpy(job.deck.model.load, "blocks,heads", EK_PATH));
-  Refused(&job, "", "model_load: the model has no part 'heads'; there is: pos_embed patch_embed blocks scale_feats_mu scale_feats_sigma cls_head time_agg_layer out_layer\n");
+  Refused(&job, "",
+          "model_load: the model has no part 'heads'; there is: pos_embed patch_embed blocks scale_feats_mu scale_feats_sigma "
+          "cls_head time_agg_layer out_layer\n");
   EK_OK(PetscStrncpy(job.deck.model.load, "scale_feats", EK_PATH));
-  Refused(&job, "", "final.safetensors' has no part 'scale_feats'; there is: pos_embed patch_embed blocks cls_head time_agg_layer out_layer\n");
+  Refused(
+      &job, "",
+      "final.safetensors' has no part 'scale_feats'; there is: pos_embed patch_embed blocks cls_head time_agg_layer out_layer\n");
   /* in the parts asked for, nothing may be missing or too much */
-  JobCreate(&job, EkTestRun()->comm, base, "deep", WAVES "model: {type: dpot, depth: 2, patch_size: 4, weights: %s, load: blocks, " SIZES "}\n", weights);
+  JobCreate(&job, EkTestRun()->comm, base, "deep",
+            WAVES "model: {type: dpot, depth: 2, patch_size: 4, weights: %s, load: blocks, " SIZES "}\n", weights);
   Refused(&job, "12 of its or the model's tensors do not fit", "blocks.1.norm1.weight: missing, wanted F32 16\n");
   Refused(&job, "do not fit", "this looks like no preset: embed_dim 16, depth 1\n");
 }
@@ -473,9 +506,11 @@ static void decks_that_ask_in_vain(void **state)
 {
   static const struct {
     const char *model, *train, *words;
-  } bad[] = {{"load: blocks", "", "model_load: there is no model_weights to take parts of"},
-             {"weights: w, load: optimizer", "", "model_load: 'optimizer' names no part of the model; all,optimizer takes everything"},
-             {"weights: w, load: [all, optimizer]", "optimizer: sgd", "model_load: optimizer is for adam, adam_pytorch and adamw; train_optimizer sgd has no moments"}};
+  } bad[] = {
+      {"load: blocks", "", "model_load: there is no model_weights to take parts of"},
+      {"weights: w, load: optimizer", "", "model_load: 'optimizer' names no part of the model; all,optimizer takes everything"},
+      {"weights: w, load: [all, optimizer]", "optimizer: sgd",
+       "model_load: optimizer is for adam, adam_pytorch and adamw; train_optimizer sgd has no moments"}};
   char          base[EK_PATH], path[2 * EK_PATH], *argv[3] = {(char *)"train", path, NULL};
   struct EkRun_ run = *EkTestRun();
   Capture       capture;
@@ -488,7 +523,8 @@ static void decks_that_ask_in_vain(void **state)
     if (run.rank == 0) {
       FILE *file = fopen(path, "w");
 
-      fprintf(file, "data: {file: %s/waves.h5}\nout: {dir: %s/x}\nmodel: {type: fno2d, %s}\ntrain: {epochs: 1%s%s}\n", base, base, bad[i].model, *bad[i].train ? ", " : "", bad[i].train);
+      fprintf(file, "data: {file: %s/waves.h5}\nout: {dir: %s/x}\nmodel: {type: fno2d, %s}\ntrain: {epochs: 1%s%s}\n", base, base,
+              bad[i].model, *bad[i].train ? ", " : "", bad[i].train);
       fclose(file);
     }
     MPI_Barrier(run.comm);
@@ -516,8 +552,8 @@ static void positions_are_interpolated_as_torch_does(void **state)
   (void)state;
   EK_OK(EkWeightsReadAll(EkTestRun(), TORCH "positions.safetensors", &n, &table, &values));
   for (int g = 0; g < 3; g++) {
-    const size_t        count = 2 * (size_t)(grid[g][0] * grid[g][1]);
-    const EkTensorInfo  want = {"pos_embed", 4, {1, 2, grid[g][0], grid[g][1]}, PETSC_FALSE, PETSC_FALSE, 0, count},
+    const size_t       count = 2 * (size_t)(grid[g][0] * grid[g][1]);
+    const EkTensorInfo want = {"pos_embed", 4, {1, 2, grid[g][0], grid[g][1]}, PETSC_FALSE, PETSC_FALSE, 0, count},
                        wide = {"pos_embed", 4, {1, 3, grid[g][0], grid[g][1]}, PETSC_FALSE, PETSC_FALSE, 0, 3 * count / 2};
     const EkTensorInfo *right;
     char                name[16], words[64];
@@ -530,8 +566,10 @@ static void positions_are_interpolated_as_torch_does(void **state)
     Says(&capture, words);
     assert_int_equal(right->count, count);
     for (size_t i = 0; i < count; i++) assert_true(fabs(got[i] - values[right->offset + i]) < 1e-6);
-    QUIET_FAILS(&capture, EkWeightsReadChosen(EkTestRun(), TORCH "positions.safetensors", &as_it_is, 1, &want, got), "1 of its or the model's tensors do not fit");
-    QUIET_FAILS(&capture, EkWeightsReadChosen(EkTestRun(), TORCH "positions.safetensors", &choice, 1, &wide, got), "1 of its or the model's tensors do not fit");
+    QUIET_FAILS(&capture, EkWeightsReadChosen(EkTestRun(), TORCH "positions.safetensors", &as_it_is, 1, &want, got),
+                "1 of its or the model's tensors do not fit");
+    QUIET_FAILS(&capture, EkWeightsReadChosen(EkTestRun(), TORCH "positions.safetensors", &choice, 1, &wide, got),
+                "1 of its or the model's tensors do not fit");
     Says(&capture, "pos_embed: found F32 1 x 2 x 3 x 4, wanted F32 1 x 3 x ");
   }
   EK_OK(PetscFree(table));
@@ -551,13 +589,15 @@ static void a_session_interpolates(void **state)
   snprintf(weights, sizeof(weights), "%s/source/final.safetensors", base);
   JobCreate(&source, EkTestRun()->comm, base, "source", WAVES DPOT RULE "train: {epochs: 1, " TRAIN "}\n");
   Train(&source);
-  JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, depth: 1, patch_size: 2, weights: %s, load: [pos, blocks], " SIZES "}\n", weights);
+  JobCreate(&job, EkTestRun()->comm, base, "job",
+            WAVES "model: {type: dpot, depth: 1, patch_size: 2, weights: %s, load: [pos, blocks], " SIZES "}\n", weights);
   QUIET_OK(&capture, EkSessionCreate(&job.run, &job.deck, EK_CHOOSE_AUTO, &session));
   Says(&capture, "pos_embed interpolated from 2 x 2 to 4 x 4 points\n");
   EK_OK(EkSessionDestroy(&session));
   EK_OK(PetscStrncpy(job.deck.model.load, "all", EK_PATH));
   Refused(&job, "tensors do not fit", "pos_embed interpolated from 2 x 2 to 4 x 4 points\n");
-  Refused(&job, "4 of its or the model's tensors do not fit", "patch_embed.proj.0.weight: found F32 19 x 7 x 4 x 4, wanted F32 11 x 7 x 2 x 2\n");
+  Refused(&job, "4 of its or the model's tensors do not fit",
+          "patch_embed.proj.0.weight: found F32 19 x 7 x 4 x 4, wanted F32 11 x 7 x 2 x 2\n");
 }
 
 /* A file that says of itself which preset it is, with more than can be listed wrong in it. */
@@ -578,7 +618,8 @@ static void another_preset_is_recognised(void **state)
   }
   EK_OK(EkWeightsWrite(EkTestRun(), path, n, table, values));
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, weights: %s}\n", path);
-  Refused(&job, "69 of its or the model's tensors do not fit", "small.safetensors': this looks like preset small: embed_dim 1024, depth 6\n");
+  Refused(&job, "69 of its or the model's tensors do not fit",
+          "small.safetensors': this looks like preset small: embed_dim 1024, depth 6\n");
   Refused(&job, "tensors do not fit", "small.safetensors': and 49 more\n");
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: fno2d, width: 4, modes: [3], weights: %s}\n", path);
   Refused(&job, "tensors do not fit", "small.safetensors': this looks like a dpot, preset small: embed_dim 1024, depth 6\n");
@@ -587,11 +628,17 @@ static void another_preset_is_recognised(void **state)
 /* What a shape may come from is said beside it. */
 static void reasons_are_given(void **state)
 {
-  static const EkTensorInfo there[4] = {{"a", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6}, {"b", 2, {3, 2}, PETSC_TRUE, PETSC_FALSE, 6, 6}, {"c", 1, {3}, PETSC_FALSE, PETSC_FALSE, 12, 3}, {"d", 4, {2, 3, 1, 1}, PETSC_FALSE, PETSC_FALSE, 16, 6}};
-  static const EkTensorInfo want[4] = {{"a", 2, {3, 2}, PETSC_FALSE, PETSC_FALSE, 0, 6}, {"b", 2, {3, 2}, PETSC_FALSE, PETSC_FALSE, 6, 6}, {"c", 2, {3, 2}, PETSC_TRUE, PETSC_FALSE, 12, 6}, {"d", 4, {3, 2, 1, 1}, PETSC_FALSE, PETSC_FALSE, 18, 6}};
-  float   values[24] = {0}, got[24];
-  Capture capture;
-  char    base[EK_PATH], path[EK_PATH];
+  static const EkTensorInfo there[4] = {{"a", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6},
+                                        {"b", 2, {3, 2}, PETSC_TRUE, PETSC_FALSE, 6, 6},
+                                        {"c", 1, {3}, PETSC_FALSE, PETSC_FALSE, 12, 3},
+                                        {"d", 4, {2, 3, 1, 1}, PETSC_FALSE, PETSC_FALSE, 16, 6}};
+  static const EkTensorInfo want[4] = {{"a", 2, {3, 2}, PETSC_FALSE, PETSC_FALSE, 0, 6},
+                                       {"b", 2, {3, 2}, PETSC_FALSE, PETSC_FALSE, 6, 6},
+                                       {"c", 2, {3, 2}, PETSC_TRUE, PETSC_FALSE, 12, 6},
+                                       {"d", 4, {3, 2, 1, 1}, PETSC_FALSE, PETSC_FALSE, 18, 6}};
+  float                     values[24] = {0}, got[24];
+  Capture                   capture;
+  char                      base[EK_PATH], path[EK_PATH];
 
   (void)state;
   EkTestScratch(base);

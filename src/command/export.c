@@ -79,7 +79,8 @@ static PetscErrorCode Append(EkRun run, Tensors *to, size_t *total, const Tensor
 
   PetscFunctionBegin;
   *row = from->table[i];
-  PetscCheck(strlen(prefix) + strlen(row->name) < EK_NAME, run->comm, PETSC_ERR_SUP, "export: '%s%s' is longer than %d letters", prefix, row->name, EK_NAME - 1);
+  PetscCheck(strlen(prefix) + strlen(row->name) < EK_NAME, run->comm, PETSC_ERR_SUP, "export: '%s%s' is longer than %d letters",
+             prefix, row->name, EK_NAME - 1);
   PetscCall(PetscSNPrintf(row->name, EK_NAME, "%s%.40s", prefix, from->table[i].name));
   row->offset = *total;
   PetscCall(PetscArraycpy(to->arena + *total, from->arena + from->table[i].offset, row->count));
@@ -166,7 +167,8 @@ PetscErrorCode EkCommandExport(EkRun run, int *exit_status)
 {
   PetscFunctionBegin;
   PetscCheck(run->argc == 3 || run->argc == 4, run->comm, PETSC_ERR_USER_INPUT, USAGE);
-  PetscCheck(run->argc == 3 || !strcmp(run->argv[3], "optimizer"), run->comm, PETSC_ERR_USER_INPUT, "export: '%s' is not known; " USAGE, run->argv[3]);
+  PetscCheck(run->argc == 3 || !strcmp(run->argv[3], "optimizer"), run->comm, PETSC_ERR_USER_INPUT,
+             "export: '%s' is not known; " USAGE, run->argv[3]);
   PetscCall(Export(run, run->argv[1], run->argv[2], (PetscBool)(run->argc == 4)));
   *exit_status = 0;
   PetscFunctionReturn(0);

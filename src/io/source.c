@@ -32,7 +32,8 @@ static int Keep(int n, EkStored *stored, const char *prefix)
   int          kept = 0;
 
   for (int i = 0; i < n; i++) {
-    if (length ? strncmp(stored[i].name, prefix, length) != 0 : !strncmp(stored[i].name, EK_OPTIMIZER_PREFIX, optimizer)) continue;
+    if (length ? strncmp(stored[i].name, prefix, length) != 0 : !strncmp(stored[i].name, EK_OPTIMIZER_PREFIX, optimizer))
+      continue;
     if (kept != i) stored[kept] = stored[i];
     memmove(stored[kept].name, stored[kept].name + length, strlen(stored[kept].name) - length + 1);
     kept++;
@@ -164,8 +165,8 @@ PetscInt64 EkNotFinite(size_t n, const float *x)
 PetscErrorCode EkSourceInfo(const char *path, const EkStored *stored, size_t offset, EkTensorInfo *info)
 {
   PetscFunctionBegin;
-  PetscCheck(strlen(stored->name) < EK_NAME, PETSC_COMM_SELF, PETSC_ERR_SUP, WHAT " '%s': the name '%s' is longer than %d letters",
-             path, stored->name, EK_NAME - 1);
+  PetscCheck(strlen(stored->name) < EK_NAME, PETSC_COMM_SELF, PETSC_ERR_SUP,
+             WHAT " '%s': the name '%s' is longer than %d letters", path, stored->name, EK_NAME - 1);
   *info = (EkTensorInfo){.rank = stored->rank,
                          .is_complex = stored->is_complex,
                          .is_counter = EkIsCounter(stored),

@@ -25,6 +25,6 @@ PetscBool EkSourceIsReadable(const EkStored *stored);
 /* All values of a readable tensor, as floats. */
 PetscErrorCode EkSourceRead(const EkSource *source, const EkStored *stored, float *out);
 /* Place of the first value that is not finite, or -1. */
-PetscInt64     EkNotFinite(size_t n, const float *x);
+PetscInt64 EkNotFinite(size_t n, const float *x);
 /* A row of a table for a tensor of the file. Error: a name that is too long. */
 PetscErrorCode EkSourceInfo(const char *path, const EkStored *stored, size_t offset, EkTensorInfo *info);

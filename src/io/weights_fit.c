@@ -61,7 +61,8 @@ static const char *WantedText(const EkTensorInfo *wanted, char text[160])
 static const char *Reason(const EkStored *stored, const EkTensorInfo *wanted)
 {
   if (stored->is_complex && !wanted->is_complex) return "; it is complex, the model's is real";
-  if (wanted->is_complex && !stored->is_complex && stored->rank == wanted->rank - 1) return "; it is real, the model's is complex";
+  if (wanted->is_complex && !stored->is_complex && stored->rank == wanted->rank - 1)
+    return "; it is real, the model's is complex";
   if (stored->rank < 2 || stored->rank != wanted->rank || stored->shape[0] == stored->shape[1]) return "";
   for (int d = 0; d < stored->rank; d++) {
     if (stored->shape[d] != wanted->shape[d < 2 ? 1 - d : d]) return "";
@@ -77,7 +78,8 @@ static PetscBool CanResize(const EkWeightsChoice *choice, const EkStored *stored
   return (PetscBool)(stored->shape[0] == wanted->shape[0] && stored->shape[1] == wanted->shape[1] && stored->count > 0);
 }
 
-/* The two points of an axis of n between which point i of `m` points on the same length lies, and how far it is from the first. */
+/* The two points of an axis of n between which point i of `m` points on the same length lies, and how far it is from the first.
+ */
 static double Between(PetscInt64 i, PetscInt64 m, PetscInt64 n, PetscInt64 at[2])
 {
   const double x = fmax(0, ((double)i + 0.5) * (double)n / (double)m - 0.5);

@@ -55,10 +55,12 @@ PetscErrorCode EkLoadCheck(const EkDeck *deck, EkProblems problems)
   if (!*deck->model.weights) PetscFunctionReturn(0);
   PetscCall(WishOf(deck, &wish));
   if (!wish.all && !*wish.list)
-    PetscCall(EkProblemsAdd(problems, "model_load: '%s' names no part of the model; " ALL "," OPTIMIZER " takes everything", deck->model.load));
+    PetscCall(EkProblemsAdd(problems, "model_load: '%s' names no part of the model; " ALL "," OPTIMIZER " takes everything",
+                            deck->model.load));
   if (wish.optimizer && !HasMoments(&deck->optim))
-    PetscCall(EkProblemsAdd(problems, "model_load: " OPTIMIZER " is for adam, adam_pytorch and adamw; train_optimizer %s has no moments to be filled",
-                            EkFamilyMember(&EkOptimizerFamily, deck->optim.optimizer)->name));
+    PetscCall(EkProblemsAdd(
+        problems, "model_load: " OPTIMIZER " is for adam, adam_pytorch and adamw; train_optimizer %s has no moments to be filled",
+        EkFamilyMember(&EkOptimizerFamily, deck->optim.optimizer)->name));
   PetscFunctionReturn(0);
 }
 
@@ -132,7 +134,8 @@ static void PrintSummary(EkSession s, const char *parts, int n, const EkTensorIn
   const EkParams p = s->params;
 
   if (s->run->rank) return;
-  printf("model_load: %d of the model's %d tensors loaded from %s\n", CountIn(p->n, p->table, parts), p->n, s->deck.model.weights);
+  printf("model_load: %d of the model's %d tensors loaded from %s\n", CountIn(p->n, p->table, parts), p->n,
+         s->deck.model.weights);
   PrintOutside("of the model drawn anew", p->n, p->table, parts);
   PrintOutside("of the file left out", n, found, parts);
 }
@@ -171,7 +174,8 @@ PetscErrorCode EkSessionLoad(EkSession s)
 
 /* ---- moments ------------------------------------------------------------------------------------------------ */
 
-/* How the second moments of complex tensors are stored: one |g|^2 in both places (a checkpoint of `adam`), or as torch has them. */
+/* How the second moments of complex tensors are stored: one |g|^2 in both places (a checkpoint of `adam`), or as torch has them.
+ */
 static PetscErrorCode IsTwice(EkRun run, const char *path, PetscBool *twice)
 {
   char *name;
@@ -183,7 +187,8 @@ static PetscErrorCode IsTwice(EkRun run, const char *path, PetscBool *twice)
   PetscFunctionReturn(0);
 }
 
-/* Is there one |g|^2 for each entry, the imaginary parts nothing but rounding? Torch's own Adam has squares there like those of the real parts. */
+/* Is there one |g|^2 for each entry, the imaginary parts nothing but rounding? Torch's own Adam has squares there like those of
+ * the real parts. */
 static PetscBool IsPublished(size_t n, const float *v)
 {
   PetscBool some = PETSC_FALSE;
@@ -207,8 +212,9 @@ static PetscErrorCode Convert(EkRun run, const char *path, const EkOptimizer o, 
 
     if (!tensor->is_complex) continue;
     PetscCheck(paired || !(twice || IsPublished(tensor->count, at)), run->comm, PETSC_ERR_USER_INPUT,
-               "model_load: '%s' holds one second moment for real and imaginary part of '%s', as train_optimizer adam has it; %s needs one for each", path,
-               tensor->name, EkFamilyMember(&EkOptimizerFamily, o->options.optimizer)->name);
+               "model_load: '%s' holds one second moment for real and imaginary part of '%s', as train_optimizer adam has it; %s "
+               "needs one for each",
+               path, tensor->name, EkFamilyMember(&EkOptimizerFamily, o->options.optimizer)->name);
     for (size_t i = 0; i < tensor->count && paired && !twice; i += 2) at[i] = at[i + 1] = at[i] + at[i + 1];
   }
   PetscFunctionReturn(0);
@@ -222,18 +228,21 @@ static PetscErrorCode ReadSteps(EkRun run, const char *path, PetscInt64 *steps)
   PetscFunctionBegin;
   PetscCall(EkWeightsReadNote(run, path, EK_NOTE_STEPS, &note));
   if (note) value = strtod(note, &end);
-  PetscCheck(note && end != note && !*end && value >= 1 && value == floor(value) && value < 9e15, run->comm, PETSC_ERR_FILE_UNEXPECTED,
-             "model_load: '%s' does not say how many updates its moments are of ('%s' is %s)", path, EK_NOTE_STEPS, note ? note : "missing");
+  PetscCheck(note && end != note && !*end && value >= 1 && value == floor(value) && value < 9e15, run->comm,
+             PETSC_ERR_FILE_UNEXPECTED, "model_load: '%s' does not say how many updates its moments are of ('%s' is %s)", path,
+             EK_NOTE_STEPS, note ? note : "missing");
   *steps = (PetscInt64)value;
   PetscCall(PetscFree(note));
   PetscFunctionReturn(0);
 }
 
 /* The gradients' arena holds them on the way: nothing is in it before the first step. */
-static PetscErrorCode ReadMoment(EkRun run, const char *path, const Wish *wish, EkOptimizer o, int which, PetscBool twice, int *missing)
+static PetscErrorCode ReadMoment(EkRun run, const char *path, const Wish *wish, EkOptimizer o, int which, PetscBool twice,
+                                 int *missing)
 {
-  const EkWeightsChoice choice = {.memory = which ? EK_MEMORY_SECOND : EK_MEMORY_FIRST, .parts = PartsOf(wish), .resize = POSITION, .missing = missing};
-  float                *arena = o->params->gradients;
+  const EkWeightsChoice choice = {
+      .memory = which ? EK_MEMORY_SECOND : EK_MEMORY_FIRST, .parts = PartsOf(wish), .resize = POSITION, .missing = missing};
+  float *arena = o->params->gradients;
 
   PetscFunctionBegin;
   PetscCall(PetscArrayzero(arena, o->params->total));
@@ -257,7 +266,8 @@ PetscErrorCode EkLoadMoments(EkRun run, const EkDeck *deck, EkOptimizer o)
   if (!*path || !wish.optimizer) PetscFunctionReturn(0);
   PetscCall(EkWeightsList(run, path, EK_MEMORY_FIRST, &n, &found));
   PetscCall(PetscFree(found));
-  PetscCheck(n, run->comm, PETSC_ERR_FILE_UNEXPECTED, "model_load: '%s' holds no moments of Adam; leave " OPTIMIZER " out, or convert or export it with them", path);
+  PetscCheck(n, run->comm, PETSC_ERR_FILE_UNEXPECTED,
+             "model_load: '%s' holds no moments of Adam; leave " OPTIMIZER " out, or convert or export it with them", path);
   PetscCall(ReadSteps(run, path, &o->steps));
   PetscCall(IsTwice(run, path, &twice));
   for (int which = 0; which < 2; which++) PetscCall(ReadMoment(run, path, &wish, o, which, twice, &missing));
