@@ -173,7 +173,7 @@ static void Continue(const char *file, const char *next, const char *optimizer, 
   EK_OK(EkWeightsReadAll(EkTestRun(), next, &n, &table, &values));
   memcpy(after, p->weights, p->total * sizeof(float));
   for (int step = 0; step < 3; step++) {
-    char prefix[16];
+    char prefix[32];
 
     snprintf(prefix, sizeof(prefix), "gradient%d", step);
     Pick(p, n, table, values, prefix, p->gradients);

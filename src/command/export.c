@@ -81,7 +81,7 @@ static PetscErrorCode Append(EkRun run, Tensors *to, size_t *total, const Tensor
   *row = from->table[i];
   PetscCheck(strlen(prefix) + strlen(row->name) < EK_NAME, run->comm, PETSC_ERR_SUP, "export: '%s%s' is longer than %d letters",
              prefix, row->name, EK_NAME - 1);
-  PetscCall(PetscSNPrintf(row->name, EK_NAME, "%s%.40s", prefix, from->table[i].name));
+  PetscCall(PetscSNPrintf(row->name, EK_NAME, "%s%s", prefix, from->table[i].name));
   row->offset = *total;
   PetscCall(PetscArraycpy(to->arena + *total, from->arena + from->table[i].offset, row->count));
   *total += row->count;
