@@ -468,6 +468,8 @@ try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" $same_si
 try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" $same_size -data_t_train 8 -model_weights "$scratch/nan.safetensors"
 try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c
 try export-without-names refused 1 "usage: evenkeel export" export
+try export-of-what refused 1 "'moments' is not known; usage: evenkeel export" export $case_1d/init.safetensors "$scratch/x.safetensors" moments
+try export-without-moments refused 1 "init.safetensors' holds no moments of Adam" export $case_1d/init.safetensors "$scratch/x.safetensors" optimizer
 try export-of-nothing refused 1 "none.h5" export "$scratch/none.h5" "$scratch/x.safetensors"
 try export-to-nowhere refused 1 "$scratch/none/x.safetensors" export $case_1d/init.safetensors "$scratch/none/x.safetensors"
 

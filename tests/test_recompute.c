@@ -63,11 +63,6 @@ static PetscErrorCode sum_and_count(void *context, int n, double *values)
   return MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, EkTestRun()->comm) ? PETSC_ERR_LIB : 0;
 }
 
-static PetscErrorCode relative(EkGraph graph, EkTensor prediction, EkTensor target)
-{
-  return EkRelativeLoss(graph, 1, &prediction, &target, EK_NONE);
-}
-
 /* frames: of a trajectory. */
 static void net_begin(Net *net, const Model *model, PetscInt frames, EkRecompute level)
 {
@@ -102,14 +97,12 @@ static void net_build(Net *net, Kind kind, int steps, int unroll, EkLossOperator
   const Model   *m = &net->model;
   const EkTensor coordinates = coordinates_of(net);
   const int      cut = steps - unroll;
+  const EkRolloutForm form = {.steps = steps, .unroll = kind == TEACH ? steps : unroll, .teacher = (PetscBool)(kind == TEACH)};
   PetscInt       target[STEPS];
 
   for (int i = 0; i < steps; i++) target[i] = m->shape.initial_step + i;
-  if (kind == TEACH)
-    EK_OK(EkModelTeach(&m->options, &m->shape, net->graph, net->frames, coordinates, steps, net->prediction));
-  else
-    EK_OK(EkModelRolloutUnrolled(&m->options, &m->shape, net->graph, net->frames, coordinates, steps, unroll, net->prediction));
-  if (loss) EK_OK(EkModelLosses(&m->shape, net->graph, loss, net->frames, unroll, target + cut, net->prediction + cut));
+  EK_OK(EkModelRolloutAs(&m->options, &m->shape, net->graph, net->frames, coordinates, &form, net->prediction));
+  if (loss) EK_OK(EkModelLosses(&m->shape, net->graph, loss, net->frames, EK_NONE, unroll, target + cut, net->prediction + cut));
 }
 
 static void net_open(Net *net, const Model *model, Kind kind, int unroll, EkRecompute level, EkLossOperator loss)
@@ -227,7 +220,7 @@ static void rollouts_have_the_same_bits(void **state)
     for (int number = 0; number < 2; number++) {
       const Model model = draw_model(type, number);
 
-      check_levels(&model, ROLLOUT, STEPS, number % 2 ? relative : EkMseLoss);
+      check_levels(&model, ROLLOUT, STEPS, number % 2 ? EkLossRelative : EkLossMse);
     }
   }
 }
@@ -238,9 +231,9 @@ static void cut_rollouts_and_teaching_have_the_same_bits(void **state)
   for (int type = 0; type < EkModelFamily.count; type++) {
     const Model one = draw_model(type, 5), two = draw_model(type, 6);
 
-    check_levels(&one, ROLLOUT, 2, EkMseLoss);
-    check_levels(&two, ROLLOUT, 1, relative);
-    check_levels(&two, TEACH, STEPS, EkMseLoss);
+    check_levels(&one, ROLLOUT, 2, EkLossMse);
+    check_levels(&two, ROLLOUT, 1, EkLossRelative);
+    check_levels(&two, TEACH, STEPS, EkLossMse);
   }
 }
 
@@ -258,7 +251,7 @@ static void kept_values_stay(void **state)
     Net          net;
 
     net_begin(&net, &model, model.shape.initial_step + STEPS, EK_RECOMPUTE_STEP);
-    net_build(&net, ROLLOUT, STEPS, STEPS, EkMseLoss);
+    net_build(&net, ROLLOUT, STEPS, STEPS, EkLossMse);
     for (int i = 0; i < STEPS; i++) EK_OK(EkGraphKeep(net.graph, net.prediction[i]));
     EK_OK(EkGraphPlan(net.graph));
     values = draw_values(&net, CAPACITY, 0);
@@ -310,8 +303,8 @@ static void a_loss_in_a_segment_counts_once(void **state)
       EK_OK(EkGraphSegmentBegin(graph, EK_RECOMPUTE_STEP));
       EK_OK(EkLinear(graph, 1, &x, "w", "b", EK_NONE, PETSC_TRUE, &y));
       EK_OK(EkGeluField(graph, y, &x));
-      EK_OK(relative(graph, y, truth));
-      EK_OK(EkMseLoss(graph, x, truth));
+      EK_OK(EkLossRelative(graph, y, truth, EK_NONE));
+      EK_OK(EkLossMse(graph, x, truth));
       EK_OK(EkGraphSegmentEnd(graph, EK_RECOMPUTE_STEP));
     }
     EK_OK(EkGraphPlan(graph));
@@ -398,7 +391,7 @@ static void check_cut(const Model *model, int unroll)
   Net       net, first, rest;
   float    *values, *joined;
 
-  net_open(&net, model, ROLLOUT, unroll, EK_RECOMPUTE_NONE, EkMseLoss);
+  net_open(&net, model, ROLLOUT, unroll, EK_RECOMPUTE_NONE, EkLossMse);
   values = draw_values(&net, batch, 9);
   net_begin(&first, model, model->shape.initial_step + STEPS, EK_RECOMPUTE_NONE);
   net_build(&first, ROLLOUT, cut, cut, NULL);
@@ -407,7 +400,7 @@ static void check_cut(const Model *model, int unroll)
   net_forward(&first, batch, values);
   joined = spliced(&first, batch, cut, values);
   net_begin(&rest, model, model->shape.initial_step + unroll, EK_RECOMPUTE_NONE);
-  net_build(&rest, ROLLOUT, unroll, unroll, EkMseLoss);
+  net_build(&rest, ROLLOUT, unroll, unroll, EkLossMse);
   EK_OK(EkGraphPlan(rest.graph));
   memcpy(rest.params->weights, first.params->weights, first.params->total * sizeof(float));
   net_train(&rest, batch, joined);
@@ -436,8 +429,8 @@ static void cut_steps_need_no_memory(void **state)
     const Model model = draw_model(type, 20);
     Net         all, one;
 
-    net_open(&all, &model, ROLLOUT, STEPS, EK_RECOMPUTE_NONE, EkMseLoss);
-    net_open(&one, &model, ROLLOUT, 1, EK_RECOMPUTE_NONE, EkMseLoss);
+    net_open(&all, &model, ROLLOUT, STEPS, EK_RECOMPUTE_NONE, EkLossMse);
+    net_open(&one, &model, ROLLOUT, 1, EK_RECOMPUTE_NONE, EkLossMse);
     /* in one dimension most of it is scratch */
     if (!(planned_bytes(&one) < (model.shape.grid.dim == 1 ? 9 : 6) * planned_bytes(&all) / 10))
       fail_msg("%s: %zu of %zu bytes", EkFamilyMember(&EkModelFamily, type)->name, planned_bytes(&one), planned_bytes(&all));
@@ -460,7 +453,7 @@ static void check_teaching(const Model *model)
   float         *values;
   double         loss = 0;
 
-  net_open(&net, model, TEACH, STEPS, EK_RECOMPUTE_NONE, EkMseLoss);
+  net_open(&net, model, TEACH, STEPS, EK_RECOMPUTE_NONE, EkLossMse);
   values = draw_values(&net, batch, 11);
   net_begin(&one, model, given + 1, EK_RECOMPUTE_NONE);
   for (int s = 0; s < STEPS; s++) {
@@ -474,7 +467,7 @@ static void check_teaching(const Model *model)
     points = coordinates_of(&one);
     one.graph = keep;
     EK_OK(EkModelRollout(&model->options, &model->shape, graph[s], *in, points, 1, &prediction));
-    EK_OK(EkModelLosses(&model->shape, graph[s], EkMseLoss, *in, 1, &given, &prediction));
+    EK_OK(EkModelLosses(&model->shape, graph[s], EkLossMse, *in, EK_NONE, 1, &given, &prediction));
     EK_OK(EkGraphPlan(graph[s]));
     EK_OK(EkGraphBind(graph[s], *in, values + (size_t)s * frame, net.sample));
     EK_OK(EkGraphForward(graph[s], batch, 0.25));

@@ -9,6 +9,7 @@ typedef struct {
   PetscInt width;            /* channels of the hidden fields */
   EkInts   modes;            /* kept Fourier modes along x, y; one value serves all axes */
   char     weights[EK_PATH]; /* start from this file, "" to draw */
+  char     load[EK_PATH];    /* what of it: parts, comma-separated */
   int      transform;        /* row of EkTransformFamily: auto, fft, gemm */
   PetscInt features;         /* UNet: channels of the first level */
   /* DPOT; what is 0 takes the preset's value */
@@ -50,6 +51,9 @@ typedef struct {
 } EkModelRow;
 
 PetscBool EkModelVelocitiesFirst(const EkModelOptions *options);
+/* What a file's tensors look like, for the one who took it for something else: DPOT's preset or sizes; "" where that is what the options say or nothing
+   is recognised. */
+PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length);
 /* Errors on the world: a model for another dimension than the data's, modes that do not fit the grid. */
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
 /* Resolves `auto` by timing both forms on this process. Call on one rank and broadcast the result. */

@@ -3,11 +3,12 @@
 #include <cJSON.h>
 #include <sys/stat.h>
 
-/* Without model_weights: what a training run with this deck left. */
+/* Without model_weights: what a training run with this deck left. Whatever that one started from, all of it is evaluated. */
 static PetscErrorCode DefaultWeights(EkDeck *deck)
 {
   PetscFunctionBegin;
   if (!*deck->model.weights) PetscCall(PetscSNPrintf(deck->model.weights, sizeof(deck->model.weights), "%.1000s/final.safetensors", deck->out.dir));
+  PetscCall(PetscStrncpy(deck->model.load, "all", sizeof(deck->model.load)));
   PetscFunctionReturn(0);
 }
 

@@ -9,7 +9,7 @@ static const EkCommand command_row[] = {
     {{"generate", "solve a PDE many times and write the trajectories as PDEBench does"}, "DECK [-key value ...]", EkCommandGenerate},
     {{"train", "train a model, balanced or not"}, "DECK [-key value ...]", EkCommandTrain},
     {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"}, "DECK [-model_weights FILE] [-key value ...]", EkCommandEvaluate},
-    {{"export", "weights of a checkpoint as safetensors"}, "CHECKPOINT OUT.safetensors", EkCommandExport},
+    {{"export", "weights of a checkpoint as safetensors, on request with Adam's moments"}, "CHECKPOINT OUT.safetensors [optimizer]", EkCommandExport},
     {{"inspect", "what a data file is, and whether it is sound"}, "FILE [-key value ...]", EkCommandInspect},
     {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
 };

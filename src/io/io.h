@@ -1,7 +1,7 @@
 /* What the files of this folder share: a failure of some ranks told to all of them, whole reads and writes, HDF5 without its own
    error printing, tensors on disk. Private to src/io. */
 #pragma once
-#include "evenkeel/base.h"
+#include "evenkeel/weights.h"
 #include <hdf5.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -87,5 +87,5 @@ PetscBool EkIsCounter(const EkStored *stored);
 PetscErrorCode EkSafetensorsProbe(const char *path, int *n, EkStored **stored);
 /* Entry `key` of __metadata__ into *note for the caller, NULL where there is none. Not collective. */
 PetscErrorCode EkSafetensorsReadNote(const char *path, const char *key, char **note);
-/* note: entry `key` of __metadata__, or NULL. Not collective. */
-PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, const char *key, const char *note);
+/* notes: entries of __metadata__. Not collective. */
+PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, int nnotes, const EkNote notes[]);

@@ -67,6 +67,14 @@ static PetscErrorCode ParseShape(const char *path, const cJSON *list, EkStored *
   PetscFunctionReturn(0);
 }
 
+/* Letters of the parameter's name, without what says that this is the optimizer's memory of it. */
+static size_t NameLength(const char *name)
+{
+  const size_t length = strlen(name), prefix = strlen(EK_OPTIMIZER_PREFIX "exp_avg_sq.");
+
+  return strncmp(name, EK_OPTIMIZER_PREFIX, strlen(EK_OPTIMIZER_PREFIX)) || length < prefix ? length : length - prefix;
+}
+
 /* end: of this tensor's data in the file */
 static PetscErrorCode ParseTensor(const char *path, const cJSON *item, PetscInt64 data_start, EkStored *stored, PetscInt64 *end)
 {
@@ -76,7 +84,7 @@ static PetscErrorCode ParseTensor(const char *path, const cJSON *item, PetscInt6
   PetscInt64  bytes, from = 0, to = 0;
 
   PetscFunctionBegin;
-  BAD(!*name || strlen(name) >= EK_NAME, WHAT " '%s': a tensor's name '%.80s' is empty or longer than %d letters", path, name,
+  BAD(!*name || NameLength(name) >= EK_NAME, WHAT " '%s': a tensor's name '%.80s' is empty or longer than %d letters", path, name,
       EK_NAME - 1);
   PetscCall(PetscStrncpy(stored->name, name, sizeof(stored->name)));
   BAD(!cJSON_IsString(type) || strlen(type->valuestring) >= sizeof(stored->type), WHAT " '%s': tensor '%s' has no dtype", path,
@@ -288,7 +296,7 @@ static cJSON *TensorJson(const EkTensorInfo *tensor, PetscInt64 start)
 }
 
 /* The header's text, to be freed with cJSON_free. */
-static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscInt64 start[], const char *key, const char *note,
+static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscInt64 start[], int nnotes, const EkNote notes[],
                                  char **text)
 {
   cJSON *json = cJSON_CreateObject(), *metadata = cJSON_AddObjectToObject(json, "__metadata__");
@@ -304,7 +312,9 @@ static PetscErrorCode HeaderText(int n, const EkTensorInfo table[], const PetscI
     if (table[i].is_complex) snprintf(list + used, (size_t)n * EK_NAME + 1 - used, "%s%s", used ? "," : "", table[i].name);
   }
   if (list[0]) cJSON_AddStringToObject(metadata, COMPLEX, list);
-  if (note) cJSON_AddStringToObject(metadata, key, note);
+  for (int i = 0; i < nnotes; i++) {
+    if (notes[i].text) cJSON_AddStringToObject(metadata, notes[i].key, notes[i].text);
+  }
   *text = cJSON_PrintUnformatted(json);
   cJSON_Delete(json);
   PetscCall(PetscFree(list));
@@ -328,8 +338,8 @@ static PetscErrorCode WriteHeader(const char *path, int fd, const char *text, Pe
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorInfo table[], const float *arena, const char *key,
-                               const char *note)
+static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorInfo table[], const float *arena, int nnotes,
+                               const EkNote notes[])
 {
   PetscErrorCode code;
   PetscInt64     data = 0, *start;
@@ -338,7 +348,7 @@ static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorIn
   PetscFunctionBegin;
   PetscCall(PetscMalloc1((size_t)n + 1, &start));
   PlaceTensors(n, table, start);
-  code = HeaderText(n, table, start, key, note, &text);
+  code = HeaderText(n, table, start, nnotes, notes, &text);
   if (!code) code = WriteHeader(path, fd, text, &data);
   cJSON_free(text);
   for (int i = 0; i < n && !code; i++) {
@@ -352,8 +362,8 @@ static PetscErrorCode WriteAll(const char *path, int fd, int n, const EkTensorIn
   PetscFunctionReturn(code);
 }
 
-PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, const char *key,
-                                  const char *note)
+PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, int nnotes,
+                                  const EkNote notes[])
 {
   PetscErrorCode code;
   char           temporary[EK_PATH + 8];
@@ -362,7 +372,7 @@ PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo ta
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(temporary, sizeof(temporary), "%s.tmp", path));
   PetscCall(EkFileOpen(WHAT, temporary, O_RDWR | O_CREAT | O_TRUNC, &fd));
-  code = WriteAll(temporary, fd, n, table, arena, key, note);
+  code = WriteAll(temporary, fd, n, table, arena, nnotes, notes);
   if (code)
     close(fd);
   else

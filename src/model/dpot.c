@@ -3,6 +3,7 @@
    pixels of the result until its last layer. */
 #include "dpot.h"
 #include <math.h>
+#include <string.h>
 
 #define GROUPS      8 /* of GroupNorm */
 #define COORDINATES 3 /* x, y, t */
@@ -177,6 +178,30 @@ PetscErrorCode EkDpotDeclare(const EkModelOptions *o, const EkModelShape *shape,
   PetscCall(AddLinear(params, "cls_head.4", D, o->n_cls));
   PetscCall(AddTimeAggregator(o, shape, params));
   PetscCall(AddOutput(o, shape, params));
+  PetscFunctionReturn(0);
+}
+
+/* ---- recognising files -------------------------------------------------------------------------------------- */
+
+PetscErrorCode EkDpotGuess(int n, const EkTensorInfo found[], PetscInt *embed_dim, PetscInt *depth, char *text, size_t length)
+{
+  static const char end[]  = ".norm1.weight";
+  const char       *preset = "no preset";
+
+  PetscFunctionBegin;
+  *embed_dim = *depth = 0;
+  for (int i = 0; i < n; i++) {
+    const char  *name = found[i].name;
+    const size_t letters = strlen(name);
+
+    if (!strcmp(name, "pos_embed") && found[i].rank == 4) *embed_dim = found[i].shape[1];
+    *depth += !strncmp(name, "blocks.", 7) && letters >= sizeof(end) && !strcmp(name + letters + 1 - sizeof(end), end);
+  }
+  if (!*embed_dim) *depth = 0;
+  for (int i = 0; i < EkPresetFamily.count; i++) {
+    if (preset_row[i].embed_dim == *embed_dim && preset_row[i].depth == *depth) preset = preset_row[i].member.name;
+  }
+  PetscCall(PetscSNPrintf(text, length, "%s%s: embed_dim %d, depth %d", strcmp(preset, "no preset") ? "preset " : "", preset, (int)*embed_dim, (int)*depth));
   PetscFunctionReturn(0);
 }
 

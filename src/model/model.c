@@ -34,6 +34,7 @@ static const EkKey model_key[] = {
     {"model_width", EK_KEY_INT, FIELD(width), "20", 1, 512, NULL, "channels", "hidden channels"},
     {"model_modes", EK_KEY_INTS, FIELD(modes), "", 1, 4096, NULL, NULL, "kept Fourier modes along each axis; FNO: 12, DPOT: 32"},
     {"model_weights", EK_KEY_STRING, FIELD(weights), "", 0, 0, NULL, NULL, "start from these weights (.safetensors or a checkpoint)"},
+    {"model_load", EK_KEY_STRING, FIELD(load), "all", 0, 0, NULL, NULL, "of model_weights: all, or parts of the model such as blocks,pos; with optimizer beside them also Adam's moments and step count"},
     {"model_transform", EK_KEY_CHOICE, FIELD(transform), "auto", 0, 0, &EkTransformFamily, NULL, "form of the truncated Fourier transform"},
     {"model_features", EK_KEY_INT, FIELD(features), "32", 1, 1024, NULL, "channels", "UNet: of the first level"},
     {"model_preset", EK_KEY_CHOICE, FIELD(preset), "tiny", 0, 0, &EkPresetFamily, NULL, "DPOT: what the keys below are when they are not given"},
@@ -61,6 +62,7 @@ PetscBool EkModelUses(const void *options, const EkKey *key)
 {
   const char *word = EkKeyWord(&EkModelKeys, key);
 
+  if (!strcmp(word, "load")) return (PetscBool)(*((const EkModelOptions *)options)->weights != 0);
   return (PetscBool)(EkWordIn(word, "type weights") || EkWordIn(word, model_row[((const EkModelOptions *)options)->type].uses));
 }
 
@@ -75,12 +77,27 @@ PetscErrorCode EkModelCheckKeys(EkRun run, const EkModelOptions *options, EkProb
 
     PetscCall(EkKeyGiven(run, key, &given));
     if (!given || EkModelUses(options, key)) continue;
-    PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key->name, row->member.name, row->uses));
+    if (key->offset == offsetof(EkModelOptions, load)) PetscCall(EkProblemsAdd(problems, "%s: there is no model_weights to take parts of", key->name));
+    else PetscCall(EkProblemsAdd(problems, "%s: %s has no use for it; it takes %s", key->name, row->member.name, row->uses));
   }
   PetscFunctionReturn(0);
 }
 
 PetscBool EkModelVelocitiesFirst(const EkModelOptions *options) { return model_row[options->type].velocities_first; }
+
+PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length)
+{
+  PetscInt embed_dim, depth;
+  char     sizes[256];
+
+  PetscFunctionBegin;
+  text[0] = 0;
+  PetscCall(EkDpotGuess(n, found, &embed_dim, &depth, sizes, sizeof(sizes)));
+  if (!depth) PetscFunctionReturn(0);
+  if (model_row[options->type].declare != EkDpotDeclare) PetscCall(PetscSNPrintf(text, length, "this looks like a dpot, %s", sizes));
+  else if (options->embed_dim != embed_dim || options->depth != depth) PetscCall(PetscSNPrintf(text, length, "this looks like %s", sizes));
+  PetscFunctionReturn(0);
+}
 
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params)
 {

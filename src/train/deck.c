@@ -113,6 +113,7 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   PetscCall(EkModelCheckKeys(run, &deck->model, problems));
   PetscCall(EkOptimCheck(run, &deck->optim, deck->train.epochs, problems));
   PetscCall(CheckTogether(deck, problems));
+  PetscCall(EkLoadCheck(deck, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkModelSettle(&deck->model));
   deck->data.each.order = EkModelVelocitiesFirst(&deck->model) ? EK_ORDER_DPOT : EK_ORDER_FILE;

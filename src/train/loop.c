@@ -423,11 +423,24 @@ static PetscErrorCode Begin(EkTrainer t, EkCheckpoint *checkpoint)
 
   PetscFunctionBegin;
   if (resumed) PetscCall(EkRestartRead(t, *checkpoint));
+  else PetscCall(EkLoadMoments(t->run, &t->session->deck, t->optimizer));
   PetscCall(EkCheckpointDestroy(checkpoint));
   PetscCall(EkDeckWrite(t->run, &t->session->deck));
   PetscCall(EkProvenanceWrite(t->run, t->session->deck.out.dir, t->session->mesh->ndata, t->session->mesh->nspace));
   PetscCall(EkRunDirTables(t, resumed));
   PetscCall(EkReportStart(t, resumed));
+  PetscFunctionReturn(0);
+}
+
+/* A checkpoint to continue from makes model_weights needless: the file may be gone by now. */
+static PetscErrorCode OpenSession(EkRun run, const EkDeck *deck, PetscBool resumed, int transform, EkSession *session)
+{
+  EkDeck now = *deck;
+
+  PetscFunctionBegin;
+  if (resumed) now.model.weights[0] = 0;
+  PetscCall(EkSessionCreate(run, &now, transform, session));
+  PetscCall(PetscStrncpy((*session)->deck.model.weights, deck->model.weights, EK_PATH));
   PetscFunctionReturn(0);
 }
 
@@ -444,7 +457,7 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   PetscCall(EkRunDirOpen(run, deck));
   PetscCall(EkRestartFind(run, deck, &checkpoint, &transform));
   resumed = (PetscBool)(checkpoint != NULL);
-  PetscCall(EkSessionCreate(run, deck, transform, &session));
+  PetscCall(OpenSession(run, deck, resumed, transform, &session));
   if (resumed) PetscCall(EkRestartNorm(session, checkpoint));
   else PetscCall(EkSessionMeasureNorm(session));
   PetscCall(TrainerCreate(run, session, &t));

@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#define NOTE "normalize"
-
 static PetscBool Wanted(EkSession s)
 {
   return (PetscBool)(s->deck.data.each.normalize == EK_NORMALIZE_FIELD);
@@ -86,7 +84,7 @@ PetscErrorCode EkSessionLoadNorm(EkSession s)
   PetscErrorCode code;
 
   PetscFunctionBegin;
-  if (*path) PetscCall(EkWeightsReadNote(s->run, path, NOTE, &note));
+  if (*path) PetscCall(EkWeightsReadNote(s->run, path, EK_NOTE_NORM, &note));
   code = EkSessionRestoreNorm(s, path, note);
   PetscCall(PetscFree(note));
   PetscFunctionReturn(code);
@@ -95,12 +93,13 @@ PetscErrorCode EkSessionLoadNorm(EkSession s)
 PetscErrorCode EkSessionWriteWeights(EkSession s, const char *path)
 {
   cJSON         *json = EkSessionNormJson(s);
-  char          *note = json ? cJSON_PrintUnformatted(json) : NULL;
+  char          *text = json ? cJSON_PrintUnformatted(json) : NULL;
+  const EkNote   note = {EK_NOTE_NORM, text};
   PetscErrorCode code;
 
   PetscFunctionBegin;
-  code = EkWeightsWriteNoted(s->run, path, s->params->n, s->params->table, s->params->weights, NOTE, note);
-  cJSON_free(note);
+  code = EkWeightsWriteNoted(s->run, path, s->params->n, s->params->table, s->params->weights, 1, &note);
+  cJSON_free(text);
   cJSON_Delete(json);
   PetscFunctionReturn(code);
 }

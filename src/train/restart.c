@@ -1,4 +1,5 @@
 #include "trainer.h"
+#include "evenkeel/weights.h"
 #include <cJSON.h>
 #include <math.h>
 #include <string.h>
@@ -13,6 +14,30 @@
   X(train_seconds, double)                                                                                             \
   X(balance_total, double)
 
+/* What torch keeps in a param_group, for `export`: the next update as the deck has it. */
+static cJSON *Group(EkTrainer t)
+{
+  const EkOptimOptions *o = &t->session->deck.optim;
+  const EkScheduleAt    at = EkTrainerAt(t);
+  const double          betas[2] = {t->optimizer->momentum, o->beta2};
+  cJSON                *json = cJSON_CreateObject();
+
+  cJSON_AddNumberToObject(json, "lr", EkScheduleRate(o, &at));
+  cJSON_AddItemToObject(json, "betas", cJSON_CreateDoubleArray(betas, 2));
+  cJSON_AddNumberToObject(json, "eps", o->eps);
+  cJSON_AddNumberToObject(json, "weight_decay", o->weight_decay);
+  return json;
+}
+
+/* Tensors in the order of the table, which is torch's: in the file they stand by name. */
+static cJSON *Names(EkParams params)
+{
+  cJSON *list = cJSON_CreateArray();
+
+  for (int i = 0; i < params->n; i++) cJSON_AddItemToArray(list, cJSON_CreateString(params->table[i].name));
+  return list;
+}
+
 static char *MetaText(EkTrainer t)
 {
   cJSON *json = cJSON_CreateObject(), *norm = EkSessionNormJson(t->session);
@@ -22,7 +47,9 @@ static char *MetaText(EkTrainer t)
   PROGRESS(ADD)
 #undef ADD
   cJSON_AddItemToObject(json, "set_loss", cJSON_CreateDoubleArray(t->at.set_loss, t->session->nsets));
-  cJSON_AddNumberToObject(json, "optimizer_steps", (double)t->optimizer->steps);
+  cJSON_AddNumberToObject(json, EK_NOTE_STEPS, (double)t->optimizer->steps);
+  cJSON_AddItemToObject(json, EK_NOTE_GROUP, Group(t));
+  cJSON_AddItemToObject(json, "tensors", Names(t->session->params));
   cJSON_AddStringToObject(json, "optimizer", EkFamilyMember(&EkOptimizerFamily, t->session->deck.optim.optimizer)->name);
   cJSON_AddStringToObject(json, "transform", EkFamilyMember(&EkTransformFamily, t->session->deck.model.transform)->name);
   cJSON_AddStringToObject(json, "model", EkFamilyMember(&EkModelFamily, t->session->deck.model.type)->name);
@@ -173,7 +200,7 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
 
     if (cJSON_IsNumber(item)) t->at.set_loss[k] = item->valuedouble;
   }
-  PetscCall(ReadNumber(t->run, json, "optimizer_steps", path, &value));
+  PetscCall(ReadNumber(t->run, json, EK_NOTE_STEPS, path, &value));
   t->optimizer->steps = (PetscInt64)value;
   PetscFunctionReturn(0);
 }

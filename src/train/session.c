@@ -1,4 +1,3 @@
-#include "evenkeel/weights.h"
 #include "trainer.h"
 
 /* Samples of one part of a batch on one rank, at most. */
@@ -19,14 +18,6 @@ static int ChunkSize(const EkDeck *deck, const EkModelShape *shape, int ranks)
   const int    chunk = fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
 
   return chunk < most ? chunk : most;
-}
-
-static PetscErrorCode LoadWeights(EkSession s)
-{
-  PetscFunctionBegin;
-  if (*s->deck.model.weights) PetscCall(EkWeightsRead(s->run, s->deck.model.weights, s->params->n, s->params->table, s->params->weights));
-  else PetscCall(EkParamsInitialise(s->params, (uint64_t)s->deck.train.seed));
-  PetscFunctionReturn(0);
 }
 
 /* Coordinates as the network gets them: one plane an axis, raw values of the file (PDEBench's loader, "ij" order). */
@@ -66,7 +57,7 @@ PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkS
   if (run->rank == 0) PetscCall(EkModelChooseTransform(&s->deck.model, &s->shape, &choice));
   PetscCallMPI(MPI_Bcast(&choice, 1, MPI_INT, 0, run->comm));
   s->deck.model.transform = choice;
-  PetscCall(LoadWeights(s));
+  PetscCall(EkSessionLoad(s));
   PetscCall(MakeCoordinates(s));
   *out = s;
   PetscFunctionReturn(0);

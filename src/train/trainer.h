@@ -48,6 +48,17 @@ PetscInt     EkSessionMost(EkSession session);
 /* Where the step that comes next stands in its schedule. */
 EkScheduleAt EkTrainerAt(EkTrainer trainer);
 
+/* ---- where it starts (load.c) ---------------------------------------------------------------------------------- */
+
+/* Weights of model_weights as model_load asks for, the rest drawn from the seed; rank 0 says what was taken and what not. Collective. Errors: a part there is
+   none of, tensors that do not fit. */
+PetscErrorCode EkSessionLoad(EkSession session);
+/* With `optimizer` in model_load, moments and number of updates into the optimizer, whatever its slice. Uses the arena of gradients and leaves it zero. Collective.
+   Errors: a file without moments, or with such as the optimizer cannot continue. */
+PetscErrorCode EkLoadMoments(EkRun run, const EkDeck *deck, EkOptimizer optimizer);
+/* A problem for what model_load asks in vain. */
+PetscErrorCode EkLoadCheck(const EkDeck *deck, EkProblems problems);
+
 /* ---- run directory (rundir.c): rank 0 writes, every call is collective ------------------------------------------ */
 
 /* Makes out_dir; refuses one that holds a run unless the deck resumes. */

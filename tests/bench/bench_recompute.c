@@ -65,7 +65,7 @@ static PetscErrorCode MakeGraph(const Case *c, Pair *p, EkRecompute level, EkGra
   PetscCall(EkGraphInput(*graph, channels, p->shape.grid, PETSC_FALSE, &frames));
   PetscCall(EkGraphInput(*graph, c->dim, p->shape.grid, PETSC_FALSE, &points));
   PetscCall(EkModelRollout(&p->options, &p->shape, *graph, frames, points, c->steps, prediction));
-  PetscCall(EkModelLosses(&p->shape, *graph, EkMseLoss, frames, c->steps, target, prediction));
+  PetscCall(EkModelLosses(&p->shape, *graph, EkLossMse, frames, EK_NONE, c->steps, target, prediction));
   PetscCall(EkGraphPlan(*graph));
   PetscCall(EkGraphBind(*graph, frames, p->data, (size_t)channels * p->shape.grid.stride));
   PetscCall(EkGraphBind(*graph, points, p->coordinates, 0));
