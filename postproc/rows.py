@@ -71,6 +71,7 @@ class Table:
 @dataclass
 class Experiment:
     name: str
+    directory: str
     data: list
     axes: dict  # {axis: {label: {key: value}}}
     rows: list
@@ -94,7 +95,7 @@ def load(path):
             for number, labels in enumerate(itertools.product(*axes.values()), 1)]
     refuse_shared_directories(path, rows)
     name = os.path.splitext(os.path.basename(path))[0]
-    return Experiment(name, as_list(content.get("data")), axes, rows, read_table(path, content.get("table") or {}, axes))
+    return Experiment(name, content["dir"], as_list(content.get("data")), axes, rows, read_table(path, content.get("table") or {}, axes))
 
 
 def read_yaml(path):
