@@ -88,7 +88,7 @@ def run_rows(experiment, options):
     ranks = options.ranks or 1
     jobs = options.jobs or max(1, cores() // ranks)
     chosen = [rows.row_of_number(experiment, options.row)] if options.row is not None else experiment.rows
-    launcher = Launcher(options.ranks, 1 if options.row else jobs)
+    launcher = Launcher(options.ranks, jobs if options.row is None else 1)
     require_unchanged(chosen)
     if options.dry_run:
         return print_commands(experiment, chosen, launcher)

@@ -31,7 +31,7 @@ class ExperimentError(Exception):
 
 @dataclass
 class Row:
-    number: int  # from 1
+    number: int  # from 0, as job arrays count
     labels: dict  # {axis: label}
     deck: str
     keys: dict  # {key: value} beside the deck's
@@ -92,7 +92,7 @@ def load(path):
     refuse_shared_keys(path, axes)
     base = {"deck": content["deck"], **settings(path, "set", content.get("set") or {})}
     rows = [make_row(number, content["dir"], base, axes, labels)
-            for number, labels in enumerate(itertools.product(*axes.values()), 1)]
+            for number, labels in enumerate(itertools.product(*axes.values()))]
     refuse_shared_directories(path, rows)
     name = os.path.splitext(os.path.basename(path))[0]
     return Experiment(name, content["dir"], as_list(content.get("data")), axes, rows, read_table(path, content.get("table") or {}, axes))
@@ -261,9 +261,9 @@ def one_of(path, key, value, known):
 
 
 def row_of_number(experiment, number):
-    if not 1 <= number <= len(experiment.rows):
-        raise ExperimentError(f"there is no row {number}; the rows are 1 to {len(experiment.rows)}")
-    return experiment.rows[number - 1]
+    if not 0 <= number < len(experiment.rows):
+        raise ExperimentError(f"there is no row {number}; the rows are 0 to {len(experiment.rows) - 1}")
+    return experiment.rows[number]
 
 
 def state_of(row):

@@ -105,12 +105,16 @@ def starts(row):
     return text_of("", path).splitlines() if os.path.exists(path) else []
 
 
-def assert_refused(scratch, text, *words):
-    place(scratch, text)
-    status, output, errors = experiment(scratch, "list", "trial.yaml")
-    assert status == 1 and not output and len(errors.splitlines()) == 1, (status, output, errors)
-    for word in words:
-        assert word in errors, f"'{word}' is not in: {errors}"
+def assert_refused(text, *words):
+    write("", "wrong.yaml", text)
+    try:
+        rows.load("wrong.yaml")
+    except rows.ExperimentError as error:
+        assert "\n" not in str(error)
+        for word in words:
+            assert word in str(error), f"'{word}' is not in: {error}"
+    else:
+        raise AssertionError(f"taken: {text}")
 
 
 def wait_for(condition, what):
@@ -130,13 +134,13 @@ def rows_are_the_product_of_the_axes(scratch):
     all_rows = loaded(scratch)
     assert len(all_rows) == 8 and experiment(scratch, "count", "trial.yaml")[1] == "8\n"
     row = all_rows[3]
-    assert row.number == 4 and row.labels == {"train_seed": "1", "rule": "all layers", "train_lr": "2.5e-3"}
+    assert row.number == 3 and row.labels == {"train_seed": "1", "rule": "all layers", "train_lr": "2.5e-3"}
     assert row.directory == "runs/trial/seed-1_all-layers_lr-2.5e-3"
     assert row.keys == {"model_width": "1", "train_shuffle": "no", "train_seed": "1", "balance_rule": "tb_sigmoid",
                         "balance_layers": "all", "train_lr": "2.5e-3"}
     assert row.title == "seed 1, all layers, lr 2.5e-3"
     status, output, _ = experiment(scratch, "list", "trial.yaml")
-    assert status == 0 and output.splitlines()[4].split()[:2] == ["4", "1"] and output.count("missing") == 8
+    assert status == 0 and output.splitlines()[4].split()[:2] == ["3", "1"] and output.count("missing") == 8
     assert not os.path.exists("runs")
 
 
@@ -174,7 +178,7 @@ def a_dry_run_prints_commands(scratch):
     status, output, _ = experiment(scratch, "run", "trial.yaml", "--dry-run", "--ranks", "3", LAUNCH="srun --mpi=pmix")
     assert status == 0 and output.splitlines()[0] == "srun --mpi=pmix -n 3 ./stand_in generate data.yaml"
     assert len(output.splitlines()) == 9 and not os.path.exists(os.path.join(scratch, "runs"))
-    status, output, _ = experiment(scratch, "run", "trial.yaml", "--dry-run", "--row", "2", LAUNCH="")
+    status, output, _ = experiment(scratch, "run", "trial.yaml", "--dry-run", "--row", "1", LAUNCH="")
     assert output.splitlines()[1].startswith("mpirun -n 1 --bind-to none ./stand_in train deck.yaml -model_width 1")
 
 
@@ -202,17 +206,17 @@ def an_interrupted_experiment_goes_on(scratch):
 def one_row_gives_the_program_s_status(scratch):
     place(scratch, FILE.replace("model_width: 1,", "model_width: 20,").replace("2.5e-3]", "666]"))
     first, second = loaded(scratch)[:2]
-    process = start(scratch, "run", "trial.yaml", "--row", "1")
+    process = start(scratch, "run", "trial.yaml", "--row", "0")
     wait_for(lambda: rows.epochs_done(first), "the first epoch")
     process.send_signal(signal.SIGUSR1)
     process.communicate(timeout=30)
     assert process.returncode == 75
-    assert experiment(scratch, "run", "trial.yaml", "--row", "1")[0] == 0
-    assert experiment(scratch, "run", "trial.yaml", "--row", "1")[0] == 0 and len(starts(first)) == 2
-    status, output, _ = experiment(scratch, "run", "trial.yaml", "--row", "2")
+    assert experiment(scratch, "run", "trial.yaml", "--row", "0")[0] == 0
+    assert experiment(scratch, "run", "trial.yaml", "--row", "0")[0] == 0 and len(starts(first)) == 2
+    status, output, _ = experiment(scratch, "run", "trial.yaml", "--row", "1")
     assert status == 1 and "train_lr: 666 is too much" in output and rows.state_of(second) == "failed"
     status, _, errors = experiment(scratch, "run", "trial.yaml", "--row", "9")
-    assert status == 1 and "the rows are 1 to 8" in errors
+    assert status == 1 and "the rows are 0 to 7" in errors
 
 
 @check
@@ -220,7 +224,7 @@ def a_failed_row_is_told_and_the_others_go_on(scratch):
     place(scratch, FILE.replace("[1e-3, 2.5e-3]", "[666, 1e-3]"))
     status, output, _ = experiment(scratch, "run", "trial.yaml", "--jobs", "2")
     assert status == 1 and output.count("FAILED, exit status 1: evenkeel: train_lr: 666 is too much") == 4, output
-    assert output.splitlines()[-1] == "failed: rows 1, 3, 5, 7"
+    assert output.splitlines()[-1] == "failed: rows 0, 2, 4, 6"
     states = [rows.state_of(row) for row in loaded(scratch)]
     assert states == ["failed", "finished"] * 4, states
     assert "4 failed" in experiment(scratch, "status", "trial.yaml")[1]
@@ -228,7 +232,7 @@ def a_failed_row_is_told_and_the_others_go_on(scratch):
 
 @check
 def where_every_row_fails_no_more_are_started(scratch):
-    place(scratch, FILE.replace("[1e-3, 2.5e-3]", "[666]"). replace("[1, 2]", "[1, 2, 3, 4]"))
+    place(scratch, FILE.replace("[1e-3, 2.5e-3]", "[666]").replace("[1, 2]", "[1, 2, 3, 4]"))
     status, output, _ = experiment(scratch, "run", "trial.yaml", "--jobs", "1")
     assert status == 1 and output.count("FAILED") == 3 and "--keep-going" in output, output
     assert experiment(scratch, "run", "trial.yaml", "--jobs", "2", "--keep-going")[1].count("FAILED") == 8
@@ -255,17 +259,17 @@ def two_processes_share_the_rows(scratch):
 def a_dead_process_s_lock_is_taken_over(scratch):
     place(scratch, FILE.replace("model_width: 1,", "model_width: 30,"))
     first = loaded(scratch)[0]
-    process = start(scratch, "run", "trial.yaml", "--row", "1")
+    process = start(scratch, "run", "trial.yaml", "--row", "0")
     wait_for(lambda: rows.epochs_done(first), "the first epoch")
     process.kill()
     process.communicate()
-    status, output, _ = experiment(scratch, "run", "trial.yaml", "--row", "1")
-    assert status == 1 and "left out: row 1" in output, "what the dead process started is still running"
+    status, output, _ = experiment(scratch, "run", "trial.yaml", "--row", "0")
+    assert status == 1 and "left out: row 0" in output, "what the dead process started is still running"
     child = json.loads(text_of("", first.lock))["child"]
     os.kill(child, signal.SIGUSR1)
     wait_for(lambda: not locks.holder(first.lock), "the end of the row")
     assert rows.state_of(first) == "stopped"
-    assert experiment(scratch, "run", "trial.yaml", "--row", "1")[0] == 0 and len(starts(first)) == 2
+    assert experiment(scratch, "run", "trial.yaml", "--row", "0")[0] == 0 and len(starts(first)) == 2
 
 
 @check
@@ -288,7 +292,7 @@ def locks_of_other_hosts_are_judged_by_their_age(scratch):
 @check
 def other_settings_are_not_mixed_up(scratch):
     place(scratch)
-    assert experiment(scratch, "run", "trial.yaml", "--row", "1")[0] == 0
+    assert experiment(scratch, "run", "trial.yaml", "--row", "0")[0] == 0
     write(scratch, "deck.yaml", "# a comment\ndata: {file: data.hdf5}\ntrain: {epochs: 4, max_wall: 1:00}\n")
     assert rows.state_of(loaded(scratch)[0]) == "finished", "a comment or a time limit changes nothing"
     write(scratch, "deck.yaml", "data: {file: data.hdf5}\ntrain: {epochs: 5}\n")
@@ -302,27 +306,28 @@ def other_settings_are_not_mixed_up(scratch):
 @check
 def an_old_summary_does_not_finish_a_row(scratch):
     place(scratch)
-    experiment(scratch, "run", "trial.yaml", "--row", "1")
+    experiment(scratch, "run", "trial.yaml", "--row", "0")
     row = loaded(scratch)[0]
     os.utime(os.path.join(row.directory, "summary.json"), (1, 1))
     assert rows.state_of(row) != "finished"
-    assert experiment(scratch, "run", "trial.yaml", "--row", "1")[0] == 0 and len(starts(row)) == 2
+    assert experiment(scratch, "run", "trial.yaml", "--row", "0")[0] == 0 and len(starts(row)) == 2
 
 
 @check
 def wrong_files_are_one_plain_line(scratch):
-    assert_refused(scratch, FILE + "axis: {}\n", "unknown key 'axis'", "known are dir, deck, data, set, axes, table")
-    assert_refused(scratch, FILE.replace("seeds:", "seed:"), "table: unknown key 'seed'", "columns, rows, best_of, seeds")
-    assert_refused(scratch, FILE.replace("rows: rule, ", "rows: rules, "), "axis 'rule' must be in one of")
-    assert_refused(scratch, FILE.replace("rule: plain}", "rule: plane}"), "no row with rule 'plane'")
-    assert_refused(scratch, FILE.replace("seeds: train_seed", "seeds: train_seed, metric: nrmse"), "'nrmse' is none of RMSE, nRMSE")
-    assert_refused(scratch, FILE.replace("dir: runs/trial", ""), "'dir' is missing")
-    assert_refused(scratch, FILE.replace("model_width: 1", "out_dir: x"), "'out_dir' is set for each row by itself")
-    assert_refused(scratch, FILE.replace("train_lr: [1e-3", "x: {a: {balance_rule: none}}\n  train_lr: [1e-3"), "'rule' and 'x' both set balance_rule")
-    assert_refused(scratch, FILE.replace("all layers:", "plain:"), "'plain' is there twice")
-    assert_refused(scratch, FILE.replace("[1, 2]", "[1, 1 %]"), "would share the directory")
-    assert_refused(scratch, FILE.replace("[1, 2]", "3"), "'train_seed' must be")
-    assert_refused(scratch, "axes: [", "not valid YAML")
+    os.chdir(scratch)
+    assert_refused(FILE + "axis: {}\n", "unknown key 'axis'", "known are dir, deck, data, set, axes, table")
+    assert_refused(FILE.replace("seeds:", "seed:"), "table: unknown key 'seed'", "columns, rows, best_of, seeds")
+    assert_refused(FILE.replace("rows: rule, ", "rows: rules, "), "axis 'rule' must be in one of")
+    assert_refused(FILE.replace("rule: plain}", "rule: plane}"), "no row with rule 'plane'")
+    assert_refused(FILE.replace("seeds: train_seed", "seeds: train_seed, metric: nrmse"), "'nrmse' is none of RMSE, nRMSE")
+    assert_refused(FILE.replace("dir: runs/trial", ""), "'dir' is missing")
+    assert_refused(FILE.replace("model_width: 1", "out_dir: x"), "'out_dir' is set for each row by itself")
+    assert_refused(FILE.replace("train_lr: [1e-3", "x: {a: {balance_rule: none}}\n  train_lr: [1e-3"), "'rule' and 'x' both set balance_rule")
+    assert_refused(FILE.replace("all layers:", "plain:"), "'plain' is there twice")
+    assert_refused(FILE.replace("[1, 2]", "[1, 1 %]"), "would share the directory")
+    assert_refused(FILE.replace("[1, 2]", "3"), "'train_seed' must be")
+    assert_refused("axes: [", "not valid YAML")
     status, _, errors = experiment(scratch, "list", "nowhere.yaml")
     assert status == 1 and errors == "experiment.py: nowhere.yaml: No such file or directory\n", errors
 
