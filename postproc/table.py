@@ -25,6 +25,7 @@ import rundir
 
 CSV_HEADER = ["n", "expected", "mean", "std", "error_reduced_percent", "p_two_sided", "p_one_sided", "train_seconds",
               "balance_seconds", "balance_share"]
+COST = "What rebalancing cost, mean over runs (plain runs analyse their layers as well, for layers.csv):"
 
 
 @dataclass
@@ -136,19 +137,49 @@ def describe(labels):
 
 
 def result_lines(experiment, table):
-    """The table as lists of texts, the first of them its head: for each row its errors, and below what they mean."""
+    """The table as lists of texts, the first of them its head."""
     layout = experiment.table
-    lines = [["", *(cell.column or layout.metric for cell in table[0])]]
-    for line in table:
-        first = next((cell.row for cell in line if cell.row), None)
-        lines.append([row_label(experiment, table, line), *(cell.text() for cell in line)])
+
+    def measures(line):
+        found = {layout.metric: [cell.text() for cell in line]}
         if layout.best_of:
-            lines.append([f"  best {', '.join(map(rows.short, layout.best_of))}",
-                          *(", ".join(cell.best.values()) if cell.row else "-" for cell in line)])
-        if first and any(cell.row and is_compared(cell.row) for cell in line):
-            lines.append(["  error reduced (%)", *(number(cell.row and cell.row.improvement, "+.2f") for cell in line)])
-            lines.append(["  p, two-sided", *(p_text(cell.row, cell.row and cell.row.p) for cell in line)])
-            lines.append(["  p, one-sided", *(p_text(cell.row, cell.row and cell.row.p_less) for cell in line)])
+            found[f"best {', '.join(map(rows.short, layout.best_of))}"] = [", ".join(cell.best.values()) if cell.row else "-" for cell in line]
+        if layout.columns is None or any(cell.row and is_compared(cell.row) for cell in line):
+            found["error reduced (%)"] = [number(cell.row and cell.row.improvement, "+.2f") for cell in line]
+            found["p, two-sided"] = [p_text(cell.row, cell.row and cell.row.p) for cell in line]
+            found["p, one-sided"] = [p_text(cell.row, cell.row and cell.row.p_less) for cell in line]
+        return found
+
+    return lay_out(experiment, table, measures)
+
+
+def cost_lines(experiment, table):
+    def measures(line):
+        found = {}
+        for text, key, factor, form in (("training (s)", "train_seconds", 1, ".1f"), ("rebalancing (s)", "balance_seconds", 1, ".3f"),
+                                        ("share (%)", "balance_share", 100, ".2f")):
+            values = [timing(cell, key) for cell in line]
+            found[text] = [number(None if value is None else factor * value, form) for value in values]
+        return found
+
+    return lay_out(experiment, table, measures)
+
+
+def lay_out(experiment, table, measures):
+    """Without columns, a line for each row and a column for each of its measures; with columns, the measures below each other."""
+    labels = [row_label(experiment, table, line) for line in table]
+    found = [measures(line) for line in table]
+    if not experiment.table.columns:
+        return [["", *found[0]]] + [[label, *(texts[0] for texts in texts_of.values())] for label, texts_of in zip(labels, found)]
+    lines = [["", *(cell.column for cell in table[0])]]
+    for label, texts_of in zip(labels, found):
+        first, *others = texts_of.items()
+        if first[0] == experiment.table.metric:
+            lines.append([label, *first[1]])
+        else:
+            lines.append([label, *("" for _ in first[1])])
+            others.insert(0, first)
+        lines += [[f"  {name}", *texts] for name, texts in others]
     return lines
 
 
@@ -167,17 +198,6 @@ def number(value, form):
 
 def p_text(row, value):
     return number(value, ".2g") if value is not None or not row else row.p_note or "-"
-
-
-def cost_lines(experiment, table):
-    lines = [["", *(cell.column or "" for cell in table[0])]] if experiment.table.columns else [["", "mean over the runs"]]
-    for line in table:
-        lines.append([row_label(experiment, table, line), *("" for _ in line)])
-        for text, key, factor, form in (("training (s)", "train_seconds", 1, ".1f"), ("rebalancing (s)", "balance_seconds", 1, ".3f"),
-                                        ("share (%)", "balance_share", 100, ".2f")):
-            values = [timing(cell, key) for cell in line]
-            lines.append([f"  {text}", *(number(None if value is None else factor * value, form) for value in values)])
-    return lines
 
 
 def timing(cell, key):
@@ -207,10 +227,10 @@ def caption(experiment, table):
 
 def write_tables(experiment, table, out):
     results, costs, notes = result_lines(experiment, table), cost_lines(experiment, table), caption(experiment, table)
-    print(aligned(results), *notes, "", "What rebalancing cost:", aligned(costs), sep="\n")
-    write(os.path.join(out, "table.md"), markdown(results, notes) + "\n" + markdown(costs, ["What rebalancing cost."]))
+    print(aligned(results), *notes, "", COST, aligned(costs), sep="\n")
+    write(os.path.join(out, "table.md"), markdown(results, notes) + "\n" + markdown(costs, [COST]))
     write(os.path.join(out, "table.tex"), latex(results, notes))
-    write(os.path.join(out, "cost.tex"), latex(costs, ["What rebalancing cost."]))
+    write(os.path.join(out, "cost.tex"), latex(costs, [COST]))
     write_csv(report.written(os.path.join(out, "table.csv")), experiment, table)
 
 

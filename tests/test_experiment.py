@@ -194,6 +194,7 @@ def an_interrupted_experiment_goes_on(scratch):
     assert process.returncode == 75 and not errors, (process.returncode, output, errors)
     assert "stopped after a checkpoint  epoch" in output and not starts(second)
     assert rows.state_of(first) == "stopped" and rows.last_status(first) == 75
+    assert rows.last_words(first.log) == "stopped on request", "the program was asked, not killed"
     assert "1 stopped" in experiment(scratch, "status", "trial.yaml")[1]
     process = start(scratch, "run", "trial.yaml", "--jobs", "2")
     status = process.wait(timeout=30)

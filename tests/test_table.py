@@ -162,7 +162,9 @@ def a_table_without_columns_and_another_metric(scratch):
     finish_all(place(scratch, text))
     status, output, _ = table("--out", "elsewhere")
     assert status == 0 and "all frames, the given ones included" in output
-    assert "fraction 100 %, plain" in output and "0.0525 ± 0.0025" in output
+    lines = [re.split(r"  +", line) for line in output.splitlines()]
+    assert lines[0] == ["", "nRMSE", "best lr", "error reduced (%)", "p, two-sided", "p, one-sided"], lines[0]
+    assert lines[1] == ["fraction 100 %, plain", "0.0525 ± 0.0025", "1e-3", "-", "-", "-"] and lines[4][3] == "+17.25", lines
     names = sorted(os.listdir("elsewhere"))
     assert names == ["alpha.png", "bars.png", "cost.tex", "table.csv", "table.md", "table.tex"], names
     with open("elsewhere/table.csv", newline="", encoding="utf-8") as file:
