@@ -64,11 +64,11 @@ bench-programs: $(BENCH:tests/bench/%.c=$(BUILD)bench/%)
 # ---- what a user calls -------------------------------------------------------------------------------------
 
 DEBIAN  := gcc make pkg-config openmpi-bin libopenmpi-dev libpetsc-real-dev libhdf5-openmpi-dev libfftw3-dev libscalapack-openmpi-dev \
-           libopenblas-dev libdnnl-dev libcjson-dev libcmocka-dev python3-numpy python3-h5py python3-scipy python3-matplotlib
+           libopenblas-dev libdnnl-dev libcjson-dev libcmocka-dev python3-numpy python3-h5py python3-scipy python3-matplotlib python3-yaml
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo -n)
 HAVE     = command -v $(MPIRUN) >/dev/null && command -v $(CC) >/dev/null && pkg-config --exists $(PKG) $(PKGTEST) 2>/dev/null && $(HAVEDNN) && test -n "$$($(FINDPY))"
 HAVEDNN  = echo 'int main(void) {return 0;}' | $(CC) -include dnnl.h -x c - -o /dev/null $(ONEDNN) 2>/dev/null
-FINDPY  := for p in python3 /usr/bin/python3; do $$p -c 'import numpy, h5py, scipy, matplotlib' 2>/dev/null && echo $$p && break; done
+FINDPY  := for p in python3 /usr/bin/python3; do $$p -c 'import numpy, h5py, scipy, matplotlib, yaml' 2>/dev/null && echo $$p && break; done
 
 setup: ## find what is missing and install it (Debian), or say what to do
 	@if $(HAVE); then exit 0; fi; \
@@ -81,7 +81,7 @@ setup: ## find what is missing and install it (Debian), or say what to do
 	for p in $(PKG) $(PKGTEST); do pkg-config --exists $$p 2>/dev/null || echo "missing: $$p (pkg-config)"; done; \
 	$(HAVEDNN) || echo "missing: oneDNN (dnnl.h, $(ONEDNN))"; \
 	for c in $(CC) $(MPIRUN) pkg-config; do command -v $$c >/dev/null || echo "missing: $$c"; done; \
-	test -n "$$($(FINDPY))" || echo "missing: a python3 with numpy, h5py, scipy, matplotlib"; \
+	test -n "$$($(FINDPY))" || echo "missing: a python3 with numpy, h5py, scipy, matplotlib, yaml"; \
 	echo "On Debian or Ubuntu: apt-get install $(DEBIAN)"; \
 	echo "On a cluster: load its modules (MPI, PETSc, parallel HDF5, FFTW, ScaLAPACK, cJSON) and write config.mk, for example"; \
 	echo "  CC = mpicc"; echo "  PKG = petsc hdf5 fftw3f libcjson      # names for pkg-config"; echo "  LDLIBS = ... -lscalapack -lopenblas -lm   # what pkg-config does not know"; exit 1

@@ -68,8 +68,9 @@ class Row:
     published_std: float
     baseline: str = None
     improvement: float = None  # % less nRMSE than the baseline
-    p: float = None
-    p_note: str = ""  # why there is no p
+    p: float = None         # two-sided
+    p_less: float = None    # one-sided: the group's error is the smaller one
+    p_note: str = ""        # why there is no p
 
 
 def load_run(directory):
@@ -110,17 +111,31 @@ def find_baseline(groups, group, name):
 
 def compare(groups, baseline="none"):
     """A Row for each group, baselines first."""
-    rows = [_row(group, find_baseline(groups, group, baseline)) for group in groups]
+    rows = [make_row(group, find_baseline(groups, group, baseline)) for group in groups]
     return sorted(rows, key=lambda row: row.baseline != row.group.label)
 
 
-def welch(sample, reference):
-    """(p, note) of Welch's two-sided t-test; p is None and the note says why where the test is not defined."""
+def make_row(group, baseline):
+    """The group's figures, compared with those of the baseline (a group or None)."""
+    mean, std = _mean_std(group.nrmse)
+    row = Row(group, mean, std, *_mean_std(np.array([run.nrmse_published for run in group.runs])))
+    if baseline:
+        row.baseline = baseline.label
+    if baseline and baseline is not group:
+        reference = float(baseline.nrmse.mean())
+        row.improvement = 100 * (reference - mean) / reference if reference else None
+        row.p, row.p_note = welch(group.nrmse, baseline.nrmse)
+        row.p_less, _ = welch(group.nrmse, baseline.nrmse, "less")
+    return row
+
+
+def welch(sample, reference, alternative="two-sided"):
+    """(p, note) of Welch's t-test; p is None and the note says why where the test is not defined."""
     if min(len(sample), len(reference)) < 2:
         return None, "n < 2"
     if np.ptp(sample) == 0 and np.ptp(reference) == 0:
         return None, "no spread"
-    return float(stats.ttest_ind(sample, reference, equal_var=False).pvalue), ""
+    return float(stats.ttest_ind(sample, reference, equal_var=False, alternative=alternative).pvalue), ""
 
 
 def doubts(groups):
@@ -198,18 +213,6 @@ def _figure(directory, summary, block):
         wrong = "missing or not defined" if value is None else repr(value)
         raise rundir.RunError(f"{directory}/summary.json: {block}.nRMSE is {wrong}")
     return float(value)
-
-
-def _row(group, baseline):
-    mean, std = _mean_std(group.nrmse)
-    row = Row(group, mean, std, *_mean_std(np.array([run.nrmse_published for run in group.runs])))
-    if baseline:
-        row.baseline = baseline.label
-    if baseline and baseline is not group:
-        reference = float(baseline.nrmse.mean())
-        row.improvement = 100 * (reference - mean) / reference if reference else None
-        row.p, row.p_note = welch(group.nrmse, baseline.nrmse)
-    return row
 
 
 def _mean_std(values):

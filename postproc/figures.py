@@ -1,4 +1,5 @@
 """The figures: each function takes what rundir or comparison read and returns a matplotlib Figure."""
+import re
 import textwrap
 
 import matplotlib
@@ -7,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 # Okabe and Ito's palette, distinct to colour-blind readers; its yellow is left out, too faint for lines on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -169,8 +170,8 @@ def mean_curve(runs, column):
     return np.array(epochs), np.array([np.mean([curve[epoch] for curve in known]) for epoch in epochs])
 
 
-def bars(rows):
-    """Final nRMSE per group: bars from zero, and the same enlarged as points with mean and standard deviation."""
+def bars(rows, metric="nRMSE", title=""):
+    """Final error per group: bars from zero, and the same enlarged as points with mean and standard deviation."""
     labels = [textwrap.fill(row.group.label, 28) for row in rows]
     row_height = max(0.5, 0.1 + 0.15 * max(label.count("\n") + 1 for label in labels))
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.7 + row_height * len(rows)), sharey=True)
@@ -184,11 +185,69 @@ def bars(rows):
         axes[1].annotate(_verdict(row), (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes[0].set_yticks(range(len(rows)), labels)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    for ax, label in zip(axes, ("test nRMSE", "test nRMSE, enlarged")):
+    for ax, label in zip(axes, (f"test {metric}", f"test {metric}, enlarged")):
         ax.set_xlabel(label)
         ax.grid(False, axis="y")
         ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[1].margins(x=0.12)
+    if title:
+        _title(figure, title)
+    return figure
+
+
+def error_over(axis, labels, series, metric, title):
+    """Error over an axis of an experiment, a line with error bars (standard deviation) for each of `series`: comparison.Rows or None
+    in the order of `labels`. Labels that begin with numbers lie there, logarithmically; others side by side."""
+    numbers = [re.match(r"[-+]?[\d.]+(e[-+]?\d+)?", label) for label in labels]
+    is_number = all(numbers) and min(float(match[0]) for match in numbers) > 0
+    x = np.array([float(match[0]) for match in numbers]) if is_number else np.arange(len(labels))
+    step = 1.03 if is_number else 0.06  # between the points of a label, so that their error bars stay apart
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    known = [next(row for row in rows if row) for rows in series if any(rows)]
+    for i, (rows, colour) in enumerate(zip([rows for rows in series if any(rows)], _group_colours(known))):
+        places, rows = x[[row is not None for row in rows]], [row for row in rows if row]
+        shift = i - (len(known) - 1) / 2
+        ax.errorbar(places * step ** shift if is_number else places + step * shift, [row.mean for row in rows],
+                    yerr=[row.std if row.std == row.std else 0 for row in rows], color=colour, marker="o", markersize=4, capsize=3,
+                    linewidth=1.4, elinewidth=1, label=known[i].group.label)
+    if is_number:
+        ax.set_xscale("log")
+    ax.set_xticks(x, labels)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(axis)
+    ax.set_ylabel(f"test {metric}")
+    _log_if_wide(ax)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _title(figure, title)
+    return figure
+
+
+def alphas(panels, title):
+    """Tail exponent of each layer before and after training. panels: (heading, layer names, before, after), the last two arrays
+    (run, layer); points are means over the runs, bars standard deviations."""
+    columns = 3 if len(panels) > 4 else min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = plt.figure(figsize=(WIDTH, 0.5 + 2.3 * lines))
+    grid = figure.add_gridspec(lines + 1, columns, height_ratios=[0.12] + [1] * lines)
+    first = None
+    for i, (heading, names, before, after) in enumerate(panels):
+        first = ax = figure.add_subplot(grid[1 + i // columns, i % columns], sharey=first)
+        for values, style, shift, label in ((before, FIRST, -0.12, "before training"), (after, LAST, 0.12, "after training")):
+            values = np.ma.masked_invalid(values)
+            spread = values.std(axis=0, ddof=1).filled(0) if len(values) > 1 else np.zeros(len(names))
+            ax.errorbar(np.arange(len(names)) + shift, values.mean(axis=0).filled(np.nan), yerr=spread, fmt="o", capsize=2, elinewidth=1,
+                        label=label, **{**style, "markersize": 4.2})
+        ax.set_yscale("log")
+        ax.set_title(heading)
+        step = max(1, -(-len(names) // 24))
+        ax.set_xticks(np.arange(0, len(names), step), names[::step], rotation=90, fontsize=7)
+        if i % columns == 0:
+            ax.set_ylabel(r"tail exponent $\alpha$")
+        else:
+            ax.tick_params(labelleft=False)
+    _log_ticks(first.yaxis, decades_from=100, most=6)
+    _key(figure.add_subplot(grid[0, :]), *first.get_legend_handles_labels(), ncol=2)
+    _title(figure, title)
     return figure
 
 

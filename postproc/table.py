@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+"""Tables and figures of an experiment whose rows experiment.py has run.
+
+  table.py FILE            prints the table; writes it (CSV, Markdown, LaTeX), what balancing cost, and figures into DIR/table, where
+                           DIR is the experiment's own directory
+
+Mean and standard deviation over seeds, the error reduced in % of the baseline's mean, Welch's t-test against the baseline. Rows that
+are missing are counted in their cell: `(3 of 5)`.
+"""
+import argparse
+import csv
+import itertools
+import math
+import os
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+import comparison
+import figures
+import report
+import rows
+import rundir
+
+CSV_HEADER = ["n", "expected", "mean", "std", "error_reduced_percent", "p_two_sided", "p_one_sided", "train_seconds",
+              "balance_seconds", "balance_share"]
+COST = "What rebalancing cost, mean over runs (plain runs analyse their layers as well, for layers.csv):"
+
+
+@dataclass
+class Cell:
+    """One place of the table: the runs over seeds, of the best hyperparameters if there is a choice."""
+
+    column: str        # label, None in a table without columns
+    row: comparison.Row  # None without any run
+    expected: int      # runs there should be
+    best: dict         # {axis of best_of: label}
+    missing: list      # one line for each choice of hyperparameters that lacks runs
+
+    def text(self):
+        if not self.row:
+            return f"- (0 of {self.expected})"
+        count = len(self.row.group.runs)
+        return comparison.format_spread(self.row.mean, self.row.std) + (f" ({count} of {self.expected})" if count < self.expected else "")
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    try:
+        experiment = rows.load(options.file)
+        table = make_table(experiment)
+        if not any(cell.row for line in table for cell in line):
+            raise rows.ExperimentError(f"{options.file}: no row is finished yet (experiment.py run {options.file})")
+        out = report.make_directory(options.out or os.path.join(experiment.directory, "table"))
+        write_tables(experiment, table, out)
+        draw(experiment, table, out)
+    except (rows.ExperimentError, rundir.RunError, OSError) as error:
+        return complain(error)
+    return 0
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE", help="experiment, inputs/experiments/NAME.yaml")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: table/ in the experiment's directory)")
+    return parser.parse_args(arguments)
+
+
+# ---- cells --------------------------------------------------------------------------------------------------------------
+
+
+def make_table(experiment):
+    """A line of Cells for each row of the table, a Cell a column."""
+    layout, axes = experiment.table, experiment.axes
+    finished = {row.number: load(row, layout) for row in experiment.rows if rows.state_of(row) == "finished"}
+    columns = list(axes[layout.columns]) if layout.columns else [None]
+    lines = []
+    for labels in itertools.product(*(axes[axis] for axis in layout.rows)):
+        place = dict(zip(layout.rows, labels))
+        lines.append([find_cell(experiment, finished, place, column) for column in columns])
+    add_comparison(layout, lines)
+    return lines
+
+
+def load(row, layout):
+    """The run as comparison.py has it, with the table's own error in the place of nRMSE; None where that is not defined."""
+    value = rows.metric_of(row, layout)
+    if value is None or not math.isfinite(value):
+        return None
+    config = {"train_seed": row.keys.get("train_seed", "")}
+    return comparison.Run(row.directory, config, rows.summary_of(row).get("timing") or {}, value, value, rundir.read_version(row.directory))
+
+
+def find_cell(experiment, finished, place, column):
+    """Of the choices of hyperparameters the one with the least mean error; one with fewer runs than another is no choice."""
+    layout, axes = experiment.table, experiment.axes
+    if layout.columns:
+        place = {**place, layout.columns: column}
+    choices, missing = [], []
+    for labels in itertools.product(*(axes[axis] for axis in layout.best_of)):
+        best = dict(zip(layout.best_of, labels))
+        wanted = [row for row in experiment.rows if all(row.labels[axis] == label for axis, label in {**place, **best}.items())]
+        runs = [finished[row.number] for row in wanted if finished.get(row.number)]
+        if len(runs) < len(wanted):
+            undefined = sum(row.number in finished and not finished[row.number] for row in wanted)
+            told = f" ({undefined} finished without a {layout.metric})" if undefined else ""
+            missing.append(f"{wanted[0].title if len(wanted) == 1 else describe({**place, **best})}: {len(runs)} of {len(wanted)} runs{told}")
+        group = comparison.Group({axis: place[axis] for axis in layout.rows}, runs)
+        choices.append((-len(runs), group.nrmse.mean() if runs else math.inf, len(choices), best, group, len(wanted)))
+    _, _, _, best, group, expected = min(choices, key=lambda choice: choice[:3])
+    return Cell(column, comparison.make_row(group, None) if group.runs else None, expected, best, missing)
+
+
+def add_comparison(layout, lines):
+    """Compares every cell with the one of its column and of the baseline's row."""
+    if not layout.baseline:
+        return
+    for line in lines:
+        for number, cell in enumerate(line):
+            reference = next((other[number] for other in lines if cell.row and other[number].row
+                              and is_baseline_of(layout, other[number].row.group, cell.row.group)), None)
+            if reference:
+                cell.row = comparison.make_row(cell.row.group, reference.row.group)
+
+
+def is_baseline_of(layout, group, other):
+    """The baseline's labels, and the other's where it says nothing."""
+    return group.values == {**other.values, **layout.baseline}
+
+
+def describe(labels):
+    return ", ".join(label if rows.axis_says_nothing(axis, label) else f"{rows.short(axis)} {label}" for axis, label in labels.items())
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------------
+
+
+def result_lines(experiment, table):
+    """The table as lists of texts, the first of them its head."""
+    layout = experiment.table
+
+    def measures(line):
+        found = {layout.metric: [cell.text() for cell in line]}
+        if layout.best_of:
+            found[f"best {', '.join(map(rows.short, layout.best_of))}"] = [", ".join(cell.best.values()) if cell.row else "-" for cell in line]
+        if layout.columns is None or any(cell.row and is_compared(cell.row) for cell in line):
+            found["error reduced (%)"] = [number(cell.row and cell.row.improvement, "+.2f") for cell in line]
+            found["p, two-sided"] = [p_text(cell.row, cell.row and cell.row.p) for cell in line]
+            found["p, one-sided"] = [p_text(cell.row, cell.row and cell.row.p_less) for cell in line]
+        return found
+
+    return lay_out(experiment, table, measures)
+
+
+def cost_lines(experiment, table):
+    def measures(line):
+        found = {}
+        for text, key, factor, form in (("training (s)", "train_seconds", 1, ".1f"), ("rebalancing (s)", "balance_seconds", 1, ".3f"),
+                                        ("share (%)", "balance_share", 100, ".2f")):
+            values = [timing(cell, key) for cell in line]
+            found[text] = [number(None if value is None else factor * value, form) for value in values]
+        return found
+
+    return lay_out(experiment, table, measures)
+
+
+def lay_out(experiment, table, measures):
+    """Without columns, a line for each row and a column for each of its measures; with columns, the measures below each other."""
+    labels = [row_label(experiment, table, line) for line in table]
+    found = [measures(line) for line in table]
+    if not experiment.table.columns:
+        return [["", *found[0]]] + [[label, *(texts[0] for texts in texts_of.values())] for label, texts_of in zip(labels, found)]
+    lines = [["", *(cell.column for cell in table[0])]]
+    for label, texts_of in zip(labels, found):
+        first, *others = texts_of.items()
+        if first[0] == experiment.table.metric:
+            lines.append([label, *first[1]])
+        else:
+            lines.append([label, *("" for _ in first[1])])
+            others.insert(0, first)
+        lines += [[f"  {name}", *texts] for name, texts in others]
+    return lines
+
+
+def row_label(experiment, table, line):
+    labels = list(itertools.product(*(experiment.axes[axis] for axis in experiment.table.rows)))[table.index(line)]
+    return describe(dict(zip(experiment.table.rows, labels))) or "all"
+
+
+def is_compared(row):
+    return row.baseline is not None and row.baseline != row.group.label
+
+
+def number(value, form):
+    return "-" if value is None or value != value else format(value, form)
+
+
+def p_text(row, value):
+    return number(value, ".2g") if value is not None or not row else row.p_note or "-"
+
+
+def timing(cell, key):
+    """Mean over the cell's runs, None where none says it."""
+    values = [run.metrics[key] for run in cell.row.group.runs if isinstance(run.metrics.get(key), (int, float))] if cell.row else []
+    return float(np.mean(values)) if values else None
+
+
+def caption(experiment, table):
+    """What the figures are and what to beware of, a line each."""
+    layout = experiment.table
+    frames = "the predicted frames" if layout.convention == "metrics" else "all frames, the given ones included"
+    lines = [f"{layout.metric} of the test set over {frames}: mean ± sample standard deviation over {layout.seeds or 'runs'}."]
+    if layout.columns:
+        lines[0] += f" Columns: {layout.columns}."
+    if layout.baseline:
+        lines.append(f"Error reduced: in % of the mean of {describe(layout.baseline)}. p: Welch's t-test against it, two-sided and one-sided "
+                     "(the error is smaller); not corrected for the number of comparisons.")
+    if layout.best_of:
+        lines.append(f"{', '.join(layout.best_of)}: for every cell the choice with the least mean error on the test set. "
+                     "To choose there is optimistic, for all rows alike; the paper's tables do so, too.")
+    lines += [f"missing: {text}" for line in table for cell in line for text in cell.missing]
+    # a seed occurs in every cell once, and again only if an axis other than the seeds' repeats it
+    groups = [cell.row.group for line in table for cell in line if cell.row]
+    return lines + [f"note: {text}" for text in comparison.doubts(groups)]
+
+
+def write_tables(experiment, table, out):
+    results, costs, notes = result_lines(experiment, table), cost_lines(experiment, table), caption(experiment, table)
+    print(aligned(results), *notes, "", COST, aligned(costs), sep="\n")
+    write(os.path.join(out, "table.md"), markdown(results, notes) + "\n" + markdown(costs, [COST]))
+    write(os.path.join(out, "table.tex"), latex(results, notes))
+    write(os.path.join(out, "cost.tex"), latex(costs, [COST]))
+    write_csv(report.written(os.path.join(out, "table.csv")), experiment, table)
+
+
+def aligned(lines):
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def markdown(lines, notes):
+    texts = [["&nbsp;&nbsp;" + line[0].strip() if line[0].startswith(" ") else line[0], *line[1:]] for line in lines]
+    texts = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in texts]
+    return "\n".join([texts[0], "|---|" + "---:|" * (len(lines[0]) - 1), *texts[1:], "", *(f"{note}  " for note in notes), ""])
+
+
+def latex(lines, notes):
+    """A tabular that needs no package; the notes are comments, to be made a caption of."""
+    rules = {0: " \\hline"}
+    texts = [" & ".join(latex_text(cell) for cell in line) + " \\\\" + rules.get(number, "") for number, line in enumerate(lines)]
+    head = ["% " + note for note in notes] + ["\\begin{tabular}{l" + "r" * (len(lines[0]) - 1) + "}", "\\hline"]
+    return "\n".join(head + texts + ["\\hline", "\\end{tabular}", ""])
+
+
+def latex_text(text):
+    indent = "\\quad " if text.startswith("  ") else ""
+    text = text.strip().replace("\\", "\\textbackslash ")
+    for character in "%&#_${}":
+        text = text.replace(character, "\\" + character)
+    return indent + text.replace("±", "$\\pm$").replace("^", "\\textasciicircum ").replace("~", "\\textasciitilde ")
+
+
+def write_csv(path, experiment, table):
+    """A line a cell with full precision; empty where a figure is not defined."""
+    layout = experiment.table
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([axis for axis in [layout.columns, *layout.rows, *layout.best_of] if axis] + CSV_HEADER)
+        places = list(itertools.product(*(experiment.axes[axis] for axis in layout.rows)))
+        for labels, line in zip(places, table):
+            for cell in line:
+                row = cell.row
+                figures_of_cell = [row.mean, row.std, row.improvement, row.p, row.p_less] if row else [None] * 5
+                figures_of_cell += [timing(cell, key) for key in ("train_seconds", "balance_seconds", "balance_share")]
+                count = len(row.group.runs) if row else 0
+                writer.writerow([*([cell.column] if layout.columns else []), *labels, *cell.best.values(), count, cell.expected]
+                                + ["" if value is None or value != value else value for value in figures_of_cell])
+
+
+def write(path, text):
+    with open(report.written(path), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------------
+
+
+def draw(experiment, table, out):
+    layout = experiment.table
+    if layout.columns:
+        series = [[cell.row for cell in line] for line in table]
+        labels = [cell.column for cell in table[0]]
+        title = f"{experiment.name} · mean and standard deviation over {layout.seeds or 'runs'}"
+        report.save(figures.error_over(rows.short(layout.columns), labels, series, layout.metric, title), os.path.join(out, "error.png"))
+    for column in zip(*table):
+        known = [cell.row for cell in column if cell.row]
+        if not known:
+            continue
+        place = describe({layout.columns: column[0].column}) if layout.columns else ""
+        name = "_" + rows.slug(place) if place else ""
+        title = f"{experiment.name} · {place}" if place else experiment.name
+        report.save(figures.bars(known, layout.metric, title), os.path.join(out, f"bars{name}.png"))
+        panels = [panel for panel in (alpha_panel(row) for row in known) if panel]
+        if panels:
+            report.save(figures.alphas(panels, title), os.path.join(out, f"alpha{name}.png"))
+
+
+def alpha_panel(row):
+    """What figures.alphas draws of a cell; None, and a line about it, where layers.csv cannot be read."""
+    try:
+        layers = [rundir.read_layers(run.directory) for run in row.group.runs]
+    except rundir.RunError as error:
+        complain(error)
+        return None
+    names = layers[0].names
+    same = [layer for layer in layers if layer.names == names]
+    return row.group.label, names, np.array([layer.alpha[0] for layer in same]), np.array([layer.alpha[-1] for layer in same])
+
+
+def complain(message):
+    print(f"table.py: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
