@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Settings of this site: the one file to edit. submit.sh, generate.sh and chain.sh hand the first five to sbatch, ahead of what their
-# command line says; every job sources the rest. EVENKEEL_SITE names another file of this kind, so that the tree stays as it is.
+# Settings of this site: the one file to edit. submit.sh, generate.sh and chain.sh hand the first five to sbatch, whose own command line
+# goes before them; a job takes the others from here. EVENKEEL_SITE names another file of this kind, so that the tree stays as it is.
 
 site_partition=  # empty: the site's default
 site_account=    # empty: yours
