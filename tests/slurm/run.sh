@@ -331,11 +331,14 @@ generated() {
   "$EVENKEEL" inspect "$dir/set.hdf5" >"$dir/inspect" 2>&1 || wrong "inspect: $(tail -n 1 "$dir/inspect")"
 }
 
-# A file a beta, and seeds that are not in a row
+# A file a beta, seeds that are not in a row, and a site's own settings
 generated_files() {
   local array merge beta
-  generate --array=3,7-8%2 "$PWD/inputs/generate/advection1d_small.yaml" "b{beta}.hdf5" -generate_samples 5 || return
+  sed 's/^site_sbatch=.*/site_sbatch=(--comment=ours)/; s/^site_launch=.*/site_launch="mpirun --oversubscribe"/' jobscripts/site.sh >"$dir/site.sh"
+  EVENKEEL_SITE=$dir/site.sh generate --array=3,7-8%2 "$PWD/inputs/generate/advection1d_small.yaml" "b{beta}.hdf5" -generate_samples 5 || return
   expect_end "$merge" COMPLETED 0:0 0 || return
+  [ "$(field "$array" Comment) $(field "$merge" Comment)" = "ours ours" ] || wrong "the site's options did not arrive"
+  said ": mpirun --oversubscribe on" || wrong "the site's launcher was not taken: $(grep '^job' "$dir/out")"
   for beta in 0.1 1.0; do same_data "$dir/b$beta.hdf5" "$dir/b$beta".{3,7,8}.hdf5; done
 }
 
