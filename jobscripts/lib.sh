@@ -5,6 +5,7 @@
 #   EVENKEEL       the program (EVENKEEL_HOME/build/evenkeel)
 #   LAUNCH         the launcher with its options; goes before site_launch
 #   MAX_RESTARTS   after so many a job gives up (100): a run that never reaches a checkpoint must not go round for ever
+#   SETTLE         seconds that a run needs until its ranks listen to signals (10); earlier ones wait: a launcher on its way up loses them
 #   CHAIN          set by chain.sh: never queue again, the next job of the chain goes on; CHAIN.finished says that none has to
 
 readonly STOPPED=75 # evenkeel's exit status after a checkpoint on request
@@ -13,15 +14,23 @@ readonly MARGIN=15  # seconds before the limit at which train_max_wall stops; th
 home=${EVENKEEL_HOME:-.}
 evenkeel=${EVENKEEL:-$home/build/evenkeel}
 launch=()
-child=
+child='' started='' timer=''
 stop=
 status=0
 
-# Set before anything is started, so that an early signal does not end the script.
+# The trap is set before anything is started, so that an early signal does not end the script.
 pass_on() {
+  local early
   stop=1
-  echo "SIGUSR1: asking for a checkpoint"
-  if [ -n "$child" ]; then kill -USR1 "$child" 2>/dev/null; fi
+  if [ -z "$child" ]; then return; fi # run looks at stop
+  early=$((started + ${SETTLE:-10} - SECONDS))
+  if [ "$early" -gt 0 ]; then
+    (sleep "$early" && echo "SIGUSR1: asking for a checkpoint" && kill -USR1 "$child" 2>/dev/null) &
+    timer=$!
+  else
+    echo "SIGUSR1: asking for a checkpoint"
+    kill -USR1 "$child" 2>/dev/null
+  fi
 }
 trap pass_on USR1
 
@@ -66,9 +75,10 @@ begin() {
 run() {
   status=$STOPPED
   if [ -n "$stop" ]; then return; fi
+  started=$SECONDS
   "$@" &
   child=$!
-  if [ -n "$stop" ]; then kill -USR1 "$child" 2>/dev/null; fi # it came between the two lines
+  if [ -n "$stop" ]; then pass_on; fi # the signal came between the two lines
   # A trap interrupts wait with a status above 128 while the run is still on its way to the checkpoint.
   wait "$child"
   status=$?
@@ -77,6 +87,7 @@ run() {
     status=$?
   done
   child=
+  if [ -n "$timer" ]; then kill "$timer" 2>/dev/null; fi
   # Killed by the signal before it could listen: nothing new is lost, the last checkpoint stands.
   if [ -n "$stop" ] && [ "$status" -eq $((128 + $(kill -l USR1))) ]; then status=$STOPPED; fi
 }

@@ -15,7 +15,7 @@ python=${PYTHON:-python3}
 scratch=build/scratch/slurm
 rm -rf "$scratch"
 mkdir -p "$scratch/results"
-export EVENKEEL=$PWD/${BUILD:-build/}evenkeel PYTHON=$python OMP_NUM_THREADS=1
+export EVENKEEL=$PWD/${BUILD:-build/}evenkeel PYTHON=$python OMP_NUM_THREADS=1 SETTLE=0
 unset EVENKEEL_HOME EVENKEEL_SITE LAUNCH MAX_RESTARTS CHAIN
 
 # shellcheck disable=SC2317 # called by the trap
@@ -185,15 +185,6 @@ requeued_mpirun() {
   same_run "$dir/run" "$whole"
 }
 
-# A signal that comes while the launcher is on its way up
-early_signal() {
-  submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
-  wait_until 170 said "start 1" || { wrong "the job does not start"; return; }
-  ask "$job"
-  expect_end "$job" COMPLETED 0:0 1 || return
-  same_run "$dir/run" "$whole"
-}
-
 # RUN CONDITION ...: holds the ranks until the condition is met, so that a run of seconds runs into a limit of a minute. Some may be gone by then.
 hold() {
   local of=$1 process
@@ -203,6 +194,17 @@ hold() {
   for process in "${ranks[@]}"; do kill -STOP "$process" 2>/dev/null; done
   wait_until 100 "$@" || wrong "the job was not asked to stop before its limit"
   for process in "${ranks[@]}"; do kill -CONT "$process" 2>/dev/null; done
+}
+
+# A signal that comes while the launcher is on its way up must not get lost. The ranks are held, so that a run of seconds is still there.
+early_signal() {
+  SETTLE=10 submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
+  wait_until 170 said "start 1" || { wrong "the job does not start"; return; }
+  ask "$job"
+  epochs "$dir/run" 1 "$job" || return
+  hold "$dir/run" said "SIGUSR1: asking"
+  expect_end "$job" COMPLETED 0:0 1 || return
+  same_run "$dir/run" "$whole"
 }
 
 time_limit() {
