@@ -107,6 +107,10 @@ check: setup ## unit tests, run-level tests, post-processing tests
 	$(Q)$(MAKE) --no-print-directory all tests
 	$(Q)PYTHON=$$($(FINDPY)) tests/run.sh
 
+check-slurm: setup ## the job scripts on a SLURM cluster of seven pretended nodes; as root
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)PYTHON=$$($(FINDPY)) tests/slurm/run.sh
+
 bench: setup ## the speed table: bench.json and a copy on the screen
 	$(Q)$(MAKE) --no-print-directory all bench-programs
 	$(Q)PYTHON=$$($(FINDPY)) tests/bench/run.sh
@@ -127,7 +131,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 print-%: ; @echo '$* = $($*)'
-.PHONY: all tests bench-programs setup run check bench lint format clean info help
+.PHONY: all tests bench-programs setup run check check-slurm bench lint format clean info help
 .SECONDARY:
 # Updates must not depend on where a slice of the arena begins: vector body and scalar rest have to round alike.
 $(BUILD)obj/src/optim/%.o: CFLAGS += -ffp-contract=off

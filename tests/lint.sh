@@ -40,5 +40,11 @@ found=$(grep -nE '\brand\(\)|\bassert\.h|#if 0|TODO|FIXME' src/*/*.[ch] include/
 [ -n "$found" ] && say "forbidden: $found"
 found=$(grep -nP '\t' src/*/*.[ch] include/evenkeel/*.h | head -3)
 [ -n "$found" ] && say "tabs: $found"
+if command -v shellcheck >/dev/null; then
+  shellcheck -x jobscripts/*.sh jobscripts/*.sbatch tests/slurm/*.sh || say "shellcheck"
+fi
+for file in jobscripts/* tests/slurm/*.*; do
+  [ "$(wc -l <"$file")" -gt 800 ] && say "$file has more than 800 lines"
+done
 [ $bad -eq 0 ] && echo "lint: clean"
 exit $bad

@@ -304,7 +304,7 @@ static void a_loss_in_a_segment_counts_once(void **state)
       EK_OK(EkLinear(graph, 1, &x, "w", "b", EK_NONE, PETSC_TRUE, &y));
       EK_OK(EkGeluField(graph, y, &x));
       EK_OK(EkLossRelative(graph, y, truth, EK_NONE));
-      EK_OK(EkLossMse(graph, x, truth));
+      EK_OK(EkMseLoss(graph, x, truth));
       EK_OK(EkGraphSegmentEnd(graph, EK_RECOMPUTE_STEP));
     }
     EK_OK(EkGraphPlan(graph));

@@ -1,0 +1,403 @@
+#!/usr/bin/env bash
+# The job scripts on a real SLURM: runs them small, lets them run out of time, cancels, queues again, loses a node, and compares what comes out
+# with what comes out undisturbed. Wants root; installs SLURM where it is missing (Debian); leaves nothing running.
+# ONLY=name runs the tests whose name contains it.
+# shellcheck disable=SC2030,SC2031 # a test has a subshell of its own
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/slurm/cluster.sh
+. tests/slurm/cluster.sh
+if [ "$(id -u)" -ne 0 ]; then
+  echo "check-slurm starts SLURM's daemons on this machine and needs root for it; nothing was tested"
+  exit 1
+fi
+python=${PYTHON:-python3}
+scratch=build/scratch/slurm
+rm -rf "$scratch"
+mkdir -p "$scratch/results"
+export EVENKEEL=$PWD/${BUILD:-build/}evenkeel PYTHON=$python OMP_NUM_THREADS=1 SETTLE=0
+unset EVENKEEL_HOME EVENKEEL_SITE LAUNCH MAX_RESTARTS CHAIN
+
+# shellcheck disable=SC2317 # called by the trap
+leave() {
+  local process
+  for process in $(jobs -p); do kill -- -"$process" 2>/dev/null; done
+  cluster_down
+}
+trap leave EXIT
+trap 'exit 1' INT TERM HUP
+
+# ---- the machinery ------------------------------------------------------------------------------------------------------
+
+# One test in the background: a function, its arguments. Inside it $dir is an empty directory of its own, $dir/out what its jobs print. A run
+# whose ranks do not even get started within a minute is Open MPI's doing and is tried once more.
+number=0
+try() {
+  local name=$1 file
+  case $name in *"${ONLY:-}"*) ;; *) return ;; esac
+  number=$((number + 1))
+  file=$(printf '%s/results/%02d' "$scratch" $number)
+  set -m # a process group of its own, so that `leave` ends all of it
+  (
+    set +m
+    trap - EXIT
+    start=$SECONDS dir=$PWD/$scratch/$name
+    for attempt in 1 2; do
+      why='' hung='' job=''
+      rm -rf "$dir"
+      mkdir -p "$dir"
+      "$@"
+      if [ -z "$hung" ] || [ $attempt -eq 2 ]; then break; fi
+      echo "note $name: the ranks did not start, trying once more"
+      scancel "$job"
+    done
+    if [ -z "$why" ]; then echo "ok   $name ($((SECONDS - start)) s)"; else echo "FAIL $name: $why"; fi | tee "$file"
+  ) </dev/null &
+  set +m
+}
+
+# The first thing that went wrong is what is told.
+wrong() { [ -n "$why" ] || why=$*; }
+
+# OPTIONS SCRIPT ARGUMENTS: two ranks on two nodes unless the options say otherwise, of two processors each, so that the machine is not asked for
+# too much at a time. Sets job.
+submit() {
+  job=$(sbatch --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --time=5 --output="$dir/out" "$@" 2>"$dir/sbatch")
+  [ -n "$job" ] || { wrong "sbatch: $(<"$dir/sbatch")"; return 1; }
+}
+
+field() { scontrol show job "$1" 2>/dev/null | sed -nE "s/(^|.* )$2=([^ ]*).*/\2/p" | head -n 1; }
+ended() { [ -z "$(squeue -h -j "$1" -t pending,running,completing,configuring,suspended 2>/dev/null)" ]; }
+running() { [ "$(field "$1" JobState)" = RUNNING ]; }
+said() { grep -qF -- "$1" "$dir/out" 2>/dev/null; }
+# Epochs in the table of a run
+rows() { awk 'END { print NR ? NR - 1 : 0 }' "$1/metrics.csv" 2>/dev/null; }
+reached() { [ "$(rows "$1" || echo 0)" -ge "$2" ]; }
+
+# RUN EPOCH JOB: until the run is N epochs far
+epochs() {
+  wait_until 170 running "$3" || { wrong "job $3 does not start: $(field "$3" Reason)"; return 1; }
+  wait_until 60 reached "$1" "$2" && return
+  running "$3" && hung=1
+  wrong "no epoch $2 within 60 s: $(tail -n 1 "$dir/out" 2>/dev/null)"
+  return 1
+}
+
+# JOB STATE STATUS RESTARTS: how it must have ended; "1+" restarts are one or more
+expect_end() {
+  local restarts
+  wait_until 170 ended "$1" || { wrong "job $1 does not end: $(field "$1" JobState) $(field "$1" Reason), $(tail -n 1 "$dir/out")"; return 1; }
+  [ "$(field "$1" JobState) $(field "$1" ExitCode)" = "$2 $3" ] ||
+    wrong "job $1 ended as $(field "$1" JobState) $(field "$1" ExitCode), not as $2 $3: $(tail -n 1 "$dir/out" 2>/dev/null)"
+  restarts=$(field "$1" Restarts)
+  if [ "$4" = 1+ ] && [ "$restarts" -ge 1 ]; then restarts=1+; fi
+  [ "$restarts" = "$4" ] || wrong "job $1 restarted $restarts times, not $4"
+  [ -z "$why" ]
+}
+
+# Ask the batch script for a checkpoint, as SLURM does before the limit.
+ask() { scancel --batch --signal=USR1 "$1"; }
+
+# RUN: its ranks
+ranks_of() {
+  local process
+  while read -r process; do
+    [ "$(cat "/proc/$process/comm" 2>/dev/null)" = evenkeel ] && echo "$process"
+  done < <(grep -lzxF -- "$1" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
+}
+
+# ---- runs and what they are compared by ---------------------------------------------------------------------------------
+
+data=$PWD/$scratch/data.hdf5
+small=(-data_file "$data" -data_test 4 -data_reduced_batch 1 -model_width 8 -model_modes 4 -model_transform gemm -train_batch 7
+  -train_eval_interval 25 -train_checkpoint_interval 10) # three steps an epoch, the last of them short
+deck=inputs/fno_cfd2d.yaml
+whole=$PWD/$scratch/whole
+
+# RANKS ARGUMENTS: the program without SLURM
+direct() {
+  local n=$1
+  shift
+  OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0 \
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    timeout --foreground 200 "${MPIRUN:-mpirun}" --oversubscribe -n "$n" "$EVENKEEL" "$@"
+}
+
+timeless() { awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) drop[i] = $i ~ /seconds/ } { for (i = 1; i <= NF; i++) if (drop[i]) $i = ""; print }' "$1"; }
+
+# The disturbed runs have to last some seconds, whatever the machine: as many epochs as four seconds hold, and enough for what happens in them.
+choose_epochs() {
+  direct 2 train "$deck" "${small[@]}" -train_epochs 20 -out_dir "$scratch/trial" >>"$scratch/log" 2>&1
+  EPOCHS=$(awk -F, 'NR > 6 { seconds += $4; n++ } END { e = seconds > 0 ? int(4 * n / seconds) : 40; print (e < 40 ? 40 : e > 400 ? 400 : e) }' \
+    "$scratch/trial/metrics.csv")
+  small+=(-train_epochs "$EPOCHS")
+}
+
+# RUN REFERENCE: weights and tables equal to the last bit
+same_run() {
+  local table
+  cmp -s "$1/final.safetensors" "$2/final.safetensors" || wrong "$1/final.safetensors is not that of the undisturbed run"
+  [ -s "$1/summary.json" ] || wrong "no $1/summary.json"
+  for table in metrics layers; do
+    [ "$(timeless "$1/$table.csv")" = "$(timeless "$2/$table.csv")" ] || wrong "$1/$table.csv is not that of the undisturbed run"
+  done
+}
+
+# OUT FILE ...: every dataset of OUT is those of the files, one after another
+same_data() {
+  "$python" - "$@" <<'PY' || wrong "$1 is not its parts"
+import sys, h5py, numpy as np
+out, *parts = [h5py.File(path) for path in sys.argv[1:]]
+for name, values in out.items():
+    expected = [part[name][:] for part in parts]
+    expected = np.concatenate(expected) if values.ndim > 1 else expected[0]
+    assert np.array_equal(values[:], expected), name
+assert set(out) == set(parts[0]) and dict(out.attrs) == dict(parts[0].attrs)
+PY
+}
+
+# ---- the tests ----------------------------------------------------------------------------------------------------------
+
+undisturbed() {
+  submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
+  expect_end "$job" COMPLETED 0:0 0 || return
+  said ": srun --mpi=pmix" || wrong "srun was not chosen: $(grep '^job' "$dir/out")"
+  same_run "$dir/run" "$whole"
+}
+
+requeued_srun() {
+  submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 3 "$job" || return
+  ask "$job"
+  expect_end "$job" COMPLETED 0:0 1 || return
+  said "start 2" || wrong "the second start is not in the output"
+  same_run "$dir/run" "$whole"
+}
+
+# Where srun cannot start Open MPI
+requeued_mpirun() {
+  mkdir "$dir/bin"
+  printf '#!/bin/sh\ncase " $* " in *" --mpi=pmix "*) exit 1 ;; esac\nexec %s "$@"\n' "$(command -v srun)" >"$dir/bin/srun"
+  chmod 755 "$dir/bin/srun"
+  PATH=$dir/bin:$PATH submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 3 "$job" || return
+  ask "$job"
+  expect_end "$job" COMPLETED 0:0 1 || return
+  said ": mpirun on" || wrong "mpirun was not chosen: $(grep '^job' "$dir/out")"
+  same_run "$dir/run" "$whole"
+}
+
+# RUN CONDITION ...: holds the ranks until the condition is met, so that a run of seconds runs into a limit of a minute. Some may be gone by then.
+hold() {
+  local of=$1 process
+  shift
+  local -a ranks
+  read -r -d '' -a ranks < <(ranks_of "$of")
+  for process in "${ranks[@]}"; do kill -STOP "$process" 2>/dev/null; done
+  wait_until 100 "$@" || wrong "the job was not asked to stop before its limit"
+  for process in "${ranks[@]}"; do kill -CONT "$process" 2>/dev/null; done
+}
+
+# A signal that comes while the launcher is on its way up must not get lost. The ranks are held, so that a run of seconds is still there.
+early_signal() {
+  SETTLE=10 submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
+  wait_until 170 said "start 1" || { wrong "the job does not start"; return; }
+  ask "$job"
+  epochs "$dir/run" 1 "$job" || return
+  hold "$dir/run" said "SIGUSR1: asking"
+  expect_end "$job" COMPLETED 0:0 1 || return
+  same_run "$dir/run" "$whole"
+}
+
+time_limit() {
+  submit --time=1 --signal=B:USR1@20 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 3 "$job" || return
+  hold "$dir/run" said "SIGUSR1: asking"
+  expect_end "$job" COMPLETED 0:0 1+ || return
+  same_run "$dir/run" "$whole"
+}
+
+# A site whose launcher keeps signals to itself: the run watches the time.
+ran_for() { [ $((SECONDS - began)) -ge "$1" ]; }
+time_limit_without_signals() {
+  local began
+  sed 's/^site_signals=yes.*/site_signals=no/' jobscripts/site.sh >"$dir/site.sh"
+  EVENKEEL_SITE=$dir/site.sh submit --time=1 --signal=B:URG@1 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
+  epochs "$dir/run" 3 "$job" || return
+  began=$SECONDS
+  hold "$dir/run" ran_for 46
+  expect_end "$job" COMPLETED 0:0 1+ || return
+  same_run "$dir/run" "$whole"
+}
+
+# A job that may not queue again ends with the program's status, and the run can go on.
+requeue_forbidden() {
+  submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 3 "$job" || return
+  scontrol update jobid="$job" requeue=0
+  ask "$job"
+  expect_end "$job" FAILED 75:0 0 || return
+  said "does not let a job queue again" || wrong "nothing is said about it"
+  direct 2 train "$deck" "${small[@]}" -out_dir "$dir/run" -train_resume auto >"$dir/direct" 2>&1 || wrong "$(tail -n 1 "$dir/direct")"
+  same_run "$dir/run" "$whole"
+}
+
+chain() {
+  local i
+  local -a jobs
+  read -r -d '' -a jobs < <(CHAIN_NAME=$scratch/chain/chain jobscripts/chain.sh 4 --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --time=5 \
+    jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" 2>"$dir/sbatch")
+  ln -s chain.out "$dir/out"
+  [ ${#jobs[@]} -eq 4 ] || { wrong "${#jobs[@]} jobs, not 4: $(<"$dir/sbatch")"; return; }
+  for i in 0 1; do
+    epochs "$dir/run" $((3 + 10 * i)) "${jobs[i]}" || return
+    ask "${jobs[i]}"
+    expect_end "${jobs[i]}" FAILED 75:0 0 || return
+  done
+  expect_end "${jobs[2]}" COMPLETED 0:0 0 && expect_end "${jobs[3]}" COMPLETED 0:0 0 || return
+  said "job ${jobs[3]}: nothing left to do, job ${jobs[2]} finished the run" || wrong "the last job does not say that nothing is left"
+  same_run "$dir/run" "$whole"
+}
+
+# EPOCH: cancelled there, the directory is as good as before: another job continues it.
+cancelled() {
+  local epoch=$1
+  submit jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" "$epoch" "$job" || return
+  scancel "$job"
+  wait_until 60 ended "$job" || wrong "job $job does not end"
+  [ "$(field "$job" JobState) $(field "$job" Restarts)" = "CANCELLED 0" ] || wrong "the cancelled job is $(field "$job" JobState)"
+  [ ! -e "$dir/run/final.safetensors" ] || wrong "the run had ended before it was cancelled"
+  direct 2 train "$deck" "${small[@]}" -out_dir "$dir/run" -train_resume auto >"$dir/direct" 2>&1 || wrong "$(tail -n 1 "$dir/direct")"
+  same_run "$dir/run" "$whole"
+}
+cancelled_before_a_checkpoint() { cancelled 3; }
+cancelled_after_a_checkpoint() { cancelled 12; }
+
+# All that runs on a node dies at once, and SLURM is told so (by itself it would notice after SlurmdTimeout).
+node_lost() {
+  local node process host
+  submit --partition=lose jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 12 "$job" || return
+  node=$(scontrol show hostnames "$(field "$job" NodeList)" | tail -n 1)
+  for process in $(processes_on "$node"); do kill -KILL "$process" 2>/dev/null; done
+  scontrol update nodename="$node" state=down reason=lost
+  expect_end "$job" COMPLETED 0:0 1 || return
+  host=$(field "$job" NodeList)
+  scontrol show hostnames "$host" | grep -qx "$node" && wrong "the job ran on the lost node again"
+  same_run "$dir/run" "$whole"
+}
+
+finetuned() {
+  submit jobscripts/finetune.sbatch "$deck" "$whole/final.safetensors" "${small[@]}" -out_dir "$dir/run" || return
+  epochs "$dir/run" 3 "$job" || return
+  ask "$job"
+  direct 2 train "$deck" "${small[@]}" -out_dir "$dir/direct" -model_weights "$whole/final.safetensors" >"$dir/printed" 2>&1 ||
+    wrong "$(tail -n 1 "$dir/printed")"
+  expect_end "$job" COMPLETED 0:0 1 || return
+  same_run "$dir/run" "$dir/direct"
+}
+
+experiment() {
+  local file=$dir/rows k=-1
+  local -a row
+  for k in 2023 2024 2025; do
+    echo "$deck ${small[*]} -train_seed $k -out_dir $dir/$k" >>"$file"
+  done
+  export EXPERIMENT=tests/slurm/experiment.py
+  submit --array=0-$(("$("$python" "$EXPERIMENT" count "$file")" - 1)) jobscripts/experiment.sbatch "$file" && epochs "$dir/2024" 3 "${job}_1" || return
+  ask "${job}_1"
+  wait_until 170 ended "$job" || wrong "the array does not end"
+  for k in 0 1 2; do row+=("$(field "${job}_$k" JobState) $(field "${job}_$k" Restarts)"); done
+  [ "${row[*]}" = "COMPLETED 0 COMPLETED 1 COMPLETED 0" ] || wrong "the rows ended as ${row[*]}"
+  same_run "$dir/2024" "$whole"
+  for k in 2023 2025; do
+    reached "$dir/$k" "$EPOCHS" || wrong "row of seed $k is not complete"
+    cmp -s "$dir/$k/final.safetensors" "$whole/final.safetensors" && wrong "row of seed $k is that of seed 2024"
+  done
+}
+
+# DECK ARGUMENTS: submitted from outside the tree. Sets array and merge from what generate.sh printed.
+generate() {
+  (cd "$dir" && "$OLDPWD/jobscripts/generate.sh" --nodes=1 --ntasks-per-node=2 --time=5 --output="$dir/out" "$@") >"$dir/jobs" 2>&1
+  array=$(sed -nE 's/^array ([0-9]+):.*/\1/p' "$dir/jobs") merge=$(sed -nE 's/^merge ([0-9]+):.*/\1/p' "$dir/jobs")
+  [ -n "$merge" ] || { wrong "$(tail -n 1 "$dir/jobs")"; return 1; }
+}
+
+generated() {
+  local array merge seed
+  local keys=(-generate_nx 24 -generate_samples 24 -generate_frames 12)
+  generate --array=1-3 "$PWD/inputs/generate/cfd2d_rand_small.yaml" set.hdf5 "${keys[@]}" || return
+  wait_until 170 test -e "$dir/set.2.hdf5.progress" || { wrong "task 2 does not begin"; return; }
+  ask "${array}_2"
+  for seed in 1 2 3; do
+    direct 1 generate inputs/generate/cfd2d_rand_small.yaml "${keys[@]}" -generate_seed $seed -generate_file "$dir/direct$seed.hdf5" >"$dir/printed" 2>&1 ||
+      wrong "$(tail -n 1 "$dir/printed")"
+  done
+  expect_end "${array}_2" COMPLETED 0:0 1 && expect_end "$merge" COMPLETED 0:0 0 || return
+  same_data "$dir/set.hdf5" "$dir"/direct[123].hdf5
+  "$EVENKEEL" inspect "$dir/set.hdf5" >"$dir/inspect" 2>&1 || wrong "inspect: $(tail -n 1 "$dir/inspect")"
+}
+
+# A file a beta, seeds that are not in a row, and a site's own settings
+generated_files() {
+  local array merge beta
+  sed 's/^site_sbatch=.*/site_sbatch=(--comment=ours)/; s/^site_launch=.*/site_launch="mpirun --oversubscribe"/' jobscripts/site.sh >"$dir/site.sh"
+  EVENKEEL_SITE=$dir/site.sh generate --array=3,7-8%2 "$PWD/inputs/generate/advection1d_small.yaml" "b{beta}.hdf5" -generate_samples 5 || return
+  expect_end "$merge" COMPLETED 0:0 0 || return
+  [ "$(field "$array" Comment) $(field "$merge" Comment)" = "ours ours" ] || wrong "the site's options did not arrive"
+  said ": mpirun --oversubscribe on" || wrong "the site's launcher was not taken: $(grep '^job' "$dir/out")"
+  for beta in 0.1 1.0; do same_data "$dir/b$beta.hdf5" "$dir/b$beta".{3,7,8}.hdf5; done
+}
+
+# The array fails, so nothing is joined and nothing waits for ever.
+generate_fails() {
+  local array merge
+  generate --array=1-2 "$PWD/inputs/generate/advection1d_small.yaml" a.hdf5 -generate_beta 1 -generate_nu nothing || return
+  wait_until 170 ended "$merge" || wrong "the merge still waits"
+  [ "$(field "$merge" JobState)" = CANCELLED ] || wrong "the merge is $(field "$merge" JobState)"
+  [ ! -e "$dir/a.hdf5" ] || wrong "there is a file"
+}
+
+# Eight ranks, alone on the machine. The times are printed and not judged. Also: MAX_RESTARTS.
+now() { date +%s.%N; }
+times() {
+  local started first asked written
+  MAX_RESTARTS=0 submit --ntasks-per-node=4 --cpus-per-task=1 jobscripts/train.sbatch "$deck" "${small[@]}" -train_batch 20 -train_epochs 2000 \
+    -train_checkpoint_interval 0 -out_dir "$dir/run" || return
+  until said "start 1" || ended "$job"; do sleep 0.01; done
+  started=$(now)
+  until reached "$dir/run" 1 || ended "$job"; do sleep 0.01; done
+  first=$(now)
+  sleep 1
+  asked=$(now)
+  ask "$job"
+  expect_end "$job" FAILED 75:0 0 || return
+  said "restarts are enough" || wrong "nothing is said about MAX_RESTARTS"
+  written=$(stat -c %.9Y "$dir/run/checkpoint.h5")
+  awk -v s="$started" -v f="$first" -v a="$asked" -v w="$written" \
+    'BEGIN { printf "time start to first step %.2f s, signal to finished checkpoint %.2f s (8 ranks on 2 nodes of this machine)\n", f - s, w - a }'
+}
+
+# ---- all of it ----------------------------------------------------------------------------------------------------------
+
+if ! cluster_up "$(mktemp -d /tmp/evenkeel-slurm.XXXXXX)"; then
+  echo "FAIL cluster: does not come up"
+  echo "0 passed, 1 failed"
+  exit 1
+fi
+direct 2 generate inputs/generate/cfd2d_rand_small.yaml -generate_nx 16 -generate_samples 24 -generate_frames 12 -generate_file "$data" >"$scratch/log" 2>&1
+choose_epochs
+if ! direct 2 train "$deck" "${small[@]}" -out_dir "$whole" >>"$scratch/log" 2>&1; then
+  tail -n 3 "$scratch/log"
+  echo "FAIL reference: the program does not run without SLURM"
+  echo "0 passed, 1 failed"
+  exit 1
+fi
+
+try times
+wait
+for name in time_limit time_limit_without_signals generated requeued_srun requeued_mpirun early_signal node_lost experiment finetuned chain \
+  cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generate_fails undisturbed; do
+  try "$name"
+done
+wait
+
+passed=$(cat "$scratch"/results/* 2>/dev/null | grep -c '^ok ')
+failed=$((number - passed))
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,168 @@
+"""Checks of postproc/merge.py on synthetic data files and the program's own. Prints a line a check; exit status 1 if one fails."""
+import contextlib
+import io
+import os
+import resource
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "postproc"))
+from checks import check, run_checks  # noqa: E402
+import merge as program  # noqa: E402
+
+FIELDS = ("density", "pressure", "Vx")  # not in the order of the alphabet
+
+
+def data_file(path, count, seed, *, fields=FIELDS, points=6, frames=4, step=0.25, eta=0.01, dtype="f4", **options):
+    """PDEBench's layout in 1D; the data differ with the seed."""
+    draw = np.random.default_rng(seed)
+    data = {name: draw.standard_normal((count, frames, points)).astype(dtype) for name in fields}
+    with h5py.File(path, "w") as file:
+        for name, values in data.items():
+            file.create_dataset(name, data=values, **options)
+        file["x-coordinate"] = ((np.arange(points) + 0.5) / points).astype("f4")
+        file["t-coordinate"] = step * np.arange(frames + 1, dtype="f4")
+        file.attrs["zeta"], file.attrs["eta"] = 0.5, eta
+    return data
+
+
+def run(*arguments):
+    """(exit status, stdout, stderr) of the program's main"""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = program.main(list(arguments))
+    return status, output.getvalue(), errors.getvalue()
+
+
+def assert_refused(out, files, *words):
+    before = sorted(os.listdir(os.path.dirname(out)))
+    status, output, errors = run(out, *files)
+    assert status == 1 and not output, (status, output)
+    assert errors.startswith("merge.py: ") and errors.count("\n") == 1, errors
+    for word in words:
+        assert word in errors, f"'{word}' is not in: {errors}"
+    assert sorted(os.listdir(os.path.dirname(out))) == before, "something was left behind"
+
+
+def order_of(file):
+    return sorted(file, key=lambda name: h5py.h5o.get_info(file[name].id).addr)
+
+
+@check
+def trajectories_follow_one_another(scratch):
+    paths = [os.path.join(scratch, f"{i}.h5") for i in range(3)]
+    layouts = ({}, {"chunks": (1, 2, 3)}, {"chunks": (2, 4, 6), "compression": "gzip"})
+    data = [data_file(path, 2 + i, i, **layouts[i]) for i, path in enumerate(paths)]
+    out = os.path.join(scratch, "new", "out.h5")
+    status, output, errors = run(out, *paths)
+    assert status == 0 and not errors and "9 trajectories of 3 files" in output, (output, errors)
+    with h5py.File(out) as file, h5py.File(paths[0]) as first:
+        assert order_of(file) == order_of(first) == [*FIELDS, "x-coordinate", "t-coordinate"]
+        for name in FIELDS:
+            assert file[name].dtype == np.dtype("<f4") and file[name].chunks is None and file[name].id.get_offset()
+            assert np.array_equal(file[name][:], np.concatenate([part[name] for part in data]))
+        for name in ("x-coordinate", "t-coordinate"):
+            assert np.array_equal(file[name][:], first[name][:])
+        assert dict(file.attrs) == dict(first.attrs) == {"zeta": 0.5, "eta": 0.01}
+    assert os.listdir(os.path.join(scratch, "new")) == ["out.h5"]
+
+
+@check
+def blocks_may_be_of_any_size(scratch):
+    paths = [os.path.join(scratch, f"{i}.h5") for i in range(2)]
+    data = [data_file(path, 5, i) for i, path in enumerate(paths)]
+    whole, slab = program.BLOCK_BYTES, 4 * 4 * 6
+    try:
+        for rows in (0, 1, 2, 3, 5, 7):
+            program.BLOCK_BYTES = rows * slab
+            out = os.path.join(scratch, f"out{rows}.h5")
+            assert run(out, *paths)[0] == 0
+            with h5py.File(out) as file:
+                assert np.array_equal(file["Vx"][:], np.concatenate([part["Vx"] for part in data])), rows
+    finally:
+        program.BLOCK_BYTES = whole
+
+
+@check
+def a_file_is_never_in_memory(scratch):
+    path = os.path.join(scratch, "large.h5")
+    with h5py.File(path, "w") as file:  # 320 MiB, in small pieces: a child's high-water mark starts from ours
+        tensor = file.create_dataset("tensor", (80, 1, 1 << 20), "f4")
+        for i in range(len(tensor)):
+            tensor[i] = i
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    subprocess.run([sys.executable, program.__file__, os.path.join(scratch, "out.h5"), path], check=True, stdout=subprocess.DEVNULL)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert before < peak < 250 << 10, f"{peak >> 10} MiB"
+
+
+@check
+def a_single_file_of_the_program_comes_out_as_it_is(scratch):
+    evenkeel = os.path.join(ROOT, os.environ.get("BUILD", "build/"), "evenkeel")
+    for deck, keys in (("cfd2d_rand.yaml", ("-generate_nx", "8")), ("generate/darcy2d_small.yaml", ("-generate_nx", "16", "-generate_beta", "1"))):
+        path, out = os.path.join(scratch, deck.replace("/", "_") + ".h5"), os.path.join(scratch, deck.replace("/", "_") + ".out.h5")
+        subprocess.run([evenkeel, "generate", os.path.join(ROOT, "inputs", deck), "-generate_samples", "3", "-generate_file", path, *keys],
+                       check=True, stdout=subprocess.DEVNULL)
+        assert run(out, path)[0] == 0
+        with open(path, "rb") as one, open(out, "rb") as other:
+            assert one.read() == other.read(), deck
+
+
+@check
+def files_that_disagree_are_refused(scratch):
+    def path(name):
+        return os.path.join(scratch, name + ".h5")
+
+    data_file(path("one"), 2, 1)
+    for name, words, options in (("fields", "datasets: Vx", {"fields": FIELDS[:2]}), ("points", "shape of density", {"points": 7}),
+                                 ("frames", "shape of density", {"frames": 3}), ("step", "coordinate t-coordinate", {"step": 0.5}),
+                                 ("eta", "attribute eta", {"eta": 0.1}), ("double", "is float64", {"dtype": "f8"})):
+        data_file(path(name), 2, 2, **options)
+        assert_refused(path("out"), [path("one"), path(name)], name + ".h5", words)
+    data_file(path("attribute"), 2, 2)
+    with h5py.File(path("attribute"), "a") as file:
+        file.attrs["M"] = 1.0
+    assert_refused(path("out"), [path("one"), path("attribute")], "attributes: M")
+    with h5py.File(path("ragged"), "w") as file:
+        file["a"], file["b"] = np.zeros((2, 3), "f4"), np.zeros((4, 3), "f4")
+    assert_refused(path("out"), [path("ragged")], "ragged.h5", "4 trajectories")
+    with h5py.File(path("groups"), "w") as file:
+        file["0000/data"] = np.zeros((2, 3), "f4")
+    assert_refused(path("out"), [path("groups")], "0000 is a group")
+
+
+@check
+def values_that_are_not_finite_are_refused(scratch):
+    paths = [os.path.join(scratch, f"{i}.h5") for i in range(2)]
+    out = os.path.join(scratch, "out.h5")
+    for bad in (np.nan, np.inf):
+        for path in paths:
+            data_file(path, 4, 1)
+        with h5py.File(paths[1], "a") as file:
+            file["pressure"][2, 1, 3] = bad
+        assert_refused(out, paths, "1.h5", "pressure", "first in trajectory 2")
+
+
+@check
+def mistakes_are_one_plain_line(scratch):
+    good, out = os.path.join(scratch, "good.h5"), os.path.join(scratch, "out.h5")
+    cut, link = os.path.join(scratch, "cut.h5"), os.path.join(scratch, "link.h5")
+    data_file(good, 2, 1)
+    os.symlink(good, link)
+    with open(good, "rb") as whole, open(cut, "wb") as part:
+        part.write(whole.read()[:900])
+    assert_refused(out, [good, os.path.join(scratch, "none.h5")], "none.h5: no such file")
+    assert_refused(out, [good, cut], "cut.h5", "not a sound HDF5 file")
+    assert_refused(out, [good, __file__], "test_merge.py", "not a sound HDF5 file")
+    assert_refused(out, [good, link], "link.h5 is named twice")
+    with h5py.File(out, "w"):
+        pass
+    assert_refused(out, [good], "out.h5 exists already")
+
+
+if __name__ == "__main__":
+    sys.exit(run_checks())
