@@ -80,7 +80,7 @@ class Fit:
 
     @property
     def is_exact(self):
-        return self.points <= len(self.terms)
+        return self.points <= len(self.terms) and self.worst < 1e-6
 
 
 def main(arguments=None):
@@ -103,6 +103,8 @@ def parse(arguments):
             command.add_argument("--out", metavar="DIR")
         elif run is record:
             command.add_argument("items", nargs="+", metavar="NAME=VALUE")
+        elif run is compare:
+            command.add_argument("--tolerance", type=float, default=0, metavar="PERCENT", help="fail beyond it (0: never); oversubscribed points do not count")
         elif run is costs:
             command.add_argument("model")
     return parser.parse_args(arguments)
@@ -312,20 +314,32 @@ def serial_share(found):
 
 
 def compare(options):
-    pairs = {}
-    for one in group(read_rows(options.csv)):
-        for i, p in enumerate(one.ranks):
-            pairs.setdefault((one.model, one.kind, p), {})[one.source] = (one, i)
+    """1 without a pair to compare, or where a deviation exceeds the tolerance."""
+    pairs, beyond = matches(group(read_rows(options.csv))), 0
     print(f"{'model':<11}{'kind':<18}{'ranks':>6}{'measured s':>12}{'predicted s':>12}{'deviation':>10}")
-    for (model, kind, p), pair in pairs.items():
-        if len(pair) < 2:
-            continue
-        (real, i), (guess, k) = pair["measured"], pair["simulated"]
-        if not np.array_equal(real.values["batch"][i], guess.values["batch"][k], equal_nan=True):
-            continue
+    for real, i, predicted in pairs:
+        deviation = 100 * (predicted / real.step[i] - 1)
         note = "  oversubscribed" if real.oversubscribed[i] else ""
-        print(f"{model:<11}{kind:<18}{p:>6g}{real.step[i]:>12.5f}{guess.step[k]:>12.5f}{100 * (guess.step[k] / real.step[i] - 1):>+9.1f}%{note}")
+        beyond += 0 < options.tolerance < abs(deviation) and not note
+        print(f"{real.model:<11}{real.kind:<18}{real.ranks[i]:>6g}{real.step[i]:>12.5f}{predicted:>12.5f}{deviation:>+9.1f}%{note}")
+    if not pairs:
+        raise ScalingError(f"{options.csv}: nothing was both measured and simulated with the same batch")
+    if beyond:
+        raise ScalingError(f"{beyond} predictions deviate by more than {options.tolerance:g} %")
     return 0
+
+
+def matches(all_series):
+    """(measured series, index, simulated seconds) wherever model, kind, ranks and batch agree."""
+    simulated = {(one.model, one.kind, p): (one.values["batch"][i], one.step[i])
+                 for one in all_series if one.source == "simulated" for i, p in enumerate(one.ranks)}
+    found = []
+    for one in all_series:
+        for i, p in enumerate(one.ranks):
+            batch, seconds = simulated.get((one.model, one.kind, p), (np.nan, np.nan))
+            if one.source == "measured" and batch == one.values["batch"][i]:
+                found.append((one, i, seconds))
+    return found
 
 
 def report(options):
