@@ -15,7 +15,7 @@ export SIMULATE_RANKS=$RANKS SIMULATE_BATCH=$BATCH PIECES=0 CLUSTER=$OUT/here.tx
 read -r -a launch <<<"${LAUNCH:-${MPIRUN:-mpirun} --oversubscribe}"
 if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 
-rm -rf "$OUT"
+rm -f "$OUT/scaling.csv"
 mkdir -p "$OUT"
 {
   echo "# This machine, measured by skeleton.c."
