@@ -26,6 +26,7 @@ SRC     := $(sort $(wildcard src/*/*.c))
 OBJ     := $(SRC:%.c=$(BUILD)obj/%.o)
 TESTS   := $(sort $(wildcard tests/test_*.c))
 TESTBIN := $(TESTS:tests/%.c=$(BUILD)tests/%)
+SCALING := describe skeleton $(if $(shell command -v smpicc),skeleton_sim)
 BENCH   := $(sort $(wildcard tests/bench/*.c))
 Q       := $(if $(V),,@)
 export OMPI_ALLOW_RUN_AS_ROOT := 1
@@ -58,8 +59,22 @@ $(BUILD)bench/%: tests/bench/%.c $(BUILD)libevenkeel.a
 	@echo "  BENCH $<"; mkdir -p $(@D)
 	$(Q)$(CC) $(ALLCFLAGS) -MMD -MP -o $@ $< $(BUILD)libevenkeel.a $(LDLIBS)
 
+# The skeleton is plain MPI; smpicc compiles it for SimGrid.
+$(BUILD)scaling/skeleton: tests/scaling/skeleton.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $@ $<
+
+$(BUILD)scaling/skeleton_sim: tests/scaling/skeleton.c
+	@mkdir -p $(@D)
+	$(Q)smpicc -DSIMULATED -std=gnu11 -O2 -o $@ $<
+
+$(BUILD)scaling/describe: tests/scaling/describe.c tests/scaling/shares.c tests/scaling/shares.h $(BUILD)libevenkeel.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALLCFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+
 tests: $(TESTBIN) ## build the unit tests
 bench-programs: $(BENCH:tests/bench/%.c=$(BUILD)bench/%)
+scaling-programs: all $(BUILD)bench/bench_balance $(SCALING:%=$(BUILD)scaling/%) ## what jobscripts/scaling.sh runs
 
 # ---- what a user calls -------------------------------------------------------------------------------------
 
@@ -115,6 +130,10 @@ bench: setup ## the speed table: bench.json and a copy on the screen
 	$(Q)$(MAKE) --no-print-directory all bench-programs
 	$(Q)PYTHON=$$($(FINDPY)) tests/bench/run.sh
 
+check-scaling: setup ## predicted against real training steps on 1, 2 and 4 ranks
+	$(Q)$(MAKE) --no-print-directory scaling-programs
+	$(Q)PYTHON=$$($(FINDPY)) tests/scaling/check.sh
+
 lint: ## layers, long lines and files, forbidden words
 	$(Q)tests/lint.sh
 
@@ -131,7 +150,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 print-%: ; @echo '$* = $($*)'
-.PHONY: all tests bench-programs setup run check check-slurm bench lint format clean info help
+.PHONY: all tests bench-programs scaling-programs setup run check check-slurm check-scaling bench lint format clean info help
 .SECONDARY:
 # Updates must not depend on where a slice of the arena begins: vector body and scalar rest have to round alike.
 $(BUILD)obj/src/optim/%.o: CFLAGS += -ffp-contract=off

@@ -193,33 +193,9 @@ static void masked_fields_train_nothing(void **state)
   }
 }
 
-static void a_mask_needs_the_relative_loss(void **state)
-{
-  char base[EK_PATH], path[2 * EK_PATH], *argv[3] = {(char *)"train", path, NULL};
-  Job  job;
-
-  (void)state;
-  Scratch(base);
-  memset(&job, 0, sizeof(job));
-  job.run = *EkTestRun();
-  job.run.argc = 2;
-  job.run.argv = argv;
-  snprintf(path, sizeof(path), "%s/deck.yaml", base);
-  if (job.run.rank == 0) {
-    FILE *file = fopen(path, "w");
-
-    fprintf(file, "data: {file: a, mask: data}\nmodel: {type: fno2d}\nout: {dir: x}\n");
-    fclose(file);
-  }
-  MPI_Barrier(job.run.comm);
-  EK_OK(PetscOptionsCreate(&job.run.options));
-  EK_FAILS(EkDeckRead(&job.run, &job.deck), "1 mistake");
-  EK_OK(PetscOptionsDestroy(&job.run.options));
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_a_sitting_equals_one_sitting), cmocka_unit_test(any_number_of_ranks_trains_the_same),
     cmocka_unit_test(losses_of_the_files_add_up),          cmocka_unit_test(figures_are_there_file_by_file),
-    cmocka_unit_test(masked_fields_train_nothing),         cmocka_unit_test(a_mask_needs_the_relative_loss),
+    cmocka_unit_test(masked_fields_train_nothing),
 };
 EK_TEST_MAIN(tests)

@@ -231,7 +231,7 @@ PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const double phase[])
+static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, double io, const double phase[])
 {
   cJSON              *json = cJSON_CreateObject(), *timing, *phases;
   const EkSetFigures *sets;
@@ -249,6 +249,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const 
   phases = cJSON_AddObjectToObject(timing, "phase_seconds");
   for (int p = 0; p < EK_PHASE_COUNT; p++) cJSON_AddNumberToObject(phases, EkPhaseName((EkPhase)p), phase[p]);
   cJSON_AddNumberToObject(json, "peak_memory_bytes", memory);
+  cJSON_AddNumberToObject(json, "peak_memory_bytes_rank", largest);
   cJSON_AddNumberToObject(json, "epochs", (double)t->at.epoch);
   cJSON_AddNumberToObject(json, "parameters", (double)EkParamsCount(t->session->params, PETSC_FALSE));
   PetscCall(Path(&t->session->deck, "summary.json", path));
@@ -258,7 +259,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double io, const 
 
 PetscErrorCode EkRunDirSummary(EkTrainer t)
 {
-  double memory = (double)EkPeakMemory(), phase[EK_PHASE_COUNT];
+  double memory = (double)EkPeakMemory(), largest = memory, phase[EK_PHASE_COUNT];
 
   PetscFunctionBegin;
   for (int p = 0; p < EK_PHASE_COUNT; p++) {
@@ -267,7 +268,8 @@ PetscErrorCode EkRunDirSummary(EkTrainer t)
     PetscCall(EkPhaseGet(t->run, (EkPhase)p, &phase[p], &calls));
   }
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &largest, 1, MPI_DOUBLE, MPI_MAX, t->run->comm));
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, phase, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, t->run->comm));
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, memory, phase[EK_PHASE_IO], phase) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, memory, largest, phase[EK_PHASE_IO], phase) : 0));
   PetscFunctionReturn(0);
 }

@@ -1,10 +1,25 @@
-/* Time of a refresh: the published layers of an FNO2d, then large single matrices by each route.
-   Prints `rebalance_fno2d SECONDS` (median over refreshes of the slowest rank) and a table. */
-#include "evenkeel/balance.h"
+/* Time of a refresh: the published and all layers of the 2D models, then large single matrices by each route.
+     mpirun -n 2 bench_balance [models]
+   Prints `rebalance_MODEL SECONDS` and `rebalance_MODEL_all SECONDS` (median over refreshes of the slowest rank), who computes
+   what in the small ones, and a table of the matrices, which `models` leaves out. */
+#include "evenkeel/train.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define REPEATS 201
+#define REPEATS      201
+#define LAYERS_SHOWN 20
+
+typedef struct {
+  const char *name, *type, *preset; /* DPOT's */
+  PetscInt    n;
+} Model;
+static const Model models[] = {
+    {"fno2d", "fno2d", NULL, 64},
+    {"unet2d", "unet2d", NULL, 64},
+    {"dpot_tiny", "dpot", "tiny", 128},
+    {"dpot_small", "dpot", "small", 128},
+};
 
 static PetscErrorCode Weights(size_t n, float **out)
 {
@@ -50,45 +65,55 @@ static PetscErrorCode MedianRefresh(EkBalance balance, EkMesh mesh, int repeats,
   PetscFunctionReturn(0);
 }
 
-/* fc0, w0..w3, fc1, fc2 of the published set; with `all` also conv0..3: two complex 20 x 20 matrices for each of 12 x 12 modes.
- */
-static int FnoLayers(const float *w, PetscBool all, EkLayer layer[])
+/* As many as fit in about a second, three at least. Collective. */
+static PetscErrorCode CountRepeats(EkBalance balance, EkMesh mesh, int *repeats)
 {
-  const PetscInt modes = 144;
-  int            n = 0;
+  double once = 0;
 
-  layer[n++] = Layer("fc0", w, 20, 42, 1);
-  layer[n++] = Layer("w0", w, 20, 20, 0.5);
-  layer[n++] = Layer("w1", w + 400, 20, 20, 0.5);
-  layer[n++] = Layer("w2", w + 800, 20, 20, 0.5);
-  layer[n++] = Layer("w3", w + 1200, 20, 20, 0.5);
-  layer[n++] = Layer("fc1", w, 128, 20, 1);
-  layer[n++] = Layer("fc2", w, 4, 128, 1);
-  for (int i = 0; i < 4 && all; i++) {
-    layer[n] = Layer((const char *[]){"conv0", "conv1", "conv2", "conv3"}[i], w, 20, 20, 1);
-    layer[n].nbatches = 2;
-    for (int b = 0; b < 2; b++)
-      layer[n].batch[b] = (EkMatrixBatch){w, modes, 20, 20, 2, (size_t)(2 * 20 * modes), (size_t)(2 * modes), PETSC_TRUE, 0};
-    n++;
-  }
-  return n;
+  PetscFunctionBegin;
+  PetscCall(MedianRefresh(balance, mesh, 1, &once));
+  *repeats = (int)PetscMin(REPEATS, PetscMax(3, 1 / once));
+  PetscFunctionReturn(0);
 }
 
-static PetscErrorCode BenchFno2d(EkMesh mesh, const EkBalanceOptions *options, PetscBool all)
+/* Initial weights of a published model: four fields on a square, ten frames given. */
+static PetscErrorCode MakeModel(const Model *model, EkParams *params)
+{
+  const PetscInt n[2] = {model->n, model->n};
+  EkModelShape   shape = {EkGridMake(2, n), 4, 10};
+  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, model->type), .width = 20, .features = 32, .n_cls = 12};
+
+  PetscFunctionBegin;
+  if (model->preset) options.preset = EkFamilyFind(&EkPresetFamily, model->preset);
+  PetscCall(EkModelSettle(&options));
+  PetscCall(EkParamsCreate(params));
+  PetscCall(EkModelDeclare(&options, &shape, *params));
+  PetscCall(EkParamsAllocate(*params));
+  PetscCall(EkParamsInitialise(*params, 1));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode BenchModel(EkMesh mesh, const EkBalanceOptions *options, const Model *model, EkLayerSet set)
 {
   EkBalance balance;
-  EkLayer   layer[11];
-  float    *w;
+  EkParams  params;
+  EkLayer  *layers;
+  int       n, repeats = 3, *tensor_layer;
   double    median = 0;
 
   PetscFunctionBegin;
-  PetscCall(Weights(2 * 20 * 20 * 144, &w));
-  PetscCall(EkBalanceCreate(mesh, options, FnoLayers(w, all, layer), layer, &balance));
-  PetscCall(MedianRefresh(balance, mesh, all ? 11 : REPEATS, &median));
-  PetscCall(EkBalanceView(balance, stdout));
-  if (mesh->run->rank == 0) printf("rebalance_fno2d%s %.6f\n", all ? "_all" : "", median);
+  PetscCall(MakeModel(model, &params));
+  PetscCall(EkLayersCreate(params, set, &n, &layers, &tensor_layer));
+  PetscCall(EkBalanceCreate(mesh, options, n, layers, &balance));
+  PetscCall(CountRepeats(balance, mesh, &repeats));
+  PetscCall(MedianRefresh(balance, mesh, repeats, &median));
+  if (n <= LAYERS_SHOWN) PetscCall(EkBalanceView(balance, stdout));
+  if (mesh->run->rank == 0) printf("rebalance_%s%s %.6f\n", model->name, set == EK_LAYERS_ALL ? "_all" : "", median);
+  fflush(stdout);
   PetscCall(EkBalanceDestroy(&balance));
-  PetscCall(PetscFree(w));
+  PetscCall(EkParamsDestroy(&params));
+  PetscCall(PetscFree(layers));
+  PetscCall(PetscFree(tensor_layer));
   PetscFunctionReturn(0);
 }
 
@@ -115,10 +140,24 @@ static PetscErrorCode BenchMatrix(EkMesh mesh, EkBalanceOptions options, PetscIn
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Bench(EkRun run)
+static PetscErrorCode BenchMatrices(EkMesh mesh, const EkBalanceOptions *options)
 {
-  static const PetscInt      size[][2] = {{256, 256}, {512, 512}, {1024, 1024}, {2048, 512}, {4096, 1024}, {2048, 2048}};
-  static const char *const   solver[] = {"gram", "svd"};
+  static const PetscInt    size[][2] = {{256, 256}, {512, 512}, {1024, 1024}, {2048, 512}, {4096, 1024}, {2048, 2048}};
+  static const char *const solver[] = {"gram", "svd"};
+
+  PetscFunctionBegin;
+  if (mesh->run->rank == 0) printf("%15s %-5s %-10s %9s   (%d ranks)\n", "matrix", "by", "with", "seconds", mesh->run->size);
+  for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
+    for (int s = 0; s < 2; s++) {
+      for (int d = 0; d <= (mesh->run->size > 1); d++)
+        PetscCall(BenchMatrix(mesh, *options, size[i][0], size[i][1], solver[s], (PetscBool)d));
+    }
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Bench(EkRun run, PetscBool matrices)
+{
   static const EkMeshOptions whole = {0, 1, EK_SHARD_NONE};
   EkMesh                     mesh;
   EkBalanceOptions           options;
@@ -129,14 +168,11 @@ static PetscErrorCode Bench(EkRun run)
   PetscCall(EkKeysRead(run, &EkBalanceKeys, &options, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkMeshCreate(run, &whole, &mesh));
-  for (int all = 1; all >= 0; all--) PetscCall(BenchFno2d(mesh, &options, (PetscBool)all));
-  if (run->rank == 0) printf("%15s %-5s %-10s %9s   (%d ranks)\n", "matrix", "by", "with", "seconds", run->size);
-  for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
-    for (int s = 0; s < 2; s++) {
-      for (int d = 0; d <= (run->size > 1); d++)
-        PetscCall(BenchMatrix(mesh, options, size[i][0], size[i][1], solver[s], (PetscBool)d));
-    }
+  for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+    PetscCall(BenchModel(mesh, &options, &models[i], EK_LAYERS_ALL));
+    PetscCall(BenchModel(mesh, &options, &models[i], EK_LAYERS_PUBLISHED));
   }
+  if (matrices) PetscCall(BenchMatrices(mesh, &options));
   PetscCall(EkMeshDestroy(&mesh));
   PetscFunctionReturn(0);
 }
@@ -148,7 +184,7 @@ int main(int argc, char **argv)
 
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
-  failed = Bench(run) != 0;
+  failed = Bench(run, (PetscBool)(argc < 2 || strcmp(argv[1], "models"))) != 0;
   if (EkRunDestroy(&run)) failed = 1;
   PetscFinalize();
   return failed;

@@ -1,0 +1,224 @@
+"""Checks of postproc/scaling.py on made-up tables. Prints a line a check; exit status 1 if one fails."""
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "postproc"))
+from checks import check, run_checks, texts_that_clash  # noqa: E402
+import scaling  # noqa: E402
+import scaling_figures  # noqa: E402
+
+STRONG = {"serial": 0.02, "work/p": 3.0, "log2 p": 4e-3, "p - 1": 2e-4}
+WEAK = {"work": 0.4, "1 - 1/p": 0.03, "log2 p": 2e-3, "p - 1": 1e-4}
+
+
+def seconds(kind, terms, p):
+    """The model written out by hand."""
+    strong, latencies = kind == "strong", terms["log2 p"] * np.log(p) / np.log(2) + terms["p - 1"] * (p - 1)
+    return latencies + (terms["serial"] + terms["work/p"] / p if strong else terms["work"] + terms["1 - 1/p"] * (p - 1) / p)
+
+
+def row(model, kind, ranks, step, source="measured", repeat=1, batch=32, over=0, **more):
+    """A row as scaling.sh records it: all that is no communication in fixed shares."""
+    cells = dict.fromkeys(scaling.COLUMNS, "")
+    shares = {"forward": 0.3, "backward": 0.5, "allreduce": 0.1, "optimizer": 0.07, "io": 0.03} if kind in ("strong", "weak") else {}
+    cells.update(model=model, kind=kind, source=source, ranks=ranks, oversubscribed=over, repeat=repeat, step=f"{step:.9g}")
+    cells.update({name: f"{share * step:.9g}" for name, share in shares.items()})
+    if shares:
+        cells.update(batch=batch * (ranks if kind == "weak" else 1), steps=12, spectra=0.01, samples_per_second=batch / step)
+        if source == "measured":
+            cells.update(memory_sum=ranks * 2e8, memory_rank=2e8)
+    cells.update(more)
+    return cells
+
+
+def study(scratch, ranks=(1, 2, 4, 8, 16, 32), noise=0.0, models=("fno2d",)):
+    """A table of strong and weak scaling with known coefficients, three repeats."""
+    rng, rows = np.random.default_rng(1), []
+    for model in models:
+        for kind, terms in (("strong", STRONG), ("weak", WEAK)):
+            rows += [row(model, kind, p, seconds(kind, terms, p) * (1 + noise * rng.standard_normal()), repeat=r) for p in ranks for r in (1, 2, 3)]
+    return table(scratch, rows)
+
+
+def table(scratch, rows):
+    path = os.path.join(scratch, "scaling.csv")
+    scaling.write_rows(path, rows)
+    return path
+
+
+def run(*arguments):
+    """(exit status, stdout, stderr); a Python warning counts as a failure."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status = scaling.main(list(arguments))
+    return status, output.getvalue(), errors.getvalue()
+
+
+def assert_refused(arguments, *words):
+    status, _, errors = run(*arguments)
+    assert status == 1 and len(errors.splitlines()) == 1, (status, errors)
+    for word in words:
+        assert word in errors, f"'{word}' is not in: {errors}"
+
+
+def fits_of(path):
+    return {one.kind: scaling.fit(one) for one in scaling.group(scaling.read_rows(path)) if one.source == "measured"}
+
+
+@check
+def fits_recover_what_the_table_was_made_of(scratch):
+    fits = fits_of(study(scratch))
+    for kind, wanted in (("strong", STRONG), ("weak", WEAK)):
+        for name, value in wanted.items():
+            assert abs(fits[kind].terms[name] / value - 1) < 1e-4, (kind, name, fits[kind].terms[name])
+        assert fits[kind].rms < 1e-6 and not fits[kind].is_exact
+
+
+@check
+def fits_of_noisy_tables_say_how_far_off_they_are(scratch):
+    found = fits_of(study(scratch, noise=0.03))["strong"]
+    assert abs(found.terms["work/p"] / STRONG["work/p"] - 1) < 0.05
+    assert abs(found.terms["work/p"] - STRONG["work/p"]) < 4 * found.errors["work/p"]
+    assert 0.001 < found.rms < 0.04 and found.rms <= found.worst
+
+
+@check
+def few_rank_counts_get_few_terms(scratch):
+    two = fits_of(study(scratch, ranks=(1, 2)))["strong"]
+    assert list(two.terms) == ["serial", "work/p"] and two.is_exact and np.isnan(two.errors["serial"])
+    assert list(fits_of(study(scratch, ranks=(1, 2, 4, 8)))["strong"].terms) == ["serial", "work/p", "log2 p"]
+    assert fits_of(study(scratch, ranks=(4,)))["strong"] is None
+    status, output, errors = run("report", study(scratch, ranks=(4,)))
+    assert status == 0 and "no fit, one rank count" in output and not errors, errors
+
+
+@check
+def no_term_is_negative(scratch):
+    path = table(scratch, [row("fno2d", "strong", p, 1.0 + 0.1 * p) for p in (1, 2, 4, 8)])
+    assert min(fits_of(path)["strong"].terms.values()) >= 0
+    slower = table(scratch, [row("fno2d", "strong", p, 1.0 * p) for p in (1, 2)])
+    assert not fits_of(slower)["strong"].is_exact and "misfit" in run("report", slower)[1]
+
+
+@check
+def oversubscribed_points_are_shown_but_not_fitted(scratch):
+    path = study(scratch, ranks=(1, 2, 4))
+    before = fits_of(path)["strong"]
+    rows = [row("fno2d", "strong", p, seconds("strong", STRONG, p)) for p in (1, 2, 4)] + [row("fno2d", "strong", 8, 9.0, over=1)]
+    assert np.allclose(list(fits_of(table(scratch, rows))["strong"].terms.values()), list(before.terms.values()))
+    assert "8*" in run("report", path)[1]
+
+
+@check
+def efficiency_starts_at_the_smallest_rank_count(scratch):
+    path = table(scratch, [row("fno2d", "strong", p, 8.0 / p) for p in (2, 8)] + [row("fno2d", "weak", p, 1.0 + 0.25 * (p > 2)) for p in (2, 8)])
+    strong, weak = scaling.group(scaling.read_rows(path))
+    assert np.allclose(strong.efficiency, 1) and np.allclose(strong.speedup, (2, 8))
+    assert np.allclose(weak.efficiency, (1, 0.8))
+    assert "no run on one rank" in run("report", path)[1]
+
+
+@check
+def medians_over_repeats(scratch):
+    path = table(scratch, [row("fno2d", "strong", 1, step, repeat=r) for r, step in enumerate((1.0, 1.2, 9.0))])
+    one = scaling.group(scaling.read_rows(path))[0]
+    assert (one.step[0], one.low[0], one.high[0]) == (1.2, 1.0, 9.0)
+
+
+@check
+def rows_are_recorded_and_replaced(scratch):
+    path, summary = os.path.join(scratch, "scaling.csv"), os.path.join(scratch, "summary.json")
+    phases = dict.fromkeys(("io", "forward", "backward", "allreduce", "optimizer", "spectra"), 2.4)
+    with open(summary, "w", encoding="utf-8") as file:
+        json.dump({"timing": {"step_seconds_median": 0.5, "phase_seconds": phases}, "peak_memory_bytes": 300, "peak_memory_bytes_rank": 200}, file)
+    base = ("record", path, f"summary={summary}", "model=fno2d", "kind=strong", "source=measured", "ranks=2", "batch=8", "oversubscribed=0", "refreshes=2")
+    for repeat, steps in ((1, 12), (2, 12), (1, 24)):
+        assert run(*base, f"repeat={repeat}", f"steps={steps}")[0] == 0
+    rows = scaling.read_rows(path)
+    assert [(r["repeat"], r["steps"], r["forward"], r["spectra"]) for r in rows] == [(2, 12, 0.2, 1.2), (1, 24, 0.1, 1.2)]
+    assert (rows[0]["samples_per_second"], rows[0]["memory_sum"], rows[0]["memory_rank"]) == (16, 300, 200)
+    assert_refused(base[:2] + ("model=fno2d", "speed=3"), "no column 'speed'")
+    assert_refused(base[:2] + ("model=fno2d", "kind=strong", "source=measured", "ranks=1", "step=fast"), "step", "fast")
+    assert_refused(("record", path, "summary=/none", *base[3:], "repeat=1", "steps=2"), "/none")
+
+
+@check
+def costs_are_those_of_one_rank(scratch):
+    path = table(scratch, [row("fno2d", "strong", 1, 2.0, batch=4), row("fno2d", "strong", 2, 1.0, batch=4), row("fno2d", "refresh_published", 1, 0.7)])
+    status, output, _ = run("costs", path, "fno2d")
+    assert status == 0
+    got = {name: float(value) for name, value in (line.split("=") for line in output.split())}
+    # 90 % of the step is no communication; what is printed adds up to the step again
+    assert np.isclose(4 * (got["forward"] + got["backward"] + got["io"]) + got["optimizer"], 0.9 * 2.0) and got["refresh"] == 0.7
+    assert_refused(("costs", path, "unet2d"), "unet2d")
+
+
+@check
+def measured_and_simulated_are_compared_where_both_are(scratch):
+    rows = [row("fno2d", "strong", 1, 1.0), row("fno2d", "strong", 2, 0.5), row("fno2d", "strong", 4, 0.4, over=1)]
+    rows += [row("fno2d", "strong", p, t, source="simulated") for p, t in ((1, 1.0), (2, 0.55), (4, 0.8), (8, 0.1))]
+    status, output, _ = run("compare", table(scratch, rows), "--tolerance", "11")
+    assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 4, output
+    assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "1 predictions")
+    assert_refused(("compare", table(scratch, rows[:3])), "nothing was both")
+
+
+@check
+def damaged_tables_are_refused(scratch):
+    assert_refused(("report", os.path.join(scratch, "none.csv")), "none.csv")
+    path = study(scratch)
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for old, new, word in (("step,", "stop,", "'step'"), ("fno2d,strong", "fno2d,stronger", "kind"), (",32,12,", ",x,12,", "'x'")):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new))
+        assert_refused(("report", path), word)
+    assert_refused(("report", table(scratch, [row("fno2d", "strong", 1, 1.0), row("fno2d", "strong", 2, 1.0, batch=64)])), "32, 64")
+    assert_refused(("report", table(scratch, [])), "no rows")
+
+
+def full_study(scratch):
+    rows = scaling.read_rows(study(scratch, ranks=(1, 2, 4), models=("fno2d", "unet2d", "dpot_tiny")))
+    rows += [row(m, "strong", 8, 1.0, over=1) for m in ("fno2d", "unet2d", "dpot_tiny")]
+    for model in ("fno2d", "unet2d", "dpot_tiny"):
+        for p in (2 ** i for i in range(11)):
+            rows += [row(model, kind, p, seconds(kind, terms, p), source="simulated") for kind, terms in (("strong", STRONG), ("weak", WEAK))]
+    for i, model in enumerate(("fno2d", "unet2d", "dpot_tiny", "dpot_small")):
+        rows += [row(model, f"refresh_{layers}", p, 10.0 ** (i - 3) / p + 1e-4) for p in (1, 2, 4) for layers in ("published", "all")]
+    return table(scratch, rows)
+
+
+@check
+def no_text_is_cut_or_overlaps(scratch):
+    for make in (full_study, lambda where: study(where, ranks=(1, 2))):
+        path = make(scratch)
+        fits = [(one, scaling.fit(one)) for one in scaling.group(scaling.read_rows(path))]
+        for name, figure in scaling_figures.draw(fits):
+            clash = texts_that_clash(figure)
+            assert clash is None, f"{name}: {clash}"
+            scaling_figures.plt.close(figure)
+
+
+@check
+def a_user_gets_five_pictures(scratch):
+    out = os.path.join(scratch, "pictures")
+    command = [sys.executable, os.path.join(ROOT, "postproc", "scaling.py"), "report", full_study(scratch), "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert sorted(os.listdir(out)) == ["efficiency.png", "memory.png", "phases.png", "refresh.png", "scaling.txt", "speedup.png"]
+    for name in os.listdir(out):
+        if name.endswith(".png"):
+            assert scaling_figures.plt.imread(os.path.join(out, name)).std() > 0.02, f"{name} is blank"
+
+
+if __name__ == "__main__":
+    sys.exit(run_checks())
