@@ -14,7 +14,7 @@ try:
 except ImportError:
     yaml = None
 
-KNOWN = ("dir", "deck", "data", "set", "axes", "table")
+KNOWN = ("dir", "deck", "data", "set", "axes", "only", "table")
 KNOWN_TABLE = ("columns", "rows", "best_of", "seeds", "baseline", "metric", "convention")
 METRICS = ("RMSE", "nRMSE", "cRMSE", "max", "bRMSE", "fRMSE_low", "fRMSE_mid", "fRMSE_high")
 CONVENTIONS = ("metrics", "metrics_published")
@@ -91,8 +91,11 @@ def load(path):
     axes = {axis: read_axis(path, axis, values) for axis, values in require_map(path, "axes", content["axes"]).items()}
     refuse_shared_keys(path, axes)
     base = {"deck": content["deck"], **settings(path, "set", content.get("set") or {})}
-    rows = [make_row(number, content["dir"], base, axes, labels)
-            for number, labels in enumerate(itertools.product(*axes.values()))]
+    allowed = read_only(path, content.get("only") or {}, axes)
+    chosen = [labels for labels in itertools.product(*axes.values()) if allowed(dict(zip(axes, labels)))]
+    rows = [make_row(number, content["dir"], base, axes, labels) for number, labels in enumerate(chosen)]
+    if not rows:
+        raise ExperimentError(f"{path}: only: no row is left")
     refuse_shared_directories(path, rows)
     name = os.path.splitext(os.path.basename(path))[0]
     return Experiment(name, content["dir"], as_list(content.get("data")), axes, rows, read_table(path, content.get("table") or {}, axes))
@@ -186,6 +189,20 @@ def read_axis(path, axis, values):
     return {label: settings(path, f"axes: {axis}: {label}", keys) for label, keys in values.items()}
 
 
+def read_only(path, content, axes):
+    """Whether a row's labels are allowed: {axis: {label: {other axis: its labels that go with it}}}."""
+    for axis, labels in require_map(path, "only", content, tuple(axes)).items():
+        for label, others in require_map(path, f"only: {axis}", labels, tuple(axes[axis])).items():
+            for other, values in require_map(path, f"only: {axis}: {label}", others, tuple(axes)).items():
+                for value in as_list(values):
+                    one_of(path, f"only: {axis}: {label}: {other}", value, axes[other])
+
+    def allowed(row):
+        return all(row[other] in as_list(values) for axis, labels in content.items() for other, values in labels.get(row[axis], {}).items())
+
+    return allowed
+
+
 def refuse_shared_keys(path, axes):
     owner = {}
     for axis, labels in axes.items():
@@ -246,14 +263,14 @@ def read_table(path, content, axes):
     for axis, label in baseline.items():
         if axis not in rows or label not in axes[axis]:
             raise ExperimentError(f"{path}: table: baseline: no row with {axis} '{label}'")
-    metric = one_of(path, "metric", content.get("metric", "nRMSE"), METRICS)
-    convention = one_of(path, "convention", content.get("convention", "metrics"), CONVENTIONS)
+    metric = one_of(path, "table: metric", content.get("metric", "nRMSE"), METRICS)
+    convention = one_of(path, "table: convention", content.get("convention", "metrics"), CONVENTIONS)
     return Table(columns, rows, best_of, seeds, baseline, metric, convention)
 
 
 def one_of(path, key, value, known):
     if value not in known:
-        raise ExperimentError(f"{path}: table: {key}: '{value}' is none of {', '.join(known)}")
+        raise ExperimentError(f"{path}: {key}: '{value}' is none of {', '.join(known)}")
     return value
 
 

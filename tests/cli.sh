@@ -398,6 +398,16 @@ generates_every_deck() {
   done
 }
 
+# Every deck for training: keys and members as they are, for nothing but the data is missing.
+reads_every_deck() {
+  local deck
+  for deck in inputs/*.yaml inputs/paper/*.yaml; do
+    grep -q '^generate:' "$deck" && continue
+    expect 1 1 train "$deck" -data_file "$dir/none.hdf5" -out_dir "$dir/run" -train_resume auto || return
+    [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "cannot open '$dir/none.hdf5'" "$dir/err" || wrong "$deck: $(head -n 3 "$dir/err")"
+  done
+}
+
 # ---- the list ---------------------------------------------------------------------------------------------------------------
 # The long ones first; each of the others costs a launch on 1 and one on 3 ranks.
 
@@ -408,6 +418,7 @@ try foreign-checkpoint foreign_checkpoint
 try evaluates evaluates
 try writes-predictions writes_predictions
 try generates-every-deck generates_every_deck
+try reads-every-deck reads_every_deck
 try inspects inspects
 try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
@@ -484,6 +495,7 @@ try inspect-to-nowhere refused 1 "inspect_out: cannot write '$scratch/none/x.jso
 try another-dimension refused 1 "model_type: fno2d is for 2D data" train "$deck" -model_type fno2d
 try too-many-modes refused 1 "model_modes: 40" train "$deck" -model_modes 40
 try mesh-of-other-size refused 1 "mesh_data 7" train "$deck" -mesh_data 7
+try mask-without-rel-l2 refused 1 "data_mask: train_loss mse takes none; rel_l2 does" train "$deck" -data_mask data
 try mesh-space refused 1 "mesh_space" train "$deck" -mesh_space 2
 try a-file-as-directory refused 1 "out_dir|README.md" train "$deck" -out_dir README.md
 try a-file-in-the-path refused 1 "out_dir|README.md/x" train "$deck" -out_dir README.md/x

@@ -1,6 +1,8 @@
 """Checks of postproc/experiment.py with a stand-in for the program. Prints a line a check; exit status 1 if one fails."""
+import glob
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -152,6 +154,17 @@ def a_deck_can_be_an_axis(scratch):
     assert decks == [("deck.yaml", None), ("other.yaml", "8,6")], decks
     status, _, errors = experiment(scratch, "run", "trial.yaml")
     assert status == 1 and "other.yaml: no such deck" in errors, errors
+
+
+@check
+def only_restricts_what_goes_with_a_label(scratch):
+    place(scratch, FILE + "only: {rule: {all layers: {train_lr: [2.5e-3], train_seed: 1}}}\n")
+    found = [tuple(row.labels.values()) for row in loaded(scratch)]
+    assert found == [("1", "plain", "1e-3"), ("1", "plain", "2.5e-3"), ("1", "all layers", "2.5e-3"), ("2", "plain", "1e-3"), ("2", "plain", "2.5e-3")], found
+    assert [row.number for row in loaded(scratch)] == list(range(5))
+    assert_refused(FILE + "only: {rules: {}}\n", "only: unknown key 'rules'; known are train_seed, rule, train_lr")
+    assert_refused(FILE + "only: {rule: {plane: {}}}\n", "only: rule: unknown key 'plane'")
+    assert_refused(FILE + "only: {rule: {plain: {train_lr: 1}}}\n", "only: rule: plain: train_lr: '1' is none of 1e-3, 2.5e-3")
 
 
 @check
@@ -317,7 +330,7 @@ def an_old_summary_does_not_finish_a_row(scratch):
 @check
 def wrong_files_are_one_plain_line(scratch):
     os.chdir(scratch)
-    assert_refused(FILE + "axis: {}\n", "unknown key 'axis'", "known are dir, deck, data, set, axes, table")
+    assert_refused(FILE + "axis: {}\n", "unknown key 'axis'", "known are dir, deck, data, set, axes, only, table")
     assert_refused(FILE.replace("seeds:", "seed:"), "table: unknown key 'seed'", "columns, rows, best_of, seeds")
     assert_refused(FILE.replace("rows: rule, ", "rows: rules, "), "axis 'rule' must be in one of")
     assert_refused(FILE.replace("rule: plain}", "rule: plane}"), "no row with rule 'plane'")
@@ -331,6 +344,24 @@ def wrong_files_are_one_plain_line(scratch):
     assert_refused("axes: [", "not valid YAML")
     status, _, errors = experiment(scratch, "list", "nowhere.yaml")
     assert status == 1 and errors == "experiment.py: nowhere.yaml: No such file or directory\n", errors
+
+
+@check
+def the_experiments_that_come_along_are_sound(scratch):
+    os.chdir(ROOT)
+    known = set()
+    for source in glob.glob("src/*/*.c"):
+        known.update(re.findall(r'^ *\{"([a-z]+_[A-Za-z0-9_]+)", EK_KEY_', text_of("", source), re.MULTILINE))
+    files = glob.glob("inputs/experiments/*.yaml")
+    assert len(files) > 10 and len(known) > 80, (files, known)
+    for path in files:
+        rows.read_deck.cache_clear()
+        found = rows.load(path)
+        for row in found.rows:
+            assert os.path.exists(row.deck), f"{path}: {row.deck}"
+            assert set(row.keys) <= known, f"{path}: {set(row.keys) - known}"
+        for deck in found.data:
+            assert rows.data_file(deck), f"{path}: {deck}"
 
 
 @check
