@@ -403,7 +403,7 @@ reads_every_deck() {
   local deck
   for deck in inputs/*.yaml inputs/paper/*.yaml; do
     grep -q '^generate:' "$deck" && continue
-    expect 1 1 train "$deck" -data_file "$dir/none.hdf5" -out_dir "$dir/run" -train_resume auto || return
+    expect 1 1 train "$deck" -data_file "$dir/none.hdf5" -data_weights 1 -out_dir "$dir/run" -train_resume auto || return
     [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "cannot open '$dir/none.hdf5'" "$dir/err" || wrong "$deck: $(head -n 3 "$dir/err")"
   done
 }
