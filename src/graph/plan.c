@@ -292,7 +292,7 @@ static PetscErrorCode PlaceBuffers(EkGraph g)
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(g->nbuffers, &order, g->nbuffers, &placed));
   for (int i = 0; i < g->nbuffers; i++) order[i] = (Order){Floats(g, &g->buffer[i]), i};
-  qsort(order, (size_t)g->nbuffers, sizeof(*order), LargestFirst);
+  if (g->nbuffers) qsort(order, (size_t)g->nbuffers, sizeof(*order), LargestFirst);
   for (int i = 0; i < g->nbuffers; i++) {
     EkBuffer *b = &g->buffer[order[i].buffer];
 
