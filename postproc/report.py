@@ -4,6 +4,7 @@
   report.py RUN            curves, layers, spectra, prediction and rollout as PNGs in RUN/report
   report.py RUN RUN ...    groups the runs by what differs in their resolved.yaml (seed and directory aside), prints the table
                            (nRMSE mean +- std, improvement, Welch's t-test), writes it and the figures into COMMON_PARENT/report
+  report.py --html ...     also writes index.html there: a page that holds the figures, tables and decks itself
 """
 import argparse
 import os
@@ -12,6 +13,7 @@ import sys
 import comparison
 import figures
 import rundir
+import runpage
 
 
 def main(arguments=None):
@@ -21,7 +23,8 @@ def main(arguments=None):
         if len(directories) > 1 or options.group:
             report_groups(directories, options)
         if len(directories) == 1 or options.each:
-            return max([report_run(directory, options.out if len(directories) == 1 else None) for directory in directories])
+            out = options.out if len(directories) == 1 else None
+            return max([report_run(directory, out, options.html) for directory in directories])
     except (rundir.RunError, OSError) as error:
         return complain(error)
     return 0
@@ -35,6 +38,7 @@ def parse(arguments):
     parser.add_argument("--baseline", metavar="NAME", help="group, or balance_rule, to compare with (default: none)")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report, or report beside the runs)")
     parser.add_argument("--each", action="store_true", help="with several runs: also write every run's own figures")
+    parser.add_argument("--html", action="store_true", help="also write a page that stands alone, index.html")
     return parser.parse_args(arguments)
 
 
@@ -49,48 +53,55 @@ def distinct(runs):
     return list(seen.values())
 
 
-def report_run(directory, out=None):
+def report_run(directory, out=None, html=False):
     """Every figure the directory has data for; 1 if one of them had to be left out because of a damaged or missing file."""
     out = make_directory(out or os.path.join(directory, "report"))
     title = describe(directory)
-    status = 0
+    pictures, problems = [], []
     for draw in (draw_curves, draw_layers, draw_spectra, draw_predictions):
         try:
             for name, figure in draw(directory, title):
-                save(figure, os.path.join(out, name))
+                pictures.append(save(figure, os.path.join(out, name)))
         except rundir.RunError as error:
-            status = complain(error)
-    return status
+            problems.append(str(error))
+            complain(error)
+    if html:
+        write_text(os.path.join(out, "index.html"), runpage.run_page(directory, pictures, problems))
+    return 1 if problems else 0
 
 
 def report_groups(directories, options):
-    runs = finished_runs(directories)
+    runs, skipped = finished_runs(directories)
     groups = comparison.group_runs(runs, options.group)
     if options.baseline and not any(comparison.find_baseline(groups, group, options.baseline) for group in groups):
         known = "; ".join(group.label for group in groups)
         raise rundir.RunError(f"--baseline: no group '{options.baseline}'; there is: {known}")
     rows = comparison.compare(groups, options.baseline or "none")
     print(comparison.format_table(rows))
-    for line in comparison.doubts(groups):
+    notes = comparison.doubts(groups)
+    for line in notes:
         print(f"note: {line}")
     out = make_directory(options.out or os.path.join(common_parent(directories), "report"))
     comparison.write_csv(written(os.path.join(out, "table.csv")), rows)
-    with open(written(os.path.join(out, "table.md")), "w", encoding="utf-8") as file:
-        file.write(comparison.markdown_table(rows))
-    save(figures.comparison(rows), os.path.join(out, "comparison.png"))
-    save(figures.bars(rows), os.path.join(out, "bars.png"))
+    write_text(os.path.join(out, "table.md"), comparison.markdown_table(rows))
+    drawn = {"comparison.png": figures.comparison(rows), "bars.png": figures.bars(rows)}
+    pictures = [save(figure, os.path.join(out, name)) for name, figure in drawn.items()]
+    if options.html:
+        write_text(os.path.join(out, "index.html"), runpage.comparison_page(rows, pictures, notes + skipped))
 
 
 def finished_runs(directories):
-    runs = []
+    """The runs that can be compared, and a line about each of the others."""
+    runs, skipped = [], []
     for directory in directories:
         try:
             runs.append(comparison.load_run(directory))
         except rundir.RunError as error:
-            complain(f"skipped: {error}")
+            skipped.append(f"skipped: {error}")
+            complain(skipped[-1])
     if not runs:
         raise rundir.RunError("no usable run")
-    return runs
+    return runs, skipped
 
 
 def draw_curves(directory, title):
@@ -139,6 +150,12 @@ def make_directory(path):
 def save(figure, path):
     figure.savefig(written(path))
     figures.plt.close(figure)
+    return path
+
+
+def write_text(path, text):
+    with open(written(path), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def written(path):

@@ -135,11 +135,16 @@ def read_summary(directory):
     return _read_json(directory, "summary.json")
 
 
+def read_about(directory):
+    """run.json: what made the run, when and where."""
+    return _read_json(directory, "run.json")
+
+
 def read_version(directory):
     """What made the run, from run.json; "unknown" where that is missing."""
     if not os.path.exists(os.path.join(directory, "run.json")):
         return "unknown"
-    return str(_read_json(directory, "run.json").get("version", "unknown"))
+    return str(read_about(directory).get("version", "unknown"))
 
 
 def open_hdf5(path):
