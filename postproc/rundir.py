@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from plain import RunError, name_of, parse_yaml  # noqa: F401 (part of what this module offers)
+
 METRICS_COLUMNS = ("epoch", "train_loss", "base_lr", "seconds", "nRMSE")
 LAYERS_COLUMNS = ("epoch", "layer", "alpha", "lr")
-
-
-class RunError(Exception):
-    """A run directory that cannot be used; the text is the one line the user sees."""
 
 
 @dataclass
@@ -45,11 +43,6 @@ class Predictions:
     fields: list
 
 
-def name_of(directory):
-    """Last part of the path: how a run is called in tables and figures."""
-    return os.path.basename(os.path.abspath(directory))
-
-
 def require_directory(directory):
     if not os.path.isdir(directory):
         raise RunError(f"{directory}: no such directory")
@@ -62,25 +55,6 @@ def has_predictions(directory):
 def read_config(directory):
     """resolved.yaml as {"block_key": "value"}."""
     return parse_yaml(_read_text(directory, "resolved.yaml"), os.path.join(directory, "resolved.yaml"))
-
-
-def parse_yaml(text, where="text"):
-    """The subset of YAML that resolved.yaml uses: nested blocks, scalars, [lists] (comma-joined here, as in PETSc)."""
-    config, open_blocks = {}, []
-    for number, line in enumerate(text.splitlines(), 1):
-        line = re.sub(r"(^|\s)#.*", "", line).rstrip()
-        if not line or line in ("---", "..."):
-            continue
-        match = re.match(r"( *)([^\s:][^:]*):(?:\s+(.*))?$", line)
-        if not match:
-            raise RunError(f"{where}: line {number} is not `key: value`: '{line.strip()}'")
-        indent, key, value = len(match[1]), match[2], match[3]
-        open_blocks = [block for block in open_blocks if block[0] < indent]
-        if value is None:
-            open_blocks.append((indent, key))
-        else:
-            config["_".join([block[1] for block in open_blocks] + [key])] = _scalar(value)
-    return config
 
 
 def read_metrics(directory):
@@ -155,15 +129,6 @@ def open_hdf5(path):
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise RunError(f"{path}: not a sound HDF5 file: {_one_line(error)}") from None
-
-
-def _scalar(text):
-    text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        return ",".join(_scalar(item) for item in text[1:-1].split(","))
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return text
 
 
 def _read_text(directory, name):
