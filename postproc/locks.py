@@ -32,7 +32,7 @@ def take(path):
 
 def holder(path):
     """What a lock that is alive says, or None."""
-    content = _read(path)
+    content = read_json(path)
     if not content or not _is_alive(content, path):
         return None
     return content
@@ -85,7 +85,7 @@ def _drop(path, own):
         os.rename(path, own)
     except FileNotFoundError:
         return
-    content = _read(own)
+    content = read_json(own)
     if content and _is_alive(content, own):
         try:
             os.link(own, path)
@@ -94,7 +94,8 @@ def _drop(path, own):
     os.remove(own)
 
 
-def _read(path):
+def read_json(path):
+    """The map in a file, None where there is none."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)

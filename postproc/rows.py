@@ -311,7 +311,7 @@ def all_settings(row):
 
 def differences(row):
     """What the directory was started with and what it would be now, in words; empty where they agree."""
-    was = read_json(row.record)
+    was = locks.read_json(row.record)
     if was is None:
         return "it is no row of an experiment" if os.path.exists(os.path.join(row.directory, "run.json")) else ""
     now = all_settings(row)
@@ -325,7 +325,7 @@ def write_record(row):
 
 
 def summary_of(row):
-    return read_json(os.path.join(row.directory, "summary.json")) or {}
+    return locks.read_json(os.path.join(row.directory, "summary.json")) or {}
 
 
 def metric_of(row, table):
@@ -373,12 +373,3 @@ def log_tail(log, size=16384):
             return file.read().decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return []
-
-
-def read_json(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -250,7 +250,7 @@ static void a_single_file_is_read_as_it_is(void **state)
   assert_int_equal(info->frames, own->frames);
   assert_int_equal(EkMixtureSampleFloats(mixture, 50), 9 * 4 * 50);
   for (PetscInt i = 0; i < info->count[EK_TRAIN]; i++) {
-    EK_OK(EkMixturePrefetchTraining(mixture, 1, &i));
+    EK_OK(EkMixturePrefetchTraining(mixture, 3, 1, &i));
     EK_OK(EkMixtureReadTraining(mixture, 3, 1, &i, 50, a));
     EK_OK(EkDatasetRead(data, EK_TRAIN, 1, &i, 50, b));
     assert_memory_equal(a, b, sizeof(a));

@@ -193,9 +193,43 @@ static void masked_fields_train_nothing(void **state)
   }
 }
 
+/* What a key does to a run on the waves: the same bits, or others. */
+static void keys_reach_the_training(void **state)
+{
+  static const struct {
+    const char *data, *train;
+    PetscBool   same;
+  } change[] = {{"noise: 0.05", "mode: autoregressive", PETSC_FALSE}, {"window: 5", "mode: autoregressive", PETSC_FALSE}, {"noise: 0", "recompute: step", PETSC_TRUE},
+                {"noise: 0", "recompute: block", PETSC_TRUE},         {"noise: 0", "unroll: 1", PETSC_FALSE},           {"noise: 0", "mode: teacher", PETSC_FALSE}};
+  char base[EK_PATH], name[32];
+  Job  plain;
+
+  (void)state;
+  Scratch(base);
+#define RUN "data: {file: waves, test: 3, initial_step: 3, t_train: 6, %s}\n" MODEL "train: {epochs: 1, batch: 4, lr: 5e-3, %s}\nbalance: {rule: none}\n"
+  JobCreate(&plain, EkTestRun()->comm, base, "plain", RUN, "noise: 0", "unroll: 3");
+  assert_int_equal(JobTrain(&plain), 0);
+  for (size_t i = 0; i < sizeof(change) / sizeof(change[0]); i++) {
+    size_t n, m;
+    char  *one, *two;
+    Job    job;
+
+    snprintf(name, sizeof(name), "other_%d", (int)i);
+    JobCreate(&job, EkTestRun()->comm, base, name, RUN, change[i].data, change[i].train);
+    assert_int_equal(JobTrain(&job), 0);
+    MPI_Barrier(EkTestRun()->comm);
+    one = FileText(plain.dir, "final.safetensors", &n);
+    two = FileText(job.dir, "final.safetensors", &m);
+    if ((n == m && !memcmp(one, two, n)) != change[i].same) fail_msg("%s, %s: %s weights", change[i].data, change[i].train, change[i].same ? "other" : "the same");
+    free(one);
+    free(two);
+  }
+#undef RUN
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_a_sitting_equals_one_sitting), cmocka_unit_test(any_number_of_ranks_trains_the_same),
     cmocka_unit_test(losses_of_the_files_add_up),          cmocka_unit_test(figures_are_there_file_by_file),
-    cmocka_unit_test(masked_fields_train_nothing),
+    cmocka_unit_test(masked_fields_train_nothing),         cmocka_unit_test(keys_reach_the_training),
 };
 EK_TEST_MAIN(tests)

@@ -76,6 +76,8 @@ PetscErrorCode EkDatasetReadFrames(EkDataset dataset, EkSplit split, PetscInt n,
                                    float *out);
 /* Tells the system that these samples come next (read-ahead of the file's pages). Not collective, returns at once. */
 PetscErrorCode EkDatasetPrefetch(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[]);
+/* The same for what EkDatasetReadFrames will read. */
+PetscErrorCode EkDatasetPrefetchFrames(EkDataset dataset, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames);
 /* Bytes this rank has read from the file so far. */
 PetscInt64     EkDatasetBytesRead(EkDataset dataset);
 PetscErrorCode EkDatasetDestroy(EkDataset *dataset);

@@ -31,7 +31,7 @@ typedef struct {
   const EkDataInfo *info;          /* as the file has it: fields, frames, trajectories; grid after reduced_resolution */
   PetscInt          weight, first; /* its training samples are [first, first + weight * info->count[EK_TRAIN]) of the mixture's */
   PetscBool         as_it_is;      /* neither resized nor filled up */
-  float            *mask;          /* (C, points) of ones and zeros: what EK_MASK_DATA counts */
+  float            *mask;          /* (C, points) of ones and zeros: what EK_MASK_DATA counts; NULL where that is everything and nobody asks */
 } EkMixtureSet;
 
 typedef struct EkMixture_ *EkMixture;
@@ -59,7 +59,8 @@ size_t EkMixtureSampleFloats(EkMixture mixture, size_t stride);
    seed, epoch and index alone. Not collective. Errors as EkDatasetReadFrames. */
 PetscErrorCode EkMixtureReadTraining(EkMixture mixture, PetscInt epoch, PetscInt n, const PetscInt index[], size_t stride,
                                      float *out);
-PetscErrorCode EkMixturePrefetchTraining(EkMixture mixture, PetscInt n, const PetscInt index[]);
+/* Tells the system that these come next. Not collective, returns at once. */
+PetscErrorCode EkMixturePrefetchTraining(EkMixture mixture, PetscInt epoch, PetscInt n, const PetscInt index[]);
 /* Test trajectories index[0..n) of one set, whole -> out (n, frames of that set, C, stride). Not collective. */
 PetscErrorCode EkMixtureReadTest(EkMixture mixture, int set, PetscInt n, const PetscInt index[], size_t stride, float *out);
 /* Keys of the noise of training samples: of seed, epoch and index alone. */

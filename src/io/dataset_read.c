@@ -319,27 +319,35 @@ PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const Petsc
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDatasetPrefetch(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[])
+PetscErrorCode EkDatasetPrefetchFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames)
 {
   PetscInt64 trajectory = 0, address;
   float    **kept = NULL;
 
   PetscFunctionBegin;
   for (PetscInt i = 0; i < n; i++) {
+    const PetscInt from = first ? first[i] : 0;
+
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
     if (d->layout.last && !*kept) PetscCall(EkDatasetPrefetchLast(d, trajectory));
     for (int s = 0; s < d->layout.nsources && !*kept && !d->layout.last; s++) {
       const EkSource *source = &d->layout.source[s];
-      const PetscInt  frames = (KeptFrames(d, source, EkDatasetFrames(d, split)) - 1) * d->step_t + 1;
+      const PetscInt  span = (KeptFrames(d, source, from + frames) - from - 1) * d->step_t + 1;
+      const size_t    frame = (size_t)d->layout.n[0] * EkDatasetRowFloats(d, source) * sizeof(float);
 
       if (d->layout.groups && !d->address[trajectory]) continue; /* to look where it is takes as long as to read it */
       PetscCall(EkDatasetLocate(d, s, trajectory, &address));
       if (address < 0) continue;
       /* advice: where the system takes none, reading works all the same */
-      posix_fadvise(d->fd, (off_t)address,
-                    (off_t)((size_t)frames * (size_t)d->layout.n[0] * EkDatasetRowFloats(d, source) * sizeof(float)),
-                    POSIX_FADV_WILLNEED);
+      posix_fadvise(d->fd, (off_t)(address + (PetscInt64)((size_t)from * (size_t)d->step_t * frame)), (off_t)((size_t)span * frame), POSIX_FADV_WILLNEED);
     }
   }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetPrefetch(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[])
+{
+  PetscFunctionBegin;
+  PetscCall(EkDatasetPrefetchFrames(d, split, n, index, NULL, EkDatasetFrames(d, split)));
   PetscFunctionReturn(0);
 }

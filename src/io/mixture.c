@@ -238,7 +238,7 @@ static PetscErrorCode PrepareSets(EkMixture m)
     const size_t  raw = (size_t)set->info->frames * (size_t)set->info->fields * EkDatasetPoints(set->dataset);
 
     set->as_it_is = (PetscBool)(set->info->fields == m->info.fields && !memcmp(set->info->n, m->info.n, sizeof(m->info.n)));
-    PetscCall(MakeMask(m, set));
+    if (!set->as_it_is || m->options.mask == EK_MASK_DATA) PetscCall(MakeMask(m, set));
     if (set->as_it_is) continue;
     m->raw_floats = PetscMax(m->raw_floats, raw);
     for (int d = 0; d < m->info.dim; d++) PetscCall(EkResampleAxisCreate(set->info->n[d], m->info.n[d], &m->axis[k][d]));

@@ -105,14 +105,14 @@ PetscErrorCode EkMixtureReadTraining(EkMixture m, PetscInt epoch, PetscInt n, co
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkMixturePrefetchTraining(EkMixture m, PetscInt n, const PetscInt index[])
+PetscErrorCode EkMixturePrefetchTraining(EkMixture m, PetscInt epoch, PetscInt n, const PetscInt index[])
 {
   PetscFunctionBegin;
   for (PetscInt i = 0; i < n; i++) {
     const int      k = EkMixtureSetOf(m, index[i]);
-    const PetscInt trajectory = (index[i] - m->set[k].first) / m->set[k].weight;
+    const PetscInt trajectory = (index[i] - m->set[k].first) / m->set[k].weight, from = WindowOf(m, k, epoch, index[i]);
 
-    PetscCall(EkDatasetPrefetch(m->set[k].dataset, EK_TRAIN, 1, &trajectory));
+    PetscCall(EkDatasetPrefetchFrames(m->set[k].dataset, EK_TRAIN, 1, &trajectory, &from, m->info.t_train));
   }
   PetscFunctionReturn(0);
 }

@@ -1,6 +1,6 @@
 /* Tensors of a weight file into the places of a table: what fits is read, what does not is listed. */
+#include "resample.h"
 #include "source.h"
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,34 +78,18 @@ static PetscBool CanResize(const EkWeightsChoice *choice, const EkStored *stored
   return (PetscBool)(stored->shape[0] == wanted->shape[0] && stored->shape[1] == wanted->shape[1] && stored->count > 0);
 }
 
-/* The two points of an axis of n between which point i of `m` points on the same length lies, and how far it is from the first.
- */
-static double Between(PetscInt64 i, PetscInt64 m, PetscInt64 n, PetscInt64 at[2])
-{
-  const double x = fmax(0, ((double)i + 0.5) * (double)n / (double)m - 0.5);
-
-  at[0] = PetscMin((PetscInt64)x, n - 1);
-  at[1] = PetscMin(at[0] + 1, n - 1);
-  return x - (double)at[0];
-}
-
 /* Planes of shape[2] x shape[3] points onto those of `wanted`. */
-static void Resize(const EkStored *stored, const float *from, const EkTensorInfo *wanted, float *to)
+static PetscErrorCode Resize(const EkStored *stored, const float *from, const EkTensorInfo *wanted, float *to)
 {
-  const PetscInt64 n = stored->shape[2], m = stored->shape[3], planes = stored->shape[0] * stored->shape[1];
+  const PetscInt64 planes = stored->shape[0] * stored->shape[1];
+  const size_t     old = (size_t)(stored->shape[2] * stored->shape[3]), new = (size_t)wanted->shape[2] * (size_t)wanted->shape[3];
+  EkResampleAxis   axis[2];
 
-  for (PetscInt64 p = 0; p < planes; p++, from += n * m) {
-    for (PetscInt64 i = 0; i < wanted->shape[2]; i++) {
-      for (PetscInt64 j = 0; j < wanted->shape[3]; j++, to++) {
-        PetscInt64   x[2], y[2];
-        const double a = Between(i, wanted->shape[2], n, x), b = Between(j, wanted->shape[3], m, y);
-        const double upper = (1 - b) * from[x[0] * m + y[0]] + b * from[x[0] * m + y[1]],
-                     lower = (1 - b) * from[x[1] * m + y[0]] + b * from[x[1] * m + y[1]];
-
-        *to = (float)((1 - a) * upper + a * lower);
-      }
-    }
-  }
+  PetscFunctionBegin;
+  for (int d = 0; d < 2; d++) PetscCall(EkResampleAxisCreate((PetscInt)stored->shape[2 + d], wanted->shape[2 + d], &axis[d]));
+  for (PetscInt64 p = 0; p < planes; p++, from += old, to += new) EkResamplePlane(2, axis, (PetscInt)stored->shape[3], from, to);
+  for (int d = 0; d < 2; d++) PetscCall(EkResampleAxisDestroy(&axis[d]));
+  PetscFunctionReturn(0);
 }
 
 static PetscErrorCode ReadResized(const Fit *fit, const EkStored *stored, const EkTensorInfo *wanted, float *out)
@@ -116,7 +100,7 @@ static PetscErrorCode ReadResized(const Fit *fit, const EkStored *stored, const 
   PetscFunctionBegin;
   PetscCall(PetscMalloc1((size_t)stored->count, &there));
   code = EkSourceRead(fit->source, stored, there);
-  if (!code) Resize(stored, there, wanted, out);
+  if (!code) code = Resize(stored, there, wanted, out);
   PetscCall(PetscFree(there));
   PetscCall(code);
   if (fit->choice->memory == EK_MEMORY_WEIGHTS)

@@ -51,7 +51,7 @@ static PetscErrorCode CreatePart(EkEvaluator e, int k)
   PetscCall(FindRollout(e, info->frames, &part->rollout));
   /* a single step predicts one frame: the figures are over that frame and the given ones; fields that were added are not looked at */
   PetscCall(EkMetricsCreate(info->dim, s->info->n, info->fields, single ? info->initial_step + 1 : info->frames, info->initial_step, &part->metrics));
-  PetscCall(EkMetricsSetMask(part->metrics, s->set[k].as_it_is ? NULL : s->set[k].mask));
+  PetscCall(EkMetricsSetMask(part->metrics, s->set[k].mask));
   PetscCall(PetscCalloc1(part->rollout->steps, &part->step));
   e->figures[k] = (EkSetFigures){.name = s->set[k].name, .samples = info->count[EK_TEST], .steps = part->rollout->steps, .step = part->step};
   PetscFunctionReturn(0);

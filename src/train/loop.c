@@ -123,11 +123,11 @@ static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, IO));
   PetscCall(EkMixtureReadTraining(t->session->mixture, t->at.epoch, now.n, now.index, t->session->shape.grid.stride, t->batch));
-  EkMixtureKeys(t->session->mixture, t->at.epoch, now.n, now.index, t->key);
+  if (t->session->deck.data.noise > 0) EkMixtureKeys(t->session->mixture, t->at.epoch, now.n, now.index, t->key);
   if (!last || t->at.batch + 1 < t->nbatches) {
     const Part next = PartOf(t, t->at.batch + last, last ? 0 : part + 1);
 
-    PetscCall(EkMixturePrefetchTraining(t->session->mixture, next.n, next.index));
+    PetscCall(EkMixturePrefetchTraining(t->session->mixture, t->at.epoch, next.n, next.index));
   }
   PetscCall(EkPhaseEnd(t->run, IO));
   PetscFunctionReturn(0);
