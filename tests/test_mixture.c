@@ -156,6 +156,34 @@ static void dpot_layouts_hold_the_same_values(void **state)
   CheckLast(path, &pair, 2, options);
 }
 
+/* Frames 1 to 4 of the second training trajectory, with and without a cache. */
+static void windows_of_dpot_files(void **state)
+{
+  static const Shape folder = {"dpot", 2, 3, 7, 5, {6, 4, 1}};
+  const PetscInt     second = 1, from = 1;
+  float              out[3 * 3 * 24];
+  char               scratch[EK_PATH], path[2 * EK_PATH];
+
+  (void)state;
+  EkTestScratch(scratch);
+  snprintf(path, sizeof(path), "%s/folder", scratch);
+  MakeFolder(path, &folder, 2);
+  for (int cached = 0; cached < 2; cached++) {
+    EkDataOptions options = Options(path);
+    EkDataset     data;
+
+    options.cache = cached ? 1 << 20 : 0;
+    EK_OK(EkDatasetOpen(EkTestRun(), &options, &data));
+    EK_OK(EkDatasetReadFrames(data, EK_TRAIN, 1, &second, &from, 3, 24, out));
+    for (PetscInt t = 0; t < 3; t++) {
+      for (PetscInt f = 0; f < 3; f++) {
+        for (PetscInt p = 0; p < 24; p++) assert_true(out[(t * 3 + f) * 24 + p] == At(&folder, 3, 1 + t, f, p / 4, p % 4));
+      }
+    }
+    EK_OK(EkDatasetDestroy(&data));
+  }
+}
+
 static void dpot_files_that_do_not_fit(void **state)
 {
   static const Shape shape = {"dpot", 2, 2, 3, 5, {6, 4, 1}}, other = {"dpot", 2, 1, 3, 4, {6, 4, 1}},
@@ -532,6 +560,7 @@ static void keys_have_defaults(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(dpot_layouts_hold_the_same_values),
+    cmocka_unit_test(windows_of_dpot_files),
     cmocka_unit_test(dpot_files_that_do_not_fit),
     cmocka_unit_test(a_single_file_is_read_as_it_is),
     cmocka_unit_test(fields_come_in_dpot_order),
