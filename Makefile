@@ -17,7 +17,7 @@ OPT_debug   := -O0 -g3
 OPT_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror=implicit-function-declaration
 CFLAGS  ?=
-ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno $(WARN) -Iinclude -D_GNU_SOURCE \
+ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(WARN) -Iinclude -D_GNU_SOURCE \
             $(shell pkg-config --cflags-only-I $(PKG) | sed 's/-I/-isystem /g') $(CFLAGS)
 # oneDNN comes without a pkg-config file; its threads are OpenMP's.
 LDLIBS  = $(shell pkg-config --libs $(PKG)) $(ONEDNN) -lgomp -lm

@@ -1,14 +1,10 @@
 #include "evenkeel/kernel.h"
+#include "vector.h"
 #include <math.h>
-
-/* glibc's vector exponential, declared here for loops that must keep NaN: special values are handled as in the scalar one. */
-#if defined(__x86_64__) && defined(__GLIBC__)
-extern float expf(float) __attribute__((simd("notinbranch")));
-#endif
 
 /* Phi(x), the normal distribution function, and its density. With t = 1/(1 + p|x|/sqrt 2): 1 - Phi(|x|) = t (a1 + ... + a5 t^4) exp(-x^2/2) / 2. */
 #define GELU_BODY(x, value, slope_expr)                                                                                \
-  const float magnitude = fabsf(x), t = 1.0f / (1.0f + 0.231641888f * magnitude), e = expf(-0.5f * (x) * (x));           \
+  const float magnitude = fabsf(x), t = 1.0f / (1.0f + 0.231641888f * magnitude), e = ExpNegative(-0.5f * (x) * (x));    \
   const float tail = t * (0.127414796f + t * (-0.142248368f + t * (0.7107068705f + t * (-0.7265760135f + t * 0.5307027145f)))) * e; \
   const float phi  = (x) > 0 ? 1.0f - tail : tail;                                                                     \
   value            = (x) * phi;                                                                                        \

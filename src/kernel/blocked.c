@@ -3,11 +3,6 @@
 #include "vector.h"
 #include <math.h>
 
-/* glibc's vector exponential; special values are handled as in the scalar one. */
-#if defined(__x86_64__) && defined(__GLIBC__)
-extern float expf(float) __attribute__((simd("notinbranch")));
-#endif
-
 typedef double Wide __attribute__((vector_size(EK_LANES * sizeof(double))));
 #define PARTS (EK_BLOCK / EK_LANES) /* vectors of a block's lanes */
 
@@ -164,7 +159,7 @@ void EkBlockMoments(size_t points, const float *x, double sum[EK_BLOCK], double 
 /* (1 - e^-2|z|) / (1 + e^-2|z|), near zero the series to z^7. */
 EK_INLINE float Tanh(float z)
 {
-  const float a = fabsf(z), e = expf(-2.0f * a), s = z * z;
+  const float a = fabsf(z), e = ExpNegative(-2.0f * a), s = z * z;
   const float small = z * (1.0f + s * (-0.333333333f + s * (0.133333333f - s * 0.053968254f)));
 
   return a < 0.2f ? small : copysignf((1.0f - e) / (1.0f + e), z);

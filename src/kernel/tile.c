@@ -80,13 +80,12 @@ void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t c
   else if (n - at == EK_LANES) Strip(1, 6, &q, M, at);
 }
 
-/* Accumulators of the dot products: 4 x 5 where there are 32 vector registers, else 3 x 4. */
-#ifdef __AVX512VL__
+/* Accumulators of the dot products: 4 x 5 where there are 32 vector registers; else 4 x 3, which with 3 + 1 operands fill 16. */
 #define DOT_M 4
+#ifdef __AVX512VL__
 #define DOT_K 5
 #else
-#define DOT_M 3
-#define DOT_K 4
+#define DOT_K 3
 #endif
 
 /* M x K dot products of rows of n */
@@ -107,11 +106,13 @@ EK_INLINE void Dots(const int M, const int K, size_t n, const float *const *A, c
       for (int k = 0; k < K; k++) c[m][k] += a * b[k];
     }
   }
-#pragma GCC unroll 4
-  for (int m = 0; m < M; m++) {
 #pragma GCC unroll 5
-    for (int k = 0; k < K; k++) {
-      float sum = Total(c[m][k]);
+  for (int k = 0; k < K; k++) {
+    const EkQuad total = Totals(c[0][k], c[1][k], c[2][k], c[3][k]);
+
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) {
+      float sum = total[m];
 
       for (size_t r = p; r < n; r++) sum += A[m][r] * B[k][r];
       C[(size_t)m * row + (size_t)k * column] += sum;

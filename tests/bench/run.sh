@@ -9,6 +9,8 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 title() { printf '\n%s\n' "$*"; }
 
+title "kernels, one core"
+"${build}bench/bench_kernels" | tee -a "$out"
 title "training steps, $np ranks (forward, backward, allreduce, Adam)"
 $launch -n "$np" "${build}bench/bench_step" | tee -a "$out"
 title "the same on 1 rank"
