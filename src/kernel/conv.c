@@ -55,27 +55,29 @@ typedef struct {
   dnnl_dims_t        strides, padding;
 } Layouts;
 
-/* To oneDNN all lanes are channels: what is less than a block it would leave to its slow reference code. */
+/* To oneDNN all lanes are channels: what is less than a block it would leave to its slow reference code. A line is a plane of one
+   row, with the stride in both directions: on machines without AVX-512 oneDNN has fast code for strided backward passes of planes
+   with equal strides alone. */
 static PetscErrorCode DescribeTensors(const EkConvShape *s, int batch, Layouts *l)
 {
   const dnnl_dim_t        in = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->in), out = (dnnl_dim_t)EK_BLOCKED_CHANNELS(s->out);
-  const dnnl_format_tag_t blocked =
-      s->dim == 1 ? (EK_BLOCK == 16 ? dnnl_nCw16c : dnnl_nCw8c) : (EK_BLOCK == 16 ? dnnl_nChw16c : dnnl_nChw8c);
-  dnnl_dims_t x = {batch, in}, y = {batch, out}, w = {out, in}, plain = {s->out, s->in};
-  const int   rank = 2 + s->dim;
+  const dnnl_format_tag_t blocked = EK_BLOCK == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+  dnnl_dims_t             x = {batch, in, 1}, y = {batch, out, 1}, w = {out, in, 1}, plain = {s->out, s->in, 1};
 
   PetscFunctionBegin;
-  for (int d = 0; d < s->dim; d++) {
-    x[2 + d] = s->n[d];
-    y[2 + d] = s->n[d] / s->stride;
-    w[2 + d] = plain[2 + d] = s->kernel;
-    l->strides[d] = s->stride;
-    l->padding[d] = (s->kernel - 1) / 2;
+  l->strides[0] = s->stride;
+  l->padding[0] = 0;
+  for (int d = 0, at = 2 - s->dim; d < s->dim; d++, at++) {
+    x[2 + at] = s->n[d];
+    y[2 + at] = s->n[d] / s->stride;
+    w[2 + at] = plain[2 + at] = s->kernel;
+    l->strides[at] = s->stride;
+    l->padding[at] = (s->kernel - 1) / 2;
   }
-  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_X], rank, x, dnnl_f32, blocked));
-  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_Y], rank, y, dnnl_f32, blocked));
-  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[WEIGHTS], rank, w, dnnl_f32, dnnl_format_tag_any));
-  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[PLAIN], rank, plain, dnnl_f32, s->dim == 1 ? dnnl_abc : dnnl_abcd));
+  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_X], 4, x, dnnl_f32, blocked));
+  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[FIELD_Y], 4, y, dnnl_f32, blocked));
+  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[WEIGHTS], 4, w, dnnl_f32, dnnl_format_tag_any));
+  CallDnnl(s, dnnl_memory_desc_init_by_tag(&l->tensor[PLAIN], 4, plain, dnnl_f32, dnnl_abcd));
   PetscFunctionReturn(0);
 }
 
