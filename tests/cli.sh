@@ -247,6 +247,16 @@ holds_a_run() {
   refused 1 "holds a run already|$dir/run" train "$deck" -out_dir "$dir/run"
 }
 
+# A continued run says what it does otherwise, and only that.
+other_settings() {
+  expect 2 0 train "$deck" -train_epochs 1 -train_lr 1e-3 -out_dir "$dir/run" || return
+  expect 2 0 train "$deck" -train_epochs 2 -train_lr 1e-3 -train_checkpoint_interval 1 -out_dir "$dir/run" -train_resume auto || return
+  ! grep 'other settings' "$dir/out" || wrong "differences where there are none"
+  expect 3 0 train "$deck" -train_epochs 3 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -out_dir "$dir/run" -train_resume auto || return
+  grep -qxF 'continues with other settings: data_noise 0.1 (was 0), train_lr 0.002 (was 0.001), balance_rule none (was tb_sigmoid)' "$dir/out" ||
+    wrong "differences: $(grep 'other settings' "$dir/out")"
+}
+
 # A run without an end in the background on RANKS ranks; returns when it has finished an epoch. $job is mpirun's process.
 begin_endless() {
   # shellcheck disable=SC2086
@@ -426,6 +436,7 @@ try reproduces reproduces
 try exports exports
 try falls-back falls_back
 try holds-a-run holds_a_run
+try other-settings other_settings
 try full-disk full_disk
 try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal

@@ -49,6 +49,8 @@ typedef struct {
 PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck);
 /* rank 0 writes DIR/resolved.yaml: the deck with every default and choice filled in; loads again. Collective. */
 PetscErrorCode EkDeckWrite(EkRun run, const EkDeck *deck);
+/* The same text in memory, for the caller to free(). Not collective. */
+PetscErrorCode EkDeckText(const EkDeck *deck, char **text);
 
 /* ---- a session: everything between the deck and the loop --------------------------------------------------- */
 

@@ -120,7 +120,30 @@ PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteBlocks(const EkDeck *deck)
+static PetscErrorCode WriteBlocks(const EkDeck *deck, FILE *file)
+{
+  PetscFunctionBegin;
+  for (int b = 0; b < BLOCKS; b++) {
+    const PetscBool continued = (PetscBool)(b > 0 && !strcmp(block[b].table->block, block[b - 1].table->block));
+
+    PetscCall(EkKeysWriteYaml(file, block[b].table, (const char *)deck + block[b].offset, block[b].uses, continued));
+  }
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDeckText(const EkDeck *deck, char **text)
+{
+  size_t size;
+  FILE  *file = open_memstream(text, &size);
+
+  PetscFunctionBegin;
+  PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_MEM, "no memory for the deck's text");
+  PetscCall(WriteBlocks(deck, file));
+  PetscCheck(!fclose(file), PETSC_COMM_SELF, PETSC_ERR_MEM, "no memory for the deck's text");
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteResolved(const EkDeck *deck)
 {
   char  path[2 * EK_PATH];
   FILE *file;
@@ -130,11 +153,7 @@ static PetscErrorCode WriteBlocks(const EkDeck *deck)
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/resolved.yaml", deck->out.dir));
   file = fopen(path, "w");
   PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
-  for (int b = 0; b < BLOCKS; b++) {
-    const PetscBool continued = (PetscBool)(b > 0 && !strcmp(block[b].table->block, block[b - 1].table->block));
-
-    PetscCall(EkKeysWriteYaml(file, block[b].table, (const char *)deck + block[b].offset, block[b].uses, continued));
-  }
+  PetscCall(WriteBlocks(deck, file));
   failed = ferror(file);
   failed |= fclose(file);
   PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
@@ -144,6 +163,6 @@ static PetscErrorCode WriteBlocks(const EkDeck *deck)
 PetscErrorCode EkDeckWrite(EkRun run, const EkDeck *deck)
 {
   PetscFunctionBegin;
-  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteBlocks(deck) : 0));
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteResolved(deck) : 0));
   PetscFunctionReturn(0);
 }

@@ -2,6 +2,7 @@
 #include "evenkeel/weights.h"
 #include <cJSON.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Scalars of a checkpoint: name in the JSON text, field of EkProgress. */
@@ -38,11 +39,13 @@ static cJSON *Names(EkParams params)
   return list;
 }
 
-static char *MetaText(EkTrainer t)
+static PetscErrorCode MetaText(EkTrainer t, char **text)
 {
   cJSON *json = cJSON_CreateObject(), *norm = EkSessionNormJson(t->session);
-  char  *text;
+  char  *deck;
 
+  PetscFunctionBegin;
+  PetscCall(EkDeckText(&t->session->deck, &deck));
 #define ADD(field, type) cJSON_AddNumberToObject(json, #field, (double)t->at.field);
   PROGRESS(ADD)
 #undef ADD
@@ -57,10 +60,12 @@ static char *MetaText(EkTrainer t)
   cJSON_AddNumberToObject(json, "train_trajectories", (double)t->session->info->count[EK_TRAIN]);
   cJSON_AddNumberToObject(json, "train_batch", (double)t->session->deck.train.batch);
   cJSON_AddNumberToObject(json, "analysed_layers", (double)t->nlayers);
+  cJSON_AddStringToObject(json, "deck", deck);
+  free(deck);
   if (norm) cJSON_AddItemToObject(json, "normalize", norm);
-  text = cJSON_PrintUnformatted(json);
+  *text = cJSON_PrintUnformatted(json);
   cJSON_Delete(json);
-  return text;
+  PetscFunctionReturn(0);
 }
 
 /* Weights and what the optimizer remembers; this rank's part of each. How many there are. */
@@ -86,10 +91,11 @@ PetscErrorCode EkRestartWrite(EkTrainer t)
   EkStateArray  state = {.name = "balance"};
   const double *values;
   double       *copy;
-  char         *meta = MetaText(t);
+  char         *meta = NULL;
 
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, CHECKPOINT));
+  PetscCall(MetaText(t, &meta));
   PetscCall(EkBalanceGetState(t->balance, &state.count, &values));
   PetscCall(PetscMalloc1(state.count + 1, &copy));
   PetscCall(PetscArraycpy(copy, values, state.count));
@@ -246,6 +252,18 @@ static PetscErrorCode ReadBalance(EkTrainer t, EkCheckpoint checkpoint)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode CompareDecks(EkTrainer t, const cJSON *json)
+{
+  char *now;
+
+  PetscFunctionBegin;
+  if (t->run->rank) PetscFunctionReturn(0);
+  PetscCall(EkDeckText(&t->session->deck, &now));
+  PetscCall(EkDeckDifferences(t->run, MetaWord(json, "deck"), now));
+  free(now);
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
 {
   cJSON *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
@@ -254,6 +272,7 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CheckShapes(t, checkpoint) : 0));
   PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
   PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
+  PetscCall(CompareDecks(t, json));
   cJSON_Delete(json);
   PetscCall(EkAgree(t->run, t->run->comm, ReadArenas(t, checkpoint)));
   PetscCall(ReadBalance(t, checkpoint));
