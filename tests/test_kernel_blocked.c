@@ -143,6 +143,31 @@ static void convolutions_equal_plain_sums(void **state)
   for (size_t i = 0; i < sizeof(shape) / sizeof(shape[0]); i++) check_convolution(&shape[i]);
 }
 
+/* What a UNet on lines and planes is made of: convolutions of 3 points and of 1, halving with 2 (the adjoint of its transposed
+   ones). oneDNN's reference code gives the same numbers, twenty times later; instruction sets differ in what else there is. */
+static void unets_run_on_fast_code(void **state)
+{
+  static const PetscInt shape[][4] = {{40, 32, 3, 1}, {64, 128, 3, 1},  {512, 256, 3, 1},
+                                      {32, 4, 1, 1},  {256, 512, 2, 2}, {32, 64, 2, 2}};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(shape) / sizeof(shape[0]); i++) {
+    for (int dim = 1; dim <= 2; dim++) {
+      const EkConvShape s = {dim, {16, 16}, shape[i][0], shape[i][1], shape[i][2], shape[i][3]};
+      EkConvolution     c;
+
+      EK_OK(EkConvolutionCreate(&s, &c));
+      for (int pass = 0; pass < EK_CONV_PASSES; pass++) {
+        const char *code;
+
+        EK_OK(EkConvolutionCode(c, (EkConvPass)pass, 8, &code));
+        if (!*code || !strncmp(code, "ref", 3)) fail_msg("dim %d, shape %d, pass %d runs on '%s'", dim, (int)i, pass, code);
+      }
+      EK_OK(EkConvolutionDestroy(&c));
+    }
+  }
+}
+
 /* Within a run a copy is kept whatever becomes of the weights; with the next one it is made anew. */
 static void weights_are_packed_once_a_run(void **state)
 {
@@ -228,8 +253,8 @@ static void pooling_settles_ties_and_shows_nan(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(convolutions_equal_plain_sums),      cmocka_unit_test(weights_are_packed_once_a_run),
-    cmocka_unit_test(tanh_is_accurate_and_keeps_nan),     cmocka_unit_test(moments_survive_a_large_mean),
-    cmocka_unit_test(pooling_settles_ties_and_shows_nan),
+    cmocka_unit_test(convolutions_equal_plain_sums), cmocka_unit_test(unets_run_on_fast_code),
+    cmocka_unit_test(weights_are_packed_once_a_run), cmocka_unit_test(tanh_is_accurate_and_keeps_nan),
+    cmocka_unit_test(moments_survive_a_large_mean),  cmocka_unit_test(pooling_settles_ties_and_shows_nan),
 };
 EK_TEST_MAIN(tests)

@@ -148,6 +148,8 @@ typedef enum {
 typedef struct EkConvolution_ *EkConvolution;
 PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
 PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution);
+/* oneDNN's name of the code that runs a pass: "ref..." is its reference code, some twenty times slower than the rest. Belongs to the convolution. */
+PetscErrorCode EkConvolutionCode(EkConvolution convolution, EkConvPass pass, int batch, const char **code);
 /* Flops of one pass of one sample. */
 double EkConvolutionFlops(const EkConvShape *shape);
 

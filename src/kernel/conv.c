@@ -20,6 +20,7 @@ typedef struct {
   dnnl_primitive_t   primitive, reorder;
   dnnl_memory_desc_t layout; /* of the weights, with lanes that are no channels */
   dnnl_memory_t      memory[TENSORS];
+  char               code[EK_NAME]; /* oneDNN's name of the code it took */
 } Pass;
 
 typedef struct {
@@ -100,6 +101,7 @@ static PetscErrorCode MakePrimitive(EkConvolution c, EkConvPass pass, Layouts *l
   const EkConvShape      *s = &c->shape;
   dnnl_convolution_desc_t forward, desc;
   dnnl_primitive_desc_t   hint, chosen;
+  const char             *code;
 
   PetscFunctionBegin;
   CallDnnl(s, DescribePass(EK_CONV_FORWARD, l, &forward));
@@ -107,6 +109,8 @@ static PetscErrorCode MakePrimitive(EkConvolution c, EkConvPass pass, Layouts *l
   CallDnnl(s, dnnl_primitive_desc_create(&hint, &forward, NULL, c->engine, NULL));
   CallDnnl(s, dnnl_primitive_desc_create(&chosen, &desc, NULL, c->engine, hint));
   CallDnnl(s, dnnl_primitive_create(&out->primitive, chosen));
+  CallDnnl(s, dnnl_primitive_desc_query(chosen, dnnl_query_impl_info_str, 0, (void *)&code));
+  PetscCall(PetscStrncpy(out->code, code, EK_NAME));
   out->layout =
       *dnnl_primitive_desc_query_md(chosen, pass == EK_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
   CallDnnl(s, dnnl_primitive_desc_destroy(chosen));
@@ -258,6 +262,16 @@ PetscErrorCode EkConvolutionWeights(EkConvolution c, int batch, const float *x, 
   PetscCall(FindPass(c, EK_CONV_WEIGHTS, batch, &pass));
   PetscCall(Convolve(c, EK_CONV_WEIGHTS, pass, x, dy, scratch));
   PetscCall(Reorder(c, pass, REAL, scratch, PLAIN, dweights));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkConvolutionCode(EkConvolution c, EkConvPass which, int batch, const char **code)
+{
+  Pass *pass;
+
+  PetscFunctionBegin;
+  PetscCall(FindPass(c, which, batch, &pass));
+  *code = pass->code;
   PetscFunctionReturn(0);
 }
 
