@@ -267,7 +267,7 @@ PetscErrorCode EkConvolutionWeights(EkConvolution c, int batch, const float *x, 
 
 PetscErrorCode EkConvolutionCode(EkConvolution c, EkConvPass which, int batch, const char **code)
 {
-  Pass *pass;
+  Pass *pass = NULL;
 
   PetscFunctionBegin;
   PetscCall(FindPass(c, which, batch, &pass));
