@@ -8,7 +8,7 @@
 # OUT/report/*.png and a table with the fits. From the environment:
 #   RANKS     "1 2"                      rank counts; the first of "1 ..." is what a simulation starts from
 #   MODELS    "fno2d unet2d dpot_tiny"   KINDS  "strong weak rebalance"
-#   REPEATS   3                          runs of each point            STEPS  12   training steps of a run
+#   REPEATS   3                          runs of each point, the fastest counts; STEPS  12   training steps of a run
 #   BATCH, PER_RANK                      samples of a strong step, of a weak step and rank (each model has its own)
 #   OUT       runs/scaling               DATA   runs/data   where the samples are kept that it generates
 #   LAUNCH    "mpirun --oversubscribe"   the launcher with its options, `-n RANKS` is added
@@ -93,43 +93,43 @@ YAML
 
 record() { "$python" postproc/scaling.py record "$csv" "$@" || fail "cannot write a row of $csv"; }
 
-measure_step() { # model kind points samples batch ranks
-  local repeat
+measure_step() { # model kind points samples batch ranks repeat
   write_deck "$1" "$3" "$4" "$5"
-  for ((repeat = 1; repeat <= repeats; repeat++)); do
-    rm -rf "$scratch"
-    "${launch[@]}" -n "$6" "${build}evenkeel" train "$out/$1.yaml" >"$out/log" 2>&1 || fail "$1 on $6 ranks: $(tail -3 "$out/log")"
-    record summary="$scratch/summary.json" model="$1" kind="$2" source=measured ranks="$6" repeat="$repeat" batch="$5" \
-      steps=$((2 * ((steps + 1) / 2))) refreshes=2 oversubscribed=$(($6 > cores))
-  done
-  say "$1 $2: $6 ranks, batch $5"
+  rm -rf "$scratch"
+  "${launch[@]}" -n "$6" "${build}evenkeel" train "$out/$1.yaml" >"$out/log" 2>&1 || fail "$1 on $6 ranks: $(tail -3 "$out/log")"
+  record summary="$scratch/summary.json" model="$1" kind="$2" source=measured ranks="$6" repeat="$7" batch="$5" \
+    steps=$((2 * ((steps + 1) / 2))) refreshes=2 oversubscribed=$(($6 > cores))
+  say "$1 $2: $6 ranks, batch $5, run $7 of $repeats"
 }
 
 measure_model() { # model
-  local points batch each p samples
+  local points batch each p samples repeat
   read -r points batch each <<<"${study[$1]}"
   batch=${BATCH:-$batch} each=${PER_RANK:-$each}
   samples=$((2 * $(largest "$batch" $((each * $(largest "${ranks[@]}"))))))
   make_data "$points" "$samples"
-  for p in "${ranks[@]}"; do
-    if [[ " ${kinds[*]} " == *" strong "* ]]; then measure_step "$1" strong "$points" "$samples" "$batch" "$p"; fi
-    if [[ " ${kinds[*]} " == *" weak "* ]]; then measure_step "$1" weak "$points" "$samples" $((each * p)) "$p"; fi
+  # rank counts in turn, so that a machine's slow quarter of an hour does not become one rank count's speed-up
+  for ((repeat = 1; repeat <= repeats; repeat++)); do
+    for p in "${ranks[@]}"; do
+      if [[ " ${kinds[*]} " == *" strong "* ]]; then measure_step "$1" strong "$points" "$samples" "$batch" "$p" "$repeat"; fi
+      if [[ " ${kinds[*]} " == *" weak "* ]]; then measure_step "$1" weak "$points" "$samples" $((each * p)) "$p" "$repeat"; fi
+    done
   done
   write_deck "$1" "$points" "$samples" "$batch" # for describe
 }
 
 measure_rebalancing() {
   local p repeat name seconds set
-  for p in "${ranks[@]}"; do
-    for ((repeat = 1; repeat <= repeats; repeat++)); do
+  for ((repeat = 1; repeat <= repeats; repeat++)); do
+    for p in "${ranks[@]}"; do
       "${launch[@]}" -n "$p" "${build}bench/bench_balance" models >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
       while read -r name seconds; do
         name=${name#rebalance_} set=published
         if [[ $name == *_all ]]; then set=all; fi
         record model="${name%_all}" kind="refresh_$set" source=measured ranks="$p" repeat="$repeat" step="$seconds" oversubscribed=$((p > cores))
       done < <(grep '^rebalance_' "$out/log")
+      say "rebalancing: $p ranks, run $repeat of $repeats"
     done
-    say "rebalancing: $p ranks"
   done
 }
 

@@ -36,15 +36,15 @@ class ScalingError(Exception):
 
 @dataclass
 class Series:
-    """One model, kind and source over rank counts, ascending: medians over repeats, NaN where nothing is known."""
+    """One model, kind and source over rank counts, ascending: the fastest repeat, NaN where nothing is known. Other work on a machine makes steps
+    longer, never shorter, and by more than what is looked for."""
 
     model: str
     kind: str
     source: str
     ranks: np.ndarray
     oversubscribed: np.ndarray
-    low: np.ndarray  # fastest and slowest repeat
-    high: np.ndarray
+    high: np.ndarray  # the slowest repeat
     values: dict  # of the other columns
 
     @property
@@ -202,16 +202,11 @@ def make_series(key, rows):
     if key[1] == "strong" and len(batches) > 1:
         raise ScalingError(f"{key[0]} strong, {key[2]}: batches of {', '.join(f'{b:g}' for b in sorted(batches))}; strong scaling keeps one")
     at = [[row for row in rows if row["ranks"] == p] for p in ranks]
-    values = {name: np.array([middle([row[name] for row in some]) for some in at]) for name in COLUMNS[COLUMNS.index("batch"):]}
-    low = np.array([min(row["step"] for row in some) for some in at])
+    fastest = [min(some, key=lambda row: row["step"]) for some in at]
+    values = {name: np.array([row[name] for row in fastest]) for name in COLUMNS[COLUMNS.index("batch"):]}
     high = np.array([max(row["step"] for row in some) for some in at])
     over = np.array([any(row["oversubscribed"] == 1 for row in some) for some in at])
-    return Series(*key, np.array(ranks), over, low, high, values)
-
-
-def middle(values):
-    values = [value for value in values if np.isfinite(value)]
-    return np.median(values) if values else np.nan
+    return Series(*key, np.array(ranks), over, high, values)
 
 
 def costs(options):

@@ -174,13 +174,12 @@ def all_ranks(pairs):
 
 
 def line(ax, one, values, colour):
-    """Oversubscribed points are hollow; measured ones have the span of the repeats as a bar."""
+    """Oversubscribed points are hollow; measured ones have a bar to the slowest repeat."""
     if one.source == "simulated":
         ax.plot(one.ranks, values, color=colour, linestyle="--", linewidth=1.1)
         return
-    spread = np.abs(values * (one.step / np.array([one.high, one.low]) - 1)) if (one.high > one.low).any() and values is not one.step else None
-    if values is one.step:
-        spread = np.array([one.step - one.low, one.high - one.step])
+    none = np.zeros(len(one.step))
+    spread = np.array([none, one.high - one.step] if values is one.step else [values * (1 - one.step / one.high), none])
     if values is not one.values["memory_rank"]:
         ax.errorbar(one.ranks, values, yerr=spread, color=colour, linewidth=1.2, elinewidth=0.7, capsize=2)
     for hollow in (False, True):

@@ -128,10 +128,11 @@ def efficiency_starts_at_the_smallest_rank_count(scratch):
 
 
 @check
-def medians_over_repeats(scratch):
-    path = table(scratch, [row("fno2d", "strong", 1, step, repeat=r) for r, step in enumerate((1.0, 1.2, 9.0))])
+def fastest_of_the_repeats(scratch):
+    path = table(scratch, [row("fno2d", "strong", 1, step, repeat=r) for r, step in enumerate((1.2, 1.0, 9.0))])
     one = scaling.group(scaling.read_rows(path))[0]
-    assert (one.step[0], one.low[0], one.high[0]) == (1.2, 1.0, 9.0)
+    assert (one.step[0], one.high[0]) == (1.0, 9.0)
+    assert np.isclose(one.values["forward"][0], float(row("fno2d", "strong", 1, 1.0)["forward"]))
 
 
 @check

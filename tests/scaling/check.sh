@@ -9,7 +9,7 @@ if [ ! -x "${build}scaling/skeleton_sim" ]; then
   echo "check-scaling: no SimGrid (smpicc) here: 'apt-get install simgrid libsimgrid-dev'" >&2
   exit 1
 fi
-export OUT=${OUT:-runs/check_scaling} REPEATS=${REPEATS:-1} STEPS=${STEPS:-6} BATCH=${BATCH:-8} MODELS=${MODELS:-fno2d unet2d}
+export OUT=${OUT:-runs/check_scaling} REPEATS=${REPEATS:-3} STEPS=${STEPS:-6} BATCH=${BATCH:-8} MODELS=${MODELS:-fno2d unet2d}
 export RANKS=${RANKS:-1 2 4} KINDS=strong
 export SIMULATE_RANKS=$RANKS SIMULATE_BATCH=$BATCH PIECES=0 CLUSTER=$OUT/here.txt
 read -r -a launch <<<"${LAUNCH:-${MPIRUN:-mpirun} --oversubscribe}"
