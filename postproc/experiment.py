@@ -66,17 +66,13 @@ def count_rows(experiment, _):
 
 def show_status(experiment, _):
     states = {row.number: rows.state_of(row) for row in experiment.rows}
-    counts = [(state, list(states.values()).count(state)) for state in rows.STATES if state != "finished"]
-    told = ", ".join(f"{count} {state}" for state, count in counts if count)
-    finished = len(states) - sum(count for _, count in counts)
+    told, finished = rows.count_unfinished(states.values()), list(states.values()).count("finished")
     print(f"{experiment.name}: {finished} of {len(states)} rows finished" + (f", {told}" if told else ""))
     for row in experiment.rows:
-        if states[row.number] == "running":
-            print(f"  running  {describe(row)}{progress(row)}")
-        elif states[row.number] == "failed":
-            print(f"  failed   {describe(row)}: {rows.last_words(row.log)}")
-        elif states[row.number] == "changed":
-            print(f"  changed  {describe(row)}: {rows.differences(row)}")
+        state = states[row.number]
+        if state in ("running", "failed", "changed"):
+            remark = rows.remark(row, state)
+            print(f"  {state:8} {describe(row)}" + (f": {remark}" if remark else ""))
     running = list(states.values()).count("running")
     left = Estimate(experiment).seconds_left([row for row in experiment.rows if states[row.number] != "finished"], max(1, running))
     if finished < len(states):

@@ -4,7 +4,8 @@
   merge.py OUT.hdf5 FILE [FILE ...]
 
 The files must have the same datasets, coordinates and attributes, float32 throughout and every value finite. OUT is contiguous, has its
-datasets in the files' order and appears when it is complete; what is read at a time is a few trajectories.
+datasets in the files' order and appears when it is complete, with OUT.xdmf beside it for ParaView; what is read at a time is a few
+trajectories.
 """
 import argparse
 import os
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
+
+import xdmf
 
 BLOCK_BYTES = 64 << 20  # read at a time, unless one trajectory is more
 FLOAT32 = np.dtype("<f4")
@@ -51,16 +54,18 @@ def main(arguments=None):
     parser.add_argument("files", metavar="FILE", nargs="+", help="files to join, in this order")
     options = parser.parse_args(arguments)
     try:
-        count = merge(options.out, options.files)
+        count, described = merge(options.out, options.files)
     except (MergeError, OSError) as error:
         print(f"merge.py: {error}", file=sys.stderr)
         return 1
     print(f"{options.out}: {count} trajectories of {len(options.files)} files")
+    if not described:
+        print("note: no dataset lies over its coordinates, so there is no description for ParaView")
     return 0
 
 
 def merge(out, paths):
-    """Number of trajectories."""
+    """Number of trajectories, and the description's path or None."""
     if os.path.exists(out):
         raise MergeError(f"{out} exists already")
     with ExitStack() as stack:
@@ -70,8 +75,7 @@ def merge(out, paths):
                 if os.path.samefile(one.path, other.path):
                     raise MergeError(f"{other.path} is named twice")
             require_same(files[0], other)
-        write(out, files)
-        return sum(file.count for file in files)
+        return sum(file.count for file in files), write(out, files)
 
 
 # ---- what is there ------------------------------------------------------------------------------------------------------
@@ -143,7 +147,9 @@ def write(out, files):
                 join(target[dataset.name], files)
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
+        described = xdmf.write(part, out)
         os.rename(part, out)
+        return described
     except BaseException:
         if os.path.exists(part):
             os.remove(part)

@@ -27,17 +27,16 @@ body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 64rem; background: 
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-bottom: .2rem; border-bottom: 1px solid var(--line); }
 p { margin: .6rem 0; overflow-wrap: anywhere; }
-p.lead, figcaption, caption { color: var(--faint); }
+p.lead, figcaption { color: var(--faint); }
 p.warning { border-left: 4px solid #d55e00; padding: .3rem .8rem; background: var(--shade); }
 figure { margin: 1.2rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-figcaption, caption { font-size: .9rem; margin-top: .4rem; max-width: 48rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+figcaption { font-size: .9rem; margin-top: .4rem; max-width: 48rem; }
+.wide { overflow-x: auto; }
 table { min-width: min(100%, 30rem); border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: bottom; text-align: left; padding-top: .4rem; }
 th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
-th.number, td.number { text-align: right; white-space: nowrap; }
+th.number, td.number { text-align: right; white-space: nowrap; } td:first-child { white-space: nowrap; }
 tbody tr:hover { background: var(--shade); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 1rem 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -94,10 +93,10 @@ def table(header, rows, caption=""):
     """Cells are text or numbers, None for a figure that is not defined. A column of numbers, as text too, is aligned to the right."""
     cells = [[show(cell) for cell in row] for row in rows]
     kinds = [' class="number"' if _numeric([row[i] for row in cells]) else "" for i in range(len(header))]
-    words = f"<caption>{escape(caption)}</caption>\n" if caption else ""
+    words = f"<figcaption>{escape(caption)}</figcaption>\n" if caption else ""  # a <caption> would be as wide as a table that scrolls
     body = "".join(_line("td", row, kinds) for row in cells)
     head = _line("th", header, kinds)
-    return Part(f'<div class="wide"><table>\n{words}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n')
+    return Part(f'<figure>\n<div class="wide"><table>\n<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n{words}</figure>\n')
 
 
 def image(source, caption=""):
@@ -116,7 +115,12 @@ def image(source, caption=""):
 
 def details(summary, words):
     """Text as it is, behind a line that opens it."""
-    return Part(f"<details>\n<summary>{escape(summary)}</summary>\n<pre>{escape(words.rstrip())}</pre>\n</details>\n")
+    return fold(summary, Part(f"<pre>{escape(words.rstrip())}</pre>\n"))
+
+
+def fold(summary, *parts):
+    """Parts behind a line that opens them."""
+    return Part(f"<details>\n<summary>{escape(summary)}</summary>\n{''.join(part.html for part in parts)}</details>\n")
 
 
 def escape(words):
@@ -137,8 +141,9 @@ def _line(tag, row, kinds):
 
 
 def _numeric(cells):
-    """Whether a column is one of numbers: at least half of its cells that say something are, and are not dates or names."""
-    told = [cell for cell in cells if cell not in ("–", "-", "")]
+    """Whether a column is one of numbers: at least half of its cells that say something are, and are not dates or names. How many runs
+    a number is the mean of may follow it."""
+    told = [text for cell in cells if (text := re.sub(r" \(\d+ of \d+\)$", "", cell)) not in ("–", "-", "")]
     numbers = [cell for cell in told if re.fullmatch(r"[<+−-]?\s*(\d[\d,.]*(e[+-]?\d+)?|inf)( ?[%±×] ?[\d.e+-]*)*", cell)]
     return bool(told) and 2 * len(numbers) >= len(told)
 

@@ -52,7 +52,7 @@ class Row:
 
     @property
     def title(self):
-        return ", ".join(label if axis_says_nothing(axis, label) else f"{short(axis)} {label}" for axis, label in self.labels.items())
+        return describe(self.labels)
 
 
 @dataclass
@@ -229,6 +229,11 @@ def make_row(number, directory, base, axes, labels):
     return Row(number, labels, keys.pop("deck"), keys, os.path.join(directory, name))
 
 
+def describe(labels):
+    """{axis: label} in words"""
+    return ", ".join(label if axis_says_nothing(axis, label) else f"{short(axis)} {label}" for axis, label in labels.items())
+
+
 def short(axis):
     """train_lr: lr."""
     return axis.partition("_")[2] or axis
@@ -294,6 +299,22 @@ def state_of(row):
     if is_finished(row):
         return "finished"
     return "failed" if last_status(row) not in (None, STOPPED) else "stopped"
+
+
+def count_unfinished(states):
+    """'1 missing, 2 failed', empty if all are finished."""
+    counts = [(state, list(states).count(state)) for state in STATES if state != "finished"]
+    return ", ".join(f"{count} {state}" for state, count in counts if count)
+
+
+def remark(row, state):
+    """What is known of a row that is not finished: why it failed, how far it is."""
+    if state == "failed":
+        return last_words(row.log)
+    if state == "changed":
+        return differences(row)
+    epochs = epochs_done(row) if state in ("running", "stopped") else None
+    return f"epoch {epochs[0]}/{epochs[1]}" if epochs else ""
 
 
 def is_finished(row):

@@ -1,4 +1,4 @@
-"""The page of a run and the page of a comparison: what report.py --html puts into page.py's parts."""
+"""The page of a run and the page of a comparison: what report.py --html puts into page.py's parts. tablepage.py shares some of it."""
 import os
 import re
 
@@ -32,8 +32,8 @@ PHASES = "Time in each phase, of the rank where it took longest, and its share o
 
 def run_page(directory, pictures, problems):
     """HTML of one run. `pictures`: paths in the order to show; `problems`: lines about what could not be drawn."""
-    about, config = _optional(rundir.read_about, directory), _optional(rundir.read_config, directory)
-    summary, metrics = _optional(rundir.read_summary, directory), _optional(rundir.read_metrics, directory)
+    about, config = optional(rundir.read_about, directory), optional(rundir.read_config, directory)
+    summary, metrics = optional(rundir.read_summary, directory), optional(rundir.read_metrics, directory)
     rule, seed = config.get("balance_rule"), config.get("train_seed")
     lead = [config.get("model_type"), rule and f"rule {rule}", seed and f"seed {seed}", _state(config, summary, metrics)]
     sections = [
@@ -49,14 +49,15 @@ def run_page(directory, pictures, problems):
 def comparison_page(rows, pictures, notes):
     """HTML of a comparison: `rows` as comparison.compare gives them, `notes` what weakens it or was left out."""
     placed = [(place, run) for place, row in enumerate(rows, 1) for run in row.group.runs]
-    abouts = [_optional(rundir.read_about, run.directory) for _, run in placed]
+    abouts = [optional(rundir.read_about, run.directory) for _, run in placed]
     groups = [[place, *comparison.format_row(row)] for place, row in enumerate(rows, 1)]
-    listed = [[run.name, place, run.config.get("train_seed"), run.nrmse, run.nrmse_published, _when(about.get("started"))]
+    listed = [[run.name, place, run.config.get("train_seed"), run.nrmse, run.nrmse_published, when(about.get("started"))]
               for (place, run), about in zip(placed, abouts)]
-    decks = [page.details(f"deck of {row.group.runs[0].name}, group {place}", _text(row.group.runs[0].directory, "resolved.yaml"))
-             for place, row in enumerate(rows, 1)]
+    decks = [page.details(f"deck of {run.name}, group {place}", read_text(os.path.join(run.directory, "resolved.yaml")))
+             for place, run in ((place, row.group.runs[0]) for place, row in enumerate(rows, 1))]
+    facts = [("runs", f"{len(placed)} in {len(rows)} groups"), *facts_of_runs(abouts)]
     sections = [
-        page.section("Comparison", page.facts(_comparison_facts(rows, [run for _, run in placed], abouts)), *map(page.warning, notes)),
+        page.section("Comparison", page.facts(facts), *map(page.warning, notes)),
         page.section("Groups", page.table(["no.", *comparison.HEADER], groups, " ".join(comparison.CAPTION.split()))),
         page.section("Figures", *_images(pictures)),
         page.section("Runs", page.table(["run", "group no.", "seed", "nRMSE", "nRMSE (published convention)", "started"], listed)),
@@ -66,7 +67,7 @@ def comparison_page(rows, pictures, notes):
     return page.page(title, sections, labels if len(labels) < 120 else "")
 
 
-def _optional(read, directory):
+def optional(read, directory):
     """What a reader gives, {} where the file is missing or damaged: report.py has said so where it matters."""
     try:
         return read(directory)
@@ -84,22 +85,23 @@ def _state(config, summary, metrics):
 def _run_facts(directory, about, config, summary):
     memory = summary.get("peak_memory_bytes")
     slurm = about.get("slurm") or {}
-    return [("started", _when(about.get("started"))), ("version", about.get("version")), ("hosts", _few(about.get("hosts") or [])),
+    return [("started", when(about.get("started"))), ("version", about.get("version")), ("hosts", _few(about.get("hosts") or [])),
             ("mesh", _mesh(about)), ("SLURM", ", ".join(f"{key} {value}" for key, value in slurm.items())),
             ("data", config.get("data_file")), ("epochs", summary.get("epochs") or config.get("train_epochs")),
             ("parameters", f"{summary['parameters']:,}" if isinstance(summary.get("parameters"), int) else None),
             ("peak memory", f"{memory / 2**20:.1f} MiB over all ranks" if memory else None), ("directory", os.path.abspath(directory))]
 
 
-def _comparison_facts(rows, runs, abouts):
+def facts_of_runs(abouts):
+    """When, where and with what runs were made; `abouts` as rundir.read_about gives them."""
     started = sorted(about["started"] for about in abouts if about.get("started"))
-    return [("runs", f"{len(runs)} in {len(rows)} groups"), ("first started", _when(started[0]) if started else None),
-            ("last started", _when(started[-1]) if started else None), ("version", ", ".join(sorted({run.version for run in runs}))),
+    return [("first started", when(started[0]) if started else None), ("last started", when(started[-1]) if started else None),
+            ("version", ", ".join(sorted({str(about.get("version", "unknown")) for about in abouts}))),
             ("hosts", _few(sorted({host for about in abouts for host in about.get("hosts") or []}))),
             ("mesh", ", ".join(sorted({mesh for about in abouts if (mesh := _mesh(about))})))]
 
 
-def _when(started):
+def when(started):
     return started.replace("T", " ").replace("Z", " UTC") if started else None
 
 
@@ -115,14 +117,14 @@ def _few(names):
 def _decks(directory, about):
     parts = []
     if os.path.exists(os.path.join(directory, "resolved.yaml")):
-        parts.append(page.details("deck (resolved.yaml)", _text(directory, "resolved.yaml")))
+        parts.append(page.details("deck (resolved.yaml)", read_text(os.path.join(directory, "resolved.yaml"))))
     named = {"command line": about.get("command_line"), "flags": about.get("build_flags"), **(about.get("libraries") or {})}
     built = [f"{name}: {' '.join(value) if isinstance(value, list) else value}" for name, value in named.items() if value]
     return parts + ([page.details("command line, flags and libraries", "\n".join(built))] if built else [])
 
 
-def _text(directory, name):
-    with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
+def read_text(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
 
 
@@ -142,7 +144,7 @@ def _images(pictures):
 
 def _layers(directory, metrics):
     """alpha first and last, and the rate relative to the base rate in the last epoch that a row of layers.csv set it for."""
-    layers = _optional(rundir.read_layers, directory)
+    layers = optional(rundir.read_layers, directory)
     if not layers:
         return []
     base = dict(zip(metrics["epoch"], metrics["base_lr"])) if metrics else {}

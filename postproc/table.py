@@ -3,6 +3,7 @@
 
   table.py FILE            prints the table; writes it (CSV, Markdown, LaTeX), what balancing cost, and figures into DIR/table, where
                            DIR is the experiment's own directory
+  table.py FILE --html OUT.html   also writes a page that stands alone: tables, figures, best hyperparameters, and how far every row is
 
 Mean and standard deviation over seeds, the error reduced in % of the baseline's mean, Welch's t-test against the baseline. Rows that
 are missing are counted in their cell: `(3 of 5)`.
@@ -22,6 +23,7 @@ import figures
 import report
 import rows
 import rundir
+import tablepage
 
 CSV_HEADER = ["n", "expected", "mean", "std", "error_reduced_percent", "p_two_sided", "p_one_sided", "train_seconds",
               "balance_seconds", "balance_share"]
@@ -37,12 +39,26 @@ class Cell:
     expected: int      # runs there should be
     best: dict         # {axis of best_of: label}
     missing: list      # one line for each choice of hyperparameters that lacks runs
+    choices: dict      # {hyperparameters in words: (comparison.Row or None, runs there should be)}
 
     def text(self):
-        if not self.row:
-            return f"- (0 of {self.expected})"
-        count = len(self.row.group.runs)
-        return comparison.format_spread(self.row.mean, self.row.std) + (f" ({count} of {self.expected})" if count < self.expected else "")
+        return spread(self.row, self.expected)
+
+
+@dataclass
+class Texts:
+    """What all forms of the table are made of: lists of texts, the first of them the head, and lines about them."""
+
+    results: list
+    costs: list
+    choices: list      # empty if there is no choice
+    explanation: list  # what the figures are
+    missing: list      # choices of hyperparameters that lack runs
+    doubts: list       # what weakens the comparison
+
+    @property
+    def notes(self):
+        return self.explanation + [f"missing: {text}" for text in self.missing] + [f"note: {text}" for text in self.doubts]
 
 
 def main(arguments=None):
@@ -53,8 +69,13 @@ def main(arguments=None):
         if not any(cell.row for line in table for cell in line):
             raise rows.ExperimentError(f"{options.file}: no row is finished yet (experiment.py run {options.file})")
         out = report.make_directory(options.out or os.path.join(experiment.directory, "table"))
-        write_tables(experiment, table, out)
-        draw(experiment, table, out)
+        texts = make_texts(experiment, table)
+        write_tables(experiment, table, texts, out)
+        pictures, problems = draw(experiment, table, out)
+        if options.html:
+            html = tablepage.experiment_page(options.file, experiment, texts, pictures, problems)
+            report.make_directory(os.path.dirname(os.path.abspath(options.html)))
+            report.write_text(options.html, html)
     except (rows.ExperimentError, rundir.RunError, OSError) as error:
         return complain(error)
     return 0
@@ -64,6 +85,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", metavar="FILE", help="experiment, inputs/experiments/NAME.yaml")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: table/ in the experiment's directory)")
+    parser.add_argument("--html", metavar="OUT.html", help="also write a page that stands alone")
     return parser.parse_args(arguments)
 
 
@@ -97,19 +119,23 @@ def find_cell(experiment, finished, place, column):
     layout, axes = experiment.table, experiment.axes
     if layout.columns:
         place = {**place, layout.columns: column}
-    choices, missing = [], []
+    choices, missing, known = [], [], {}
     for labels in itertools.product(*(axes[axis] for axis in layout.best_of)):
         best = dict(zip(layout.best_of, labels))
         wanted = [row for row in experiment.rows if all(row.labels[axis] == label for axis, label in {**place, **best}.items())]
+        if not wanted:
+            continue  # `only` has left it out
         runs = [finished[row.number] for row in wanted if finished.get(row.number)]
         if len(runs) < len(wanted):
             undefined = sum(row.number in finished and not finished[row.number] for row in wanted)
             told = f" ({undefined} finished without a {layout.metric})" if undefined else ""
-            missing.append(f"{wanted[0].title if len(wanted) == 1 else describe({**place, **best})}: {len(runs)} of {len(wanted)} runs{told}")
+            missing.append(f"{wanted[0].title if len(wanted) == 1 else rows.describe({**place, **best})}: {len(runs)} of {len(wanted)} runs{told}")
         group = comparison.Group({axis: place[axis] for axis in layout.rows}, runs)
-        choices.append((-len(runs), group.nrmse.mean() if runs else math.inf, len(choices), best, group, len(wanted)))
-    _, _, _, best, group, expected = min(choices, key=lambda choice: choice[:3])
-    return Cell(column, comparison.make_row(group, None) if group.runs else None, expected, best, missing)
+        row = comparison.make_row(group, None) if runs else None
+        choices.append((-len(runs), row.mean if row else math.inf, len(choices), best, row, len(wanted)))
+        known[rows.describe(best)] = row, len(wanted)
+    _, _, _, best, row, expected = min(choices, key=lambda choice: choice[:3], default=(0, 0, 0, {}, None, 0))
+    return Cell(column, row, expected, best, missing, known)
 
 
 def add_comparison(layout, lines):
@@ -129,15 +155,18 @@ def is_baseline_of(layout, group, other):
     return group.values == {**other.values, **layout.baseline}
 
 
-def describe(labels):
-    return ", ".join(label if rows.axis_says_nothing(axis, label) else f"{rows.short(axis)} {label}" for axis, label in labels.items())
-
-
 # ---- tables -------------------------------------------------------------------------------------------------------------
 
 
+def make_texts(experiment, table):
+    # a seed occurs in every cell once, and again only if an axis other than the seeds' repeats it
+    doubts = comparison.doubts([cell.row.group for line in table for cell in line if cell.row])
+    missing = [text for line in table for cell in line for text in cell.missing]
+    return Texts(result_lines(experiment, table), cost_lines(experiment, table), choice_lines(experiment, table),
+                 explanation(experiment.table), missing, doubts)
+
+
 def result_lines(experiment, table):
-    """The table as lists of texts, the first of them its head."""
     layout = experiment.table
 
     def measures(line):
@@ -165,9 +194,32 @@ def cost_lines(experiment, table):
     return lay_out(experiment, table, measures)
 
 
+def choice_lines(experiment, table):
+    """Every choice of hyperparameters in every cell, a line each cell."""
+    layout = experiment.table
+    if not layout.best_of:
+        return []
+    known = list(dict.fromkeys(name for line in table for cell in line for name in cell.choices))
+    lines = [["", *([rows.short(layout.columns)] if layout.columns else []), "best", *known]]
+    for label, line in zip(row_labels(experiment), table):
+        for cell in line:
+            best = ", ".join(cell.best.values()) if cell.row else "-"
+            texts = [spread(*cell.choices[name]) if name in cell.choices else "-" for name in known]
+            lines.append([label, *([cell.column] if layout.columns else []), best, *texts])
+    return lines
+
+
+def spread(row, expected):
+    """Mean and deviation, and how many of the runs there are if not all."""
+    if not row:
+        return f"- (0 of {expected})" if expected else "-"
+    count = len(row.group.runs)
+    return comparison.format_spread(row.mean, row.std) + (f" ({count} of {expected})" if count < expected else "")
+
+
 def lay_out(experiment, table, measures):
     """Without columns, a line for each row and a column for each of its measures; with columns, the measures below each other."""
-    labels = [row_label(experiment, table, line) for line in table]
+    labels = row_labels(experiment)
     found = [measures(line) for line in table]
     if not experiment.table.columns:
         return [["", *found[0]]] + [[label, *(texts[0] for texts in texts_of.values())] for label, texts_of in zip(labels, found)]
@@ -183,9 +235,9 @@ def lay_out(experiment, table, measures):
     return lines
 
 
-def row_label(experiment, table, line):
-    labels = list(itertools.product(*(experiment.axes[axis] for axis in experiment.table.rows)))[table.index(line)]
-    return describe(dict(zip(experiment.table.rows, labels))) or "all"
+def row_labels(experiment):
+    axes = experiment.table.rows
+    return [rows.describe(dict(zip(axes, labels))) or "all" for labels in itertools.product(*(experiment.axes[axis] for axis in axes))]
 
 
 def is_compared(row):
@@ -206,31 +258,27 @@ def timing(cell, key):
     return float(np.mean(values)) if values else None
 
 
-def caption(experiment, table):
-    """What the figures are and what to beware of, a line each."""
-    layout = experiment.table
+def explanation(layout):
+    """What the figures are, a line each."""
     frames = "the predicted frames" if layout.convention == "metrics" else "all frames, the given ones included"
     lines = [f"{layout.metric} of the test set over {frames}: mean ± sample standard deviation over {layout.seeds or 'runs'}."]
     if layout.columns:
         lines[0] += f" Columns: {layout.columns}."
     if layout.baseline:
-        lines.append(f"Error reduced: in % of the mean of {describe(layout.baseline)}. p: Welch's t-test against it, two-sided and one-sided "
+        lines.append(f"Error reduced: in % of the mean of {rows.describe(layout.baseline)}. p: Welch's t-test against it, two-sided and one-sided "
                      "(the error is smaller); not corrected for the number of comparisons.")
     if layout.best_of:
         lines.append(f"{', '.join(layout.best_of)}: for every cell the choice with the least mean error on the test set. "
                      "To choose there is optimistic, for all rows alike; the paper's tables do so, too.")
-    lines += [f"missing: {text}" for line in table for cell in line for text in cell.missing]
-    # a seed occurs in every cell once, and again only if an axis other than the seeds' repeats it
-    groups = [cell.row.group for line in table for cell in line if cell.row]
-    return lines + [f"note: {text}" for text in comparison.doubts(groups)]
+    return lines
 
 
-def write_tables(experiment, table, out):
-    results, costs, notes = result_lines(experiment, table), cost_lines(experiment, table), caption(experiment, table)
+def write_tables(experiment, table, texts, out):
+    results, costs, notes = texts.results, texts.costs, texts.notes
     print(aligned(results), *notes, "", COST, aligned(costs), sep="\n")
-    write(os.path.join(out, "table.md"), markdown(results, notes) + "\n" + markdown(costs, [COST]))
-    write(os.path.join(out, "table.tex"), latex(results, notes))
-    write(os.path.join(out, "cost.tex"), latex(costs, [COST]))
+    report.write_text(os.path.join(out, "table.md"), markdown(results, notes) + "\n" + markdown(costs, [COST]))
+    report.write_text(os.path.join(out, "table.tex"), latex(results, notes))
+    report.write_text(os.path.join(out, "cost.tex"), latex(costs, [COST]))
     write_csv(report.written(os.path.join(out, "table.csv")), experiment, table)
 
 
@@ -274,43 +322,46 @@ def write_csv(path, experiment, table):
                 figures_of_cell = [row.mean, row.std, row.improvement, row.p, row.p_less] if row else [None] * 5
                 figures_of_cell += [timing(cell, key) for key in ("train_seconds", "balance_seconds", "balance_share")]
                 count = len(row.group.runs) if row else 0
-                writer.writerow([*([cell.column] if layout.columns else []), *labels, *cell.best.values(), count, cell.expected]
+                writer.writerow([*([cell.column] if layout.columns else []), *labels, *(cell.best.get(axis, "") for axis in layout.best_of),
+                                 count, cell.expected]
                                 + ["" if value is None or value != value else value for value in figures_of_cell])
-
-
-def write(path, text):
-    with open(report.written(path), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------------
 
 
 def draw(experiment, table, out):
-    layout = experiment.table
+    """([tablepage.Picture], lines about what could not be drawn)"""
+    layout, pictures, problems = experiment.table, [], []
+
+    def keep(kind, figure, place=""):
+        name = f"{kind}_{rows.slug(place)}.png" if place else f"{kind}.png"
+        pictures.append(tablepage.Picture(kind, place, report.save(figure, os.path.join(out, name))))
+
     if layout.columns:
         series = [[cell.row for cell in line] for line in table]
         labels = [cell.column for cell in table[0]]
         title = f"{experiment.name} · mean and standard deviation over {layout.seeds or 'runs'}"
-        report.save(figures.error_over(rows.short(layout.columns), labels, series, layout.metric, title), os.path.join(out, "error.png"))
+        keep("error", figures.error_over(rows.short(layout.columns), labels, series, layout.metric, title))
     for column in zip(*table):
         known = [cell.row for cell in column if cell.row]
         if not known:
             continue
-        place = describe({layout.columns: column[0].column}) if layout.columns else ""
-        name = "_" + rows.slug(place) if place else ""
+        place = rows.describe({layout.columns: column[0].column}) if layout.columns else ""
         title = f"{experiment.name} · {place}" if place else experiment.name
-        report.save(figures.bars(known, layout.metric, title), os.path.join(out, f"bars{name}.png"))
-        panels = [panel for panel in (alpha_panel(row) for row in known) if panel]
+        keep("bars", figures.bars(known, layout.metric, title), place)
+        panels = [panel for panel in (alpha_panel(row, problems) for row in known) if panel]
         if panels:
-            report.save(figures.alphas(panels, title), os.path.join(out, f"alpha{name}.png"))
+            keep("alpha", figures.alphas(panels, title), place)
+    return pictures, problems
 
 
-def alpha_panel(row):
-    """What figures.alphas draws of a cell; None, and a line about it, where layers.csv cannot be read."""
+def alpha_panel(row, problems):
+    """What figures.alphas draws of a cell; None, and a line in `problems`, where layers.csv cannot be read."""
     try:
         layers = [rundir.read_layers(run.directory) for run in row.group.runs]
     except rundir.RunError as error:
+        problems.append(str(error))
         complain(error)
         return None
     names = layers[0].names

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import h5py
 import numpy as np
@@ -68,7 +69,7 @@ def trajectories_follow_one_another(scratch):
         for name in ("x-coordinate", "t-coordinate"):
             assert np.array_equal(file[name][:], first[name][:])
         assert dict(file.attrs) == dict(first.attrs) == {"zeta": 0.5, "eta": 0.01}
-    assert os.listdir(os.path.join(scratch, "new")) == ["out.h5"]
+    assert sorted(os.listdir(os.path.join(scratch, "new"))) == ["out.h5", "out.xdmf"]
 
 
 @check
@@ -100,16 +101,104 @@ def a_file_is_never_in_memory(scratch):
     assert before < peak < 250 << 10, f"{peak >> 10} MiB"
 
 
+def generate(path, deck, samples, *keys):
+    evenkeel = os.path.join(ROOT, os.environ.get("BUILD", "build/"), "evenkeel")
+    subprocess.run([evenkeel, "generate", os.path.join(ROOT, "inputs", deck), "-generate_samples", str(samples), "-generate_file", path, *keys],
+                   check=True, stdout=subprocess.DEVNULL)
+
+
+def bytes_of(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
 @check
 def a_single_file_of_the_program_comes_out_as_it_is(scratch):
-    evenkeel = os.path.join(ROOT, os.environ.get("BUILD", "build/"), "evenkeel")
     for deck, keys in (("cfd2d_rand.yaml", ("-generate_nx", "8")), ("generate/darcy2d_small.yaml", ("-generate_nx", "16", "-generate_beta", "1"))):
         path, out = os.path.join(scratch, deck.replace("/", "_") + ".h5"), os.path.join(scratch, deck.replace("/", "_") + ".out.h5")
-        subprocess.run([evenkeel, "generate", os.path.join(ROOT, "inputs", deck), "-generate_samples", "3", "-generate_file", path, *keys],
-                       check=True, stdout=subprocess.DEVNULL)
+        generate(path, deck, 3, *keys)
         assert run(out, path)[0] == 0
-        with open(path, "rb") as one, open(out, "rb") as other:
-            assert one.read() == other.read(), deck
+        assert bytes_of(path) == bytes_of(out), deck
+
+
+# ---- the description beside the file ----------------------------------------------------------------------------------------
+
+
+@check
+def the_description_is_that_of_the_program(scratch):
+    """To the byte what `generate` writes beside a file of as many trajectories: 1D and 2D, with frames, without, and with one."""
+    steady = ("-generate_nx", "16", "-generate_beta", "1", "-generate_solve")
+    for kind, deck, keys in (("cfd2d", "generate/cfd2d_rand_small.yaml", ("-generate_nx", "8", "-generate_frames", "3")),
+                             ("cfd1d", "generate/cfd1d_rand_small.yaml", ("-generate_nx", "16", "-generate_frames", "3")),
+                             ("darcy", "generate/darcy2d_small.yaml", (*steady, "steady")),
+                             ("darcy in time", "generate/darcy2d_small.yaml", (*steady, "transient")),
+                             ("a<b> & \"c\"", "generate/advection1d_small.yaml", ("-generate_beta", "1", "-generate_frames", "2"))):
+        there = os.path.join(scratch, kind.replace(" ", "_"))
+        os.makedirs(os.path.join(there, "whole"))
+        parts = [os.path.join(there, f"{seed}.hdf5") for seed in (1, 2)]
+        for seed, part in enumerate(parts, 1):
+            generate(part, deck, 1 + seed, *keys, "-generate_seed", str(seed))
+        generate(os.path.join(there, "whole", f"{kind}.v2.hdf5"), deck, 5, *keys)
+        status, output, errors = run(os.path.join(there, f"{kind}.v2.hdf5"), *parts)
+        assert status == 0 and not errors and "note" not in output, (output, errors)
+        mine, theirs = (bytes_of(os.path.join(there, where, f"{kind}.v2.xdmf")) for where in ("", "whole"))
+        assert mine == theirs, f"{kind}: {mine[:3000]}"
+
+
+@check
+def the_description_leads_to_the_data(scratch):
+    """Every array of every frame, read where the description says it lies, is what the files have there."""
+    paths = [os.path.join(scratch, f"{i}.h5") for i in range(2)]
+    data = [data_file(path, 3, i) for i, path in enumerate(paths)]
+    for path, values in zip(paths, data):
+        values["start"] = values["Vx"][:, :1]  # one frame, the same at all times
+        with h5py.File(path, "a") as file:
+            file["start"] = values["start"]
+    out = os.path.join(scratch, "a&b.hdf5")
+    assert run(out, *paths)[0] == 0
+    frames = xml.etree.ElementTree.parse(os.path.join(scratch, "a&b.xdmf")).findall("Domain/Grid/Grid")
+    assert [float(frame.find("Time").get("Value")) for frame in frames] == [0, 0.25, 0.5, 0.75]
+    for t, frame in enumerate(frames):
+        assert frame.find("Topology").get("Dimensions") == "2 2 7"
+        corner, step = ([float(word) for word in item.text.split()] for item in frame.findall("Geometry/DataItem"))
+        assert np.allclose(corner, 0, atol=1e-6) and np.allclose(step, [1 / 20, 1 / 20, 1 / 6])
+        arrays = {attribute.get("Name"): attribute.find("DataItem") for attribute in frame.findall("Attribute")}
+        assert sorted(arrays) == sorted(f"{name}_{i}" for name in data[0] for i in range(4))
+        for name in data[0]:
+            whole = np.concatenate([part[name] for part in data])
+            for i in range(4):
+                box, heavy = arrays[f"{name}_{i}"].findall("DataItem")
+                start, stride, count = np.array(box.text.split(), int).reshape(3, -1)
+                where, _, dataset = heavy.text.partition(":/")
+                with h5py.File(os.path.join(scratch, where)) as file:
+                    assert heavy.get("Dimensions").split() == [str(side) for side in file[dataset].shape]
+                    slab = file[dataset][tuple(slice(a, a + b * c, b) for a, b, c in zip(start, stride, count))]
+                assert np.array_equal(slab.ravel(), whole[i, min(t, whole.shape[1] - 1)]), (name, i, t)
+
+
+@check
+def files_without_a_grid_are_joined_without_a_description(scratch):
+    path, out = os.path.join(scratch, "plain.h5"), os.path.join(scratch, "out.h5")
+    for others in ({}, {"x-coordinate": np.arange(5, dtype="f4")}):
+        with h5py.File(path, "w") as file:
+            file["tensor"] = np.zeros((2, 3, 4), "f4")
+            for name, values in others.items():
+                file[name] = values
+        status, output, errors = run(out, path)
+        assert status == 0 and not errors and "no description" in output, (output, errors)
+        assert sorted(os.listdir(scratch)) == ["out.h5", "plain.h5"]
+        os.remove(out)
+
+
+@check
+def a_description_that_cannot_be_written_is_one_plain_line(scratch):
+    path, out = os.path.join(scratch, "one.h5"), os.path.join(scratch, "out.h5")
+    data_file(path, 2, 1)
+    os.mkdir(os.path.join(scratch, "out.xdmf"))
+    assert_refused(out, [path], "out.xdmf")
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------------------
 
 
 @check

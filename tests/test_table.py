@@ -201,7 +201,7 @@ def no_text_is_cut_or_overlaps(scratch):
     experiment = rows.load("trial.yaml")
     lines = program.make_table(experiment)
     series = [[cell.row for cell in line] for line in lines]
-    panels = [program.alpha_panel(line[1].row) for line in lines]
+    panels = [program.alpha_panel(line[1].row, []) for line in lines]
     many = [(f"TB_Linear_Map {i}", [f"blocks.{i}.filter.w1" for i in range(50)], np.full((3, 50), 2.0), np.full((3, 50), 3.0)) for i in range(8)]
     drawn = {"error": figures.error_over("fraction", list(experiment.axes["fraction"]), series, "nRMSE", "a title"),
              "error, words": figures.error_over("set", ["Darcy", "1D CFD", "2D CFD"], series, "nRMSE", "a title"),

@@ -330,6 +330,7 @@ generated() {
   done
   expect_end "${array}_2" COMPLETED 0:0 1 && expect_end "$merge" COMPLETED 0:0 0 || return
   same_data "$dir/set.hdf5" "$dir"/direct[123].hdf5
+  grep -q 'set\.hdf5:/density' "$dir/set.xdmf" || wrong "the joined file has no description for ParaView"
   "$EVENKEEL" inspect "$dir/set.hdf5" >"$dir/inspect" 2>&1 || wrong "inspect: $(tail -n 1 "$dir/inspect")"
 }
 
