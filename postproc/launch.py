@@ -74,7 +74,8 @@ class Job:
 
 
 class Runner:
-    """Runs rows. The first SIGINT, SIGTERM or SIGUSR1 asks the programs for a checkpoint, another one ends them."""
+    """Runs rows. The first SIGINT, SIGTERM or SIGUSR1 asks the programs for a checkpoint, another SIGINT or SIGTERM ends them; SLURM sends
+    SIGUSR1 more than once."""
 
     HOPELESS = 3  # so many rows failed and none was finished: the others would fail as well
 
@@ -202,9 +203,9 @@ class Runner:
         if self.signals and now > self.asked + REPEAT_SECONDS:
             self._ask()
 
-    def _on_signal(self, *_):
+    def _on_signal(self, number, _):
         self.signals += 1
-        if self.signals == 1:
+        if self.signals == 1 or number == signal.SIGUSR1:
             self._ask()
             return
         for job in self.running:

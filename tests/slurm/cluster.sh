@@ -93,6 +93,8 @@ echo export OMPI_MCA_mpi_yield_when_idle=1
 echo export OMPI_MCA_hwloc_base_binding_policy=none
 echo export OMPI_MCA_btl_base_warn_component_unused=0
 echo export OMPI_MCA_btl_vader_single_copy_mechanism=none
+# Debian switches off what one-sided communication between nodes over TCP needs; generate shares out its trajectories by it.
+echo export OMPI_MCA_osc=^ucx
 echo export OMPI_ALLOW_RUN_AS_ROOT=1
 echo export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 $($namespaces || echo echo export OMPI_MCA_btl=self,tcp)

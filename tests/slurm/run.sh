@@ -16,7 +16,7 @@ scratch=build/scratch/slurm
 rm -rf "$scratch"
 mkdir -p "$scratch/results"
 export EVENKEEL=$PWD/${BUILD:-build/}evenkeel PYTHON=$python OMP_NUM_THREADS=1 SETTLE=0
-unset EVENKEEL_HOME EVENKEEL_SITE LAUNCH MAX_RESTARTS CHAIN
+unset EVENKEEL_HOME EVENKEEL_SITE LAUNCH MAX_RESTARTS CHAIN EXPERIMENT
 
 # shellcheck disable=SC2317 # called by the trap
 leave() {
@@ -95,8 +95,9 @@ expect_end() {
   [ -z "$why" ]
 }
 
-# Ask the batch script for a checkpoint, as SLURM does before the limit.
-ask() { scancel --batch --signal=USR1 "$1"; }
+# Ask the batch script for a checkpoint, as SLURM does before the limit. While other tasks of an array wait, scancel is told "try again later" for
+# one that runs, and sends the signal that has arrived once more after five seconds.
+ask() { timeout 4.5 scancel --batch --signal=USR1 "$1"; }
 
 # RUN: its ranks
 ranks_of() {
@@ -114,16 +115,20 @@ small=(-data_file "$data" -data_test 4 -data_reduced_batch 1 -model_width 8 -mod
 deck=inputs/fno_cfd2d.yaml
 whole=$PWD/$scratch/whole
 
+# COMMAND: what starts Open MPI without SLURM
+outside() {
+  OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0 \
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout --foreground 200 "$@"
+}
+
 # RANKS ARGUMENTS: the program without SLURM
 direct() {
   local n=$1
   shift
-  OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0 \
-    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
-    timeout --foreground 200 "${MPIRUN:-mpirun}" --oversubscribe -n "$n" "$EVENKEEL" "$@"
+  outside "${MPIRUN:-mpirun}" --oversubscribe -n "$n" "$EVENKEEL" "$@"
 }
 
-timeless() { awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) drop[i] = $i ~ /seconds/ } { for (i = 1; i <= NF; i++) if (drop[i]) $i = ""; print }' "$1"; }
+timeless() { awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) drop[i] = $i ~ /seconds|share/ } { for (i = 1; i <= NF; i++) if (drop[i]) $i = ""; print }' "$1"; }
 
 # The disturbed runs have to last some seconds, whatever the machine: as many epochs as four seconds hold, and enough for what happens in them.
 choose_epochs() {
@@ -311,6 +316,60 @@ experiment() {
   done
 }
 
+# DIR DATA: an experiment as experiment.py reads it, two rules with two seeds
+four_rows() {
+  local i value
+  echo "dir: $1"
+  echo "deck: $deck"
+  echo "set:"
+  for ((i = 0; i < ${#small[@]}; i += 2)); do
+    case ${small[i]} in
+      -data_file) value=$2 ;;
+      -train_epochs) value=$((EPOCHS / 2)) ;;
+      *) value=${small[i + 1]} ;;
+    esac
+    echo "  ${small[i]#-}: $value"
+  done
+  echo "axes:"
+  echo "  train_seed: [1, 2]"
+  echo "  rule: {plain: {balance_rule: none}, balanced: {balance_rule: tb_sigmoid, balance_min_eigs: 1}}"
+  echo "table: {rows: rule, seeds: train_seed, baseline: {rule: plain}}"
+}
+
+# JOB: asks, but once, and is true when that has been heard
+heard() {
+  [ -n "$asked" ] || ask "$1"
+  asked=1
+  said "SIGUSR1: asking"
+}
+
+# From the rows to the table with the real experiment.py: the tasks agree on who makes the data, one row is queued again on its way.
+experiment_to_table() {
+  local k asked='' row=()
+  echo "generate: {type: cfd2d, file: $dir/made.hdf5, nx: 16, samples: 24, frames: 12}" >"$dir/data.yaml"
+  { four_rows "$dir/array" "$dir/made.hdf5" && echo "data: $dir/data.yaml"; } >"$dir/array.yaml"
+  four_rows "$dir/direct" "$data" >"$dir/direct.yaml"
+  submit --array=0-$(("$("$python" postproc/experiment.py count "$dir/array.yaml")" - 1)) jobscripts/experiment.sbatch "$dir/array.yaml" || return
+  epochs "$dir/array/seed-1_balanced" 1 "${job}_1" || return
+  hold "$dir/array/seed-1_balanced" heard "${job}_1"
+  LAUNCH="${MPIRUN:-mpirun} --oversubscribe" outside "$python" postproc/experiment.py run "$dir/direct.yaml" --jobs 1 --ranks 2 >"$dir/printed" 2>&1 ||
+    wrong "without SLURM: $(tail -n 1 "$dir/printed")"
+  wait_until 170 ended "$job" || wrong "the array does not end"
+  for k in 0 1 2 3; do row+=("$(field "${job}_$k" JobState) $(field "${job}_$k" Restarts)"); done
+  [ "${row[*]}" = "COMPLETED 0 COMPLETED 1 COMPLETED 0 COMPLETED 0" ] || wrong "the rows ended as ${row[*]}"
+  cmp -s "$dir/made.hdf5" "$data" || wrong "the data that the array made are not those that the program makes"
+  [ "$(grep -c '^making' "$dir/out")" -eq 1 ] || wrong "the data were not made once: $(grep '^making' "$dir/out")"
+  grep -q '^resumed after' "$dir/array/seed-1_balanced.log" || wrong "the row that was queued again did not go on from a checkpoint"
+  for k in seed-1_plain seed-1_balanced seed-2_plain seed-2_balanced; do same_run "$dir/array/$k" "$dir/direct/$k"; done
+  for k in array direct; do
+    "$python" postproc/table.py "$dir/$k.yaml" --html "$dir/$k.html" >"$dir/$k.table" 2>&1 || wrong "table.py: $(tail -n 1 "$dir/$k.table")"
+    grep -q "4 of 4 rows finished" "$dir/$k.html" || wrong "the page of $k is not that of a finished experiment"
+  done
+  [ "$(timeless "$dir/array/table/table.csv")" = "$(timeless "$dir/direct/table/table.csv")" ] || wrong "the table is not that of the rows without SLURM"
+  awk -F, '$2 == 2 && $4 > 0 && $5 > 0 { cells++; differ += !mean[$4]++ } END { exit cells != 2 || differ != 2 }' "$dir/array/table/table.csv" ||
+    wrong "the table lacks runs or does not tell the rules apart: $(<"$dir/array/table/table.csv")"
+}
+
 # DECK ARGUMENTS: submitted from outside the tree. Sets array and merge from what generate.sh printed.
 generate() {
   (cd "$dir" && "$OLDPWD/jobscripts/generate.sh" --nodes=1 --ntasks-per-node=2 --time=5 --output="$dir/out" "$@") >"$dir/jobs" 2>&1
@@ -392,7 +451,7 @@ fi
 
 try times
 wait
-for name in time_limit time_limit_without_signals generated requeued_srun requeued_mpirun early_signal node_lost experiment finetuned chain \
+for name in time_limit time_limit_without_signals generated experiment_to_table requeued_srun requeued_mpirun early_signal node_lost experiment finetuned chain \
   cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generate_fails undisturbed; do
   try "$name"
 done
