@@ -64,9 +64,12 @@ static void AssertInvariant(const char *base, const char *name, const char *deck
   TableRead(&mine, job.dir, "metrics.csv");
   TableRead(&other, one.dir, "metrics.csv");
   assert_int_equal(mine.rows, 3);
+  /* Then Adam has made full steps of the rounding in gradients that are zero but for it: biases before a BatchNorm. */
   for (int e = 1; e < 3; e++) {
-    assert_true(fabs(TableNumber(&mine, e, "train_loss") / TableNumber(&other, e, "train_loss") - 1) < 1e-4);
-    assert_true(fabs(TableNumber(&mine, e, "RMSE") / TableNumber(&other, e, "RMSE") - 1) < 1e-3);
+    const double near = e == 1 ? 1e-5 : 2e-3;
+
+    assert_true(fabs(TableNumber(&mine, e, "train_loss") / TableNumber(&other, e, "train_loss") - 1) < near);
+    assert_true(fabs(TableNumber(&mine, e, "RMSE") / TableNumber(&other, e, "RMSE") - 1) < 10 * near);
   }
   TableFree(&mine);
   TableFree(&other);
