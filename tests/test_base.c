@@ -1,6 +1,9 @@
 /* ranks: 1 2 3 */
 #include "support.h"
 #include "evenkeel/mesh.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void random_is_philox_and_seekable(void **state)
 {
@@ -187,10 +190,39 @@ static void yaml_reads_back(void **state)
   assert_memory_equal(&one, &two, sizeof(one));
 }
 
+/* Exit status of a child that gets both; 0 if it is still there and knows that it is to stop. */
+static int status_after(int first, int second)
+{
+  const pid_t child = fork();
+  int         status;
+
+  assert_true(child >= 0);
+  if (child == 0) {
+    raise(first);
+    raise(second);
+    _exit(EkStopRequested() ? 0 : 1);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+static void a_repeated_request_is_one_request(void **state)
+{
+  (void)state;
+  EK_OK(EkStopInstall());
+  assert_false(EkStopRequested());
+  assert_int_equal(status_after(SIGUSR1, SIGUSR1), 0);
+  assert_int_equal(status_after(SIGUSR1, SIGTERM), 128 + SIGTERM);
+  assert_int_equal(status_after(SIGTERM, SIGUSR1), 128 + SIGUSR1);
+  assert_int_equal(status_after(SIGTERM, SIGTERM), 128 + SIGTERM);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(random_is_philox_and_seekable), cmocka_unit_test(normal_has_unit_variance),
     cmocka_unit_test(slices_cover_everything_once), cmocka_unit_test(reduce_scatter_and_allgather_sum),
     cmocka_unit_test(wrong_mesh_is_refused),        cmocka_unit_test(keys_are_read_with_defaults),
     cmocka_unit_test(every_mistake_in_keys_is_an_error), cmocka_unit_test(yaml_reads_back),
+    cmocka_unit_test(a_repeated_request_is_one_request),
 };
 EK_TEST_MAIN(tests)

@@ -150,7 +150,8 @@ const char *EkDuration(double seconds, char text[32]);
 
 #define EK_EXIT_STOPPED 75 /* stopped on request after a checkpoint: job scripts requeue on it */
 
-/* SIGUSR1 and SIGTERM set a flag and do nothing else; a second one ends the process at once. */
+/* SIGUSR1 and SIGTERM set a flag and do nothing else. A second one ends the process at once, unless all were SIGUSR1: SLURM and
+   experiment.py repeat that while a checkpoint is on its way. */
 PetscErrorCode EkStopInstall(void);
 PetscBool      EkStopRequested(void); /* this rank, not collective */
 

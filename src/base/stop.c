@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 /* The one exception to "no state outside the run context": a signal handler has no argument to carry one. */
-static volatile sig_atomic_t stop_requests;
+static volatile sig_atomic_t stop_requests, terminations;
 
+/* Whatever order two that were pending arrive in. */
 static void OnSignal(int number)
 {
-  if (++stop_requests > 1) _exit(128 + number);
+  if (number == SIGTERM) terminations++;
+  if (++stop_requests > 1 && terminations) _exit(128 + number);
 }
 
 PetscErrorCode EkStopInstall(void)
