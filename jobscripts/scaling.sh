@@ -26,7 +26,7 @@ positive() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1: '$2' is not a positive whole
 # model: points along an axis, samples of a strong step, samples per rank of a weak step
 declare -A study=([fno2d]="64 32 8" [unet2d]="64 16 4" [dpot_tiny]="128 16 4")
 declare -A model_keys=([fno2d]="type: fno2d" [unet2d]="type: unet2d" [dpot_tiny]="type: dpot, preset: tiny")
-declare -A mesh_keys=([fno2d]="shard: none" [unet2d]="shard: none" [dpot_tiny]="shard: optimizer")
+declare -A mesh_keys=([fno2d]="shard: none" [unet2d]="shard: optimizer" [dpot_tiny]="shard: optimizer")
 
 settings() {
   build=${BUILD:-build/} out=${OUT:-runs/scaling} data=${DATA:-runs/data}

@@ -18,6 +18,7 @@ struct EkMesh_ {
   MPI_Comm    world, data, space; /* data: ranks with my place in space; space: ranks with my place in data */
   PetscMPIInt ndata, idata, nspace, ispace;
   EkShard     shard;
+  PetscMPIInt exchange; /* EkMeshReduceScatter: up to so many ranks send to each other directly, more use MPI's reduce-scatter */
 };
 
 /* Collective on run->comm. Error (on the world): product differs from the world size, space > 1. */

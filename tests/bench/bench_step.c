@@ -1,22 +1,28 @@
 /* One training step (forward, backward, allreduce, Adam) of the published models on random data, whole global batch over the ranks:
-     mpirun -n 2 bench_step [repetitions [chunk [case]]]
+     mpirun -n 2 bench_step [repetitions [chunk [case | all [speedup]]]]
    One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, peak memory over ranks (MiB, of this case or a larger one before it). The
-   first line says what all ranks reach together in products of 512 x 512 by 512 x 256: the bound for DPOT. */
+   first line says what all ranks reach together in products of 512 x 512 by 512 x 256: the bound for DPOT.
+   speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for itself at the same time,
+   so that what slows the machine down for more than a step slows all three. The line has what all ranks together gain over rank 0 alone, and what
+   ranks gain that share nothing but the machine (cores, caches, memory): the bound. Medians of quotients. */
 #include "evenkeel/mesh.h"
 #include "evenkeel/model.h"
 #include "evenkeel/optim.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { REPETITIONS = 100 };
 
 typedef struct {
   const char *name, *type, *preset; /* DPOT's */
-  int         dim, n, fields, batch, steps, chunk;
+  int         dim, n, fields, batch, steps, chunk, sharded; /* sharded: the optimizer, as decks with mesh_shard: optimizer */
 } Case;
 static const Case cases[] = {
-    {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4},      {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4},
-    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8},         {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8},
-    {"dpot_tiny_1", "dpot", "tiny", 2, 128, 4, 4, 1, 2},       {"dpot_small_1", "dpot", "small", 2, 128, 4, 2, 1, 1},
+    {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13, 0}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4, 0},      {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4, 0},
+    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8, 1},         {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8, 1},
+    {"dpot_tiny_1", "dpot", "tiny", 2, 128, 4, 4, 1, 2, 1},       {"dpot_small_1", "dpot", "small", 2, 128, 4, 2, 1, 1, 1},
 };
 
 typedef struct {
@@ -28,7 +34,7 @@ typedef struct {
   double      *ratio;
   EkTensor     frames, points;
   PetscInt64   mine;
-  size_t       lo, hi; /* of the optimizer's state: all of it, or with DPOT a slice (mesh_shard: optimizer) */
+  size_t       lo, hi; /* of the optimizer's state: all of it, or a slice */
   int          chunk;
 } Step;
 
@@ -68,7 +74,7 @@ static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, St
   PetscCall(EkGraphSetCapacity(s->graph, s->chunk));
   PetscCall(EkGraphPlan(s->graph));
   s->hi = s->params->total;
-  if (c->preset) EkMeshSlice(mesh, s->params->total, mesh->idata, &s->lo, &s->hi);
+  if (c->sharded) EkMeshSlice(mesh, s->params->total, mesh->idata, &s->lo, &s->hi);
   PetscCall(EkOptimizerCreate(&adam, s->params, s->lo, s->hi, &s->optimizer));
   floats = (size_t)s->mine * (size_t)((10 + c->steps) * c->fields) * s->shape.grid.stride;
   PetscCall(PetscMalloc1(floats, &s->data));
@@ -91,10 +97,10 @@ static PetscErrorCode OneStep(const Case *c, EkMesh mesh, Step *s)
     PetscCall(EkGraphForward(s->graph, (int)(s->mine - at < s->chunk ? s->mine - at : s->chunk), 1.0 / c->batch));
     PetscCall(EkGraphBackward(s->graph));
   }
-  if (c->preset) PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
+  if (c->sharded) PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
   else PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
   PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
-  if (c->preset) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
+  if (c->sharded) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
   PetscFunctionReturn(0);
 }
 
@@ -112,33 +118,91 @@ static PetscErrorCode Free(Step *s)
 
 static int Ascending(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
 
+static double Median(int n, double values[])
+{
+  qsort(values, (size_t)n, sizeof(double), Ascending);
+  return values[n / 2];
+}
+
+static PetscErrorCode TimeStep(EkRun run, const Case *c, EkMesh mesh, Step *s, double *seconds)
+{
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Barrier(run->comm));
+  *seconds = EkTime();
+  PetscCall(OneStep(c, mesh, s));
+  PetscCallMPI(MPI_Barrier(run->comm));
+  *seconds = EkTime() - *seconds;
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, int repetitions, int chunk)
 {
-  double seconds[100], memory = (double)EkPeakMemory(), flops;
+  double seconds[REPETITIONS], memory, flops, median;
   size_t planned, unshared;
   Step   s = {.lo = 0};
 
   PetscFunctionBegin;
   PetscCall(Build(run, c, mesh, chunk, &s));
   PetscCall(OneStep(c, mesh, &s));
-  for (int r = 0; r < repetitions; r++) {
-    PetscCallMPI(MPI_Barrier(run->comm));
-    seconds[r] = EkTime();
-    PetscCall(OneStep(c, mesh, &s));
-    PetscCallMPI(MPI_Barrier(run->comm));
-    seconds[r] = EkTime() - seconds[r];
-  }
-  qsort(seconds, (size_t)repetitions, sizeof(double), Ascending);
+  for (int r = 0; r < repetitions; r++) PetscCall(TimeStep(run, c, mesh, &s, &seconds[r]));
+  median = Median(repetitions, seconds);
   memory = (double)EkPeakMemory();
   flops  = EkGraphFlops(s.graph) * c->batch;
   EkGraphMemory(s.graph, &planned, &unshared);
   PetscCall(EkMeshSumDouble(mesh, 1, &memory));
   if (run->rank == 0) {
-    printf("%-18s %9.4f s %7.1f GFLOP/s %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, seconds[repetitions / 2], 1e-9 * flops / seconds[repetitions / 2], memory / 1048576,
-           (double)planned / 1048576, (double)unshared / 1048576);
+    printf("%-18s %9.4f s %7.1f GFLOP/s %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, median, 1e-9 * flops / median, memory / 1048576, (double)planned / 1048576,
+           (double)unshared / 1048576);
     if (getenv("EK_PROFILE")) PetscCall(EkGraphProfile(s.graph, stdout));
   }
   PetscCall(Free(&s));
+  PetscFunctionReturn(0);
+}
+
+/* A barrier that leaves the cores of those who wait to the others: MPI's own spins. */
+static PetscErrorCode QuietBarrier(MPI_Comm comm)
+{
+  MPI_Request request;
+  int         done = 0;
+
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Ibarrier(comm, &request));
+  while (!done) {
+    PetscCallMPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+    if (!done) usleep(1000);
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, int repetitions, int chunk)
+{
+  struct EkRun_ self = *run;
+  EkMeshOptions one  = {1, 1, 0};
+  double        gain[REPETITIONS], bound[REPETITIONS], together[REPETITIONS], alone = 0, side;
+  EkMesh        single;
+  Step          all = {.lo = 0}, whole = {.lo = 0};
+
+  PetscFunctionBegin;
+  self.comm = PETSC_COMM_SELF, self.rank = 0, self.size = 1;
+  PetscCall(EkMeshCreate(&self, &one, &single));
+  PetscCall(Build(run, c, mesh, chunk, &all));
+  PetscCall(Build(&self, c, single, chunk, &whole));
+  PetscCall(OneStep(c, mesh, &all));
+  PetscCall(OneStep(c, single, &whole));
+  for (int r = 0; r < repetitions; r++) {
+    PetscCall(TimeStep(run, c, mesh, &all, &together[r]));
+    if (run->rank == 0) PetscCall(TimeStep(&self, c, single, &whole, &alone));
+    PetscCall(QuietBarrier(run->comm));
+    PetscCall(TimeStep(&self, c, single, &whole, &side));
+    PetscCall(EkMeshMaxDouble(mesh, 1, &side));
+    gain[r]  = alone / together[r];
+    bound[r] = run->size * alone / side;
+  }
+  if (run->rank == 0)
+    printf("%-18s %9.2f x 1 rank, %.2f side by side (%.4f s on %d ranks)\n", c->name, Median(repetitions, gain), Median(repetitions, bound), Median(repetitions, together), (int)run->size);
+  PetscCall(Free(&whole));
+  PetscCall(Free(&all));
+  PetscCall(EkMeshDestroy(&single));
   PetscFunctionReturn(0);
 }
 
@@ -168,8 +232,9 @@ static PetscErrorCode BenchProducts(EkRun run, EkMesh mesh)
 
 int main(int argc, char **argv)
 {
-  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 9, chunk = argc > 2 ? atoi(argv[2]) : 0;
-  const char   *only = argc > 3 ? argv[3] : NULL;
+  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? PetscMin(atoi(argv[1]), REPETITIONS) : 9, chunk = argc > 2 ? atoi(argv[2]) : 0;
+  const char   *only = argc > 3 ? argv[3] : "all";
+  const int     speedup = argc > 4 && !strcmp(argv[4], "speedup");
   EkMeshOptions options = {0, 1, 0};
   EkMesh        mesh;
   EkRun         run;
@@ -179,8 +244,8 @@ int main(int argc, char **argv)
   PetscCall(EkMeshCreate(run, &options, &mesh));
   PetscCall(BenchProducts(run, mesh));
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-    if (only && strcmp(only, cases[i].name)) continue;
-    PetscCall(Bench(run, &cases[i], mesh, repetitions < 100 ? repetitions : 100, chunk > 0 ? chunk : cases[i].chunk));
+    if (strcmp(only, "all") && strcmp(only, cases[i].name)) continue;
+    PetscCall((speedup ? BenchSpeedup : Bench)(run, &cases[i], mesh, repetitions, chunk > 0 ? chunk : cases[i].chunk));
   }
   PetscCall(EkMeshDestroy(&mesh));
   PetscCall(EkRunDestroy(&run));

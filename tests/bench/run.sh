@@ -15,6 +15,8 @@ title "training steps, $np ranks (forward, backward, allreduce, Adam)"
 $launch -n "$np" "${build}bench/bench_step" | tee -a "$out"
 title "the same on 1 rank"
 $launch -n 1 "${build}bench/bench_step" | sed 's/^\([a-z0-9_]*\) /\1_1rank /' | tee -a "$out"
+title "$np ranks over 1, steps by turns; side by side: ranks that share nothing but the machine"
+$launch -n "$np" "${build}bench/bench_step" 9 0 all speedup | sed -n 's/^\([a-z0-9_]*_[0-9a-z]*\) /\1_speedup /p' | tee -a "$out"
 title "memory and time of train_recompute, 1 rank (quotients over none)"
 $launch -n 1 "${build}bench/bench_recompute" 5 | tee -a "$out"
 title "rebalancing, $np ranks"
@@ -32,9 +34,6 @@ for line in open(sys.argv[1]):
     found = re.match(r"([a-z][a-z0-9_]*)\s+([-+0-9.eE]+)(?:\s+(\S+))?", line)
     if found:
         figures[found[1]] = {"value": float(found[2]), "unit": found[3] or ""}
-for name in [n for n in figures if n + "_1rank" in figures and figures[n]["unit"] == "s"]:
-    figures[name + "_speedup"] = {"value": figures[name + "_1rank"]["value"] / figures[name]["value"], "unit": "x"}
-    print(f"{name}: {figures[name + '_speedup']['value']:.2f} times one rank")
 json.dump(figures, open(sys.argv[2], "w"), indent=1)
 print("written to", sys.argv[2])
 PY

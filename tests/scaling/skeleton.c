@@ -20,6 +20,7 @@
 #endif
 
 #define SUMS_MAX 4096
+#define EXCHANGE 16 /* as src/mesh/mesh.c */
 
 typedef enum { FORWARD, BACKWARD, ALLREDUCE, OPTIMIZER, IO, SPECTRA, PHASES } Phase;
 typedef struct {
@@ -35,8 +36,8 @@ typedef struct {
   Sums   forward_sums, backward_sums;
 } Step;
 typedef struct {
-  int     rank, size, *count, *start;
-  float  *values;
+  int     rank, size, *count, *start, *get, *to;
+  float  *values, *room;
   double *small, phase[PHASES];
 } State;
 
@@ -164,19 +165,40 @@ static void ComputeWithSums(State *state, double seconds, const Sums *sums)
   Compute(seconds / (sums->n + 1));
 }
 
-/* One piece of the gradient sum: allreduce, or reduce-scatter where every rank has count[i]. */
-static void SumPiece(const Step *s, State *state, long n, long at)
+/* Slices of which every rank has a piece of n floats from `at` on: the exchange among few ranks, the reduce-scatter among many.
+ */
+static void ScatterPiece(const Step *s, State *state, long n, long at)
 {
-  if (!s->sharded) {
-    MPI_Allreduce(MPI_IN_PLACE, state->values, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
-    return;
-  }
+  int mine, start = 0;
+
   for (int i = 0; i < state->size; i++) {
-    const long left = 2 * MySlice(s->floats / 2, state->size, i) - at;
+    const long slice = 2 * MySlice(s->floats / 2, state->size, i), left = slice - at;
 
     state->count[i] = (int)(left < 0 ? 0 : left < n ? left : n);
+    state->start[i] = start + (state->count[i] ? (int)at : 0);
+    start += (int)slice;
   }
-  MPI_Reduce_scatter(state->values, state->values + s->chunk + state->size, state->count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  if (state->size > EXCHANGE) {
+    MPI_Reduce_scatter(state->values, state->room, state->count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    return;
+  }
+  mine = state->count[state->rank];
+  state->count[state->rank] = 0;
+  for (int i = 0; i < state->size; i++) {
+    state->get[i] = i == state->rank ? 0 : mine;
+    state->to[i] = i * mine;
+  }
+  MPI_Alltoallv(state->values, state->count, state->start, MPI_FLOAT, state->room, state->get, state->to, MPI_FLOAT,
+                MPI_COMM_WORLD);
+}
+
+/* One piece of the gradient sum. */
+static void SumPiece(const Step *s, State *state, long n, long at)
+{
+  if (s->sharded)
+    ScatterPiece(s, state, n, at);
+  else
+    MPI_Allreduce(MPI_IN_PLACE, state->values, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
 }
 
 /* As EkMeshSum and EkMeshReduceScatter. In a simulation pieces are alike: after `pieces` of them the rest takes what the last
@@ -356,17 +378,23 @@ static void Calibrate(State *state)
 
 static void RunOn(const Step *s, State *state)
 {
-  const size_t most = (size_t)(s->floats > s->chunk ? s->floats : s->chunk) + (size_t)(2 * s->chunk + 2 * state->size);
+  const size_t room = (size_t)(s->chunk + state->size);
   const size_t doubles = (size_t)(s->eigenvalues + s->state + SUMS_MAX * 4);
 
-  state->values = SharedAlloc(most * sizeof(float));
+  state->values = SharedAlloc((size_t)Larger((double)s->floats, (double)s->chunk) * sizeof(float));
+  state->room = SharedAlloc(room * sizeof(float));
   state->small = SharedAlloc(doubles * sizeof(double));
   state->count = malloc((size_t)state->size * sizeof(int));
   state->start = malloc((size_t)state->size * sizeof(int));
+  state->get = malloc((size_t)state->size * sizeof(int));
+  state->to = malloc((size_t)state->size * sizeof(int));
   Run(s, state);
   free(state->count);
   free(state->start);
+  free(state->get);
+  free(state->to);
   SharedFree(state->values);
+  SharedFree(state->room);
   SharedFree(state->small);
 }
 
