@@ -11,6 +11,7 @@ PKGTEST ?= cmocka
 ONEDNN  ?= -ldnnl
 export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH)$(if $(PKG_CONFIG_PATH),:)$(wildcard /usr/lib/*/pkgconfig)
 
+# -fno-trapping-math: nobody looks at floating-point exceptions, and without it GCC makes no vectors of loops with a choice between values (GELU).
 # -fno-split-loops: GCC 12 splits loops over `i < n ? x[i] : 0` wrongly once they are vectorised for AVX-512.
 OPT_release := -O3 $(ARCH) -fno-split-loops
 OPT_debug   := -O0 -g3
@@ -72,7 +73,7 @@ $(BUILD)scaling/describe: tests/scaling/describe.c tests/scaling/shares.c tests/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLCFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
-tests: $(TESTBIN) ## build the unit tests
+tests: $(TESTBIN) $(BUILD)scaling/describe $(BUILD)scaling/skeleton ## build the unit tests and what they run
 bench-programs: $(BENCH:tests/bench/%.c=$(BUILD)bench/%)
 scaling-programs: all $(BUILD)bench/bench_balance $(SCALING:%=$(BUILD)scaling/%) ## what jobscripts/scaling.sh runs
 

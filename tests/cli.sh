@@ -255,6 +255,26 @@ other_settings() {
   expect 3 0 train "$deck" -train_epochs 3 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -out_dir "$dir/run" -train_resume auto || return
   grep -qxF 'continues with other settings: data_noise 0.1 (was 0), train_lr 0.002 (was 0.001), balance_rule none (was tb_sigmoid)' "$dir/out" ||
     wrong "differences: $(grep 'other settings' "$dir/out")"
+  sed 's/, schedule_step: 2//' "$deck" >"$dir/warm.yaml"
+  expect 1 0 train "$dir/warm.yaml" -train_epochs 4 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -train_schedule linear_warmup -train_warmup 1 -out_dir "$dir/run" -train_resume auto || return
+  grep -qxF "continues with other settings: train_schedule linear_warmup (was step), train_warmup 1 (was not set), \
+train_schedule_step is not set (was 2), train_schedule_gamma is not set (was 0.5)" "$dir/out" || wrong "differences: $(grep 'other settings' "$dir/out")"
+}
+
+# What a simulated cluster is told about a step, and that its skeleton takes it: a UNet's sums inside the graph, each way one a BatchNorm.
+step_is_described() {
+  local build=${BUILD:-build/} deck
+  deck=$(deck "$dir")
+  sed -i 's/^model:.*/model: {type: unet1d, features: 2}/; s/, reduced_resolution: 3//' "$deck"
+  # shellcheck disable=SC2086
+  $launch -n 1 "${build}scaling/describe" "1 2" "$deck" -mesh_shard optimizer >"$dir/step" 2>"$dir/err" || { wrong "describe: $(head -1 "$dir/err")"; return; }
+  for way in forward backward; do
+    [ "$(sed -n "s/^${way}_sums=//p" "$dir/step" | tr ',' '\n' | wc -l)" -eq 36 ] || wrong "${way} sums: $(grep "^${way}_sums" "$dir/step")"
+  done
+  grep -qx 'sharded=1' "$dir/step" || wrong "not sharded"
+  # shellcheck disable=SC2046,SC2086
+  $launch -n 2 "${build}scaling/skeleton" $(grep -v '^#' "$dir/step") batch=4 steps=2 forward=1e-4 backward=1e-4 >"$dir/out" 2>"$dir/err" || wrong "skeleton: $(head -1 "$dir/err")"
+  grep -qE '^2,4,([0-9.e-]+,){6}[0-9.e-]+$' "$dir/out" || wrong "no row: $(head -1 "$dir/out")"
 }
 
 # A run without an end in the background on RANKS ranks; returns when it has finished an epoch. $job is mpirun's process.
@@ -437,6 +457,7 @@ try exports exports
 try falls-back falls_back
 try holds-a-run holds_a_run
 try other-settings other_settings
+try step-is-described step_is_described
 try full-disk full_disk
 try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal

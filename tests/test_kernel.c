@@ -1,7 +1,9 @@
 /* ranks: 1 */
 #include "support.h"
 #include "evenkeel/kernel.h"
+#include "../src/kernel/vector.h"
 #include <complex.h>
+#include <float.h>
 
 static void fill(EkRandom *stream, size_t n, float *x)
 {
@@ -61,10 +63,31 @@ static void gelu_is_the_erf_form(void **state)
     assert_true(fabs(y - 0.5 * z * erfc(-z / sqrt(2))) < 2e-7 * (1 + fabs(z)));
     assert_true(fabs(s - (0.5 * erfc(-z / sqrt(2)) + z * exp(-0.5 * z * z) / sqrt(2 * M_PI))) < 4e-7);
   }
-  float nan_in = NAN, out;
+  for (float z = 16; z < 1e30f; z *= 4) {
+    const float both[2] = {z, -z};
+    float       y[2], s[2];
+
+    EkGeluWithSlope(2, both, y, s);
+    assert_true(y[0] == z && fabsf(y[1]) < 1e-30f * z);
+    assert_true(fabsf(s[0] - 1) <= 1e-30f * z && fabsf(s[1]) < 1e-30f * z);
+  }
+  float nan_in = NAN, out, slope;
 
   EkGelu(1, &nan_in, &out);
   assert_true(isnan(out));
+  EkGeluWithSlope(1, &nan_in, &out, &slope);
+  assert_true(isnan(out) && isnan(slope));
+}
+
+static void exponential_is_accurate_and_ends_at_its_floor(void **state)
+{
+  const float floor = ExpNegative(-80);
+
+  (void)state;
+  assert_true(ExpNegative(0) == 1);
+  for (float y = 0; y >= -80; y -= 1e-3f) assert_true(fabs(ExpNegative(y) / exp(y) - 1) < 2 * FLT_EPSILON);
+  assert_true(ExpNegative(-81) == floor && ExpNegative(-1e30f) == floor && ExpNegative(-INFINITY) == floor);
+  assert_true(isnan(ExpNegative(NAN)));
 }
 
 /* Kept coefficient straight from the definition. */
@@ -219,6 +242,7 @@ static void too_many_modes_are_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tile_products_match_plain_loops), cmocka_unit_test(gelu_is_the_erf_form),
+    cmocka_unit_test(exponential_is_accurate_and_ends_at_its_floor),
     cmocka_unit_test(transforms_match_the_definition), cmocka_unit_test(synthesis_is_the_adjoint),
     cmocka_unit_test(modes_products_match_plain_loops), cmocka_unit_test(too_many_modes_are_refused),
 };

@@ -56,31 +56,28 @@ static PetscBool Find(const char *text, const char *name, Setting *s)
   return PETSC_FALSE;
 }
 
-PetscErrorCode EkDeckDifferences(EkRun run, const char *before, const char *now)
+void EkDeckDifferences(const char *before, const char *now, FILE *out)
 {
-  const char *begin = "continues with other settings: ", *text;
+  const char *between = "continues with other settings: ", *text;
   char        block[EK_NAME] = "";
   Setting     s, other;
-  PetscBool   any = PETSC_FALSE;
 
-  PetscFunctionBegin;
-  if (run->rank || !*before) PetscFunctionReturn(0); /* a checkpoint from before there was a deck in it */
+  if (!*before) return; /* a checkpoint from before there was a deck in it */
   for (text = now; NextSetting(&text, block, &s);) {
     const PetscBool had = Find(before, s.name, &other);
 
     if (had && other.length == s.length && !strncmp(other.value, s.value, (size_t)s.length)) continue;
     if (had)
-      printf("%s%s %.*s (was %.*s)", any ? ", " : begin, s.name, s.length, s.value, other.length, other.value);
+      fprintf(out, "%s%s %.*s (was %.*s)", between, s.name, s.length, s.value, other.length, other.value);
     else
-      printf("%s%s %.*s (was not set)", any ? ", " : begin, s.name, s.length, s.value);
-    any = PETSC_TRUE;
+      fprintf(out, "%s%s %.*s (was not set)", between, s.name, s.length, s.value);
+    between = ", ";
   }
   *block = 0;
   for (text = before; NextSetting(&text, block, &s);) {
     if (Find(now, s.name, &other)) continue;
-    printf("%s%s is not set (was %.*s)", any ? ", " : begin, s.name, s.length, s.value);
-    any = PETSC_TRUE;
+    fprintf(out, "%s%s is not set (was %.*s)", between, s.name, s.length, s.value);
+    between = ", ";
   }
-  if (any) printf("\n");
-  PetscFunctionReturn(0);
+  if (!strcmp(between, ", ")) fprintf(out, "\n");
 }

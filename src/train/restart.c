@@ -2,6 +2,7 @@
 #include "evenkeel/weights.h"
 #include <cJSON.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,14 +253,14 @@ static PetscErrorCode ReadBalance(EkTrainer t, EkCheckpoint checkpoint)
   PetscFunctionReturn(0);
 }
 
+/* By one rank, which says what it finds. */
 static PetscErrorCode CompareDecks(EkTrainer t, const cJSON *json)
 {
   char *now;
 
   PetscFunctionBegin;
-  if (t->run->rank) PetscFunctionReturn(0);
   PetscCall(EkDeckText(&t->session->deck, &now));
-  PetscCall(EkDeckDifferences(t->run, MetaWord(json, "deck"), now));
+  EkDeckDifferences(MetaWord(json, "deck"), now, stdout);
   free(now);
   PetscFunctionReturn(0);
 }
@@ -272,7 +273,7 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CheckShapes(t, checkpoint) : 0));
   PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
   PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
-  PetscCall(CompareDecks(t, json));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CompareDecks(t, json) : 0));
   cJSON_Delete(json);
   PetscCall(EkAgree(t->run, t->run->comm, ReadArenas(t, checkpoint)));
   PetscCall(ReadBalance(t, checkpoint));

@@ -78,9 +78,10 @@ PetscErrorCode EkRestartRead(EkTrainer trainer, EkCheckpoint checkpoint);
 /* Constants of data_normalize as the checkpoint has them. Before anything is read. */
 PetscErrorCode EkRestartNorm(EkSession session, EkCheckpoint checkpoint);
 
-/* Rank 0 names the settings in which two decks, as EkDeckText has them, differ so that a continued run is not the one that was begun; nothing if there are none. Rates, rules, data
-   and the like; not what leaves results as they are: where a run writes, how often, on how many ranks, until when. */
-PetscErrorCode EkDeckDifferences(EkRun run, const char *before, const char *now);
+/* One line that names the settings in which two decks, as EkDeckText has them, differ so that a continued run is not the one that
+   was begun; nothing if there are none, or no deck `before`. Rates, rules, data and the like; not what leaves results as they are:
+   where a run writes, how often, on how many ranks, until when. */
+void EkDeckDifferences(const char *before, const char *now, FILE *out);
 
 /* ---- normalisation (normalize.c): nothing happens unless data_normalize asks for it ---------------------------------- */
 

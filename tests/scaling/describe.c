@@ -39,7 +39,7 @@ static PetscErrorCode DescribeSums(EkSession session)
   float    *sample;
 
   PetscFunctionBegin;
-  PetscCall(EkRolloutCreate(session, PETSC_TRUE, &rollout));
+  PetscCall(EkRolloutCreate(session, 0, &rollout));
   PetscCall(PetscCalloc1(rollout.sample, &sample));
   PetscCall(EkGraphBind(rollout.graph, rollout.frames, sample, rollout.sample));
   if (EkGraphIsCoupled(rollout.graph)) PetscCall(EkGraphSetSum(rollout.graph, Record, &forward));
