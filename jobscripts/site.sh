@@ -16,7 +16,7 @@ site_setup() { :; } # modules and variables, in the job
 #   site_ranks=128
 #   site_sbatch=(--constraint=cpu --qos=regular)
 #   site_launch="srun --cpu-bind=cores"
-#   site_setup() { module load PrgEnv-gnu cray-fftw cray-hdf5-parallel python; }
+#   site_setup() { module load cpu PrgEnv-gnu cray-fftw cray-hdf5-parallel cray-python; }
 #
 # LUMI-C (two AMD EPYC 7763, Cray MPICH):
 #   site_partition=standard
@@ -24,7 +24,7 @@ site_setup() { :; } # modules and variables, in the job
 #   site_ranks=128
 #   site_sbatch=(--exclusive --mem=0)
 #   site_launch="srun --cpu-bind=cores"
-#   site_setup() { module load LUMI partition/C PrgEnv-gnu cray-fftw cray-hdf5-parallel cray-python; }
+#   site_setup() { module load LUMI partition/C cpeGNU cray-fftw cray-hdf5-parallel cray-python; }
 #
 # Frontera (two Xeon 8280, Intel MPI; ibrun is a script that dies of a signal instead of passing it on):
 #   site_partition=normal

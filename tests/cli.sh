@@ -415,6 +415,15 @@ writes_predictions() {
   [ -e "$dir/none/predictions.h5" ] && wrong "predictions that nobody asked for"
 }
 
+# Where MPI has no windows between ranks the line says so; one rank needs none.
+no_windows() {
+  printf 'generate: {type: cfd2d, file: "%s/a.hdf5", samples: 2, nx: 16, frames: 3, M: 0.1}\n' "$dir" >"$dir/deck.yaml"
+  local -x OMPI_MCA_osc=^sm,ucx,pt2pt,rdma,monitoring
+  expect 3 1 generate "$dir/deck.yaml" || return
+  [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -q 'no one-sided communication.*OMPI_MCA_osc' "$dir/err" || wrong "told: $(cat "$dir/err")"
+  expect 1 0 generate "$dir/deck.yaml"
+}
+
 # Every deck of inputs/generate, at a size of its own: keys and members as they are.
 generates_every_deck() {
   local deck name frames
@@ -450,6 +459,7 @@ try writes-predictions writes_predictions
 try generates-every-deck generates_every_deck
 try reads-every-deck reads_every_deck
 try inspects inspects
+try no-windows no_windows
 try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
 try reproduces reproduces

@@ -9,24 +9,37 @@ struct EkQueue_ {
   PetscInt64 *counter; /* rank 0's are the ones that count */
 };
 
+/* Some MPI installations have one-sided communication within a node alone, and say no more than that the window is invalid. */
+static PetscErrorCode ShareCounters(MPI_Comm comm, EkQueue queue)
+{
+  PetscMPIInt rank;
+  int         status;
+
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Comm_rank(comm, &rank));
+  status = MPI_Win_allocate(rank == 0 ? COUNTERS * sizeof(PetscInt64) : 0, sizeof(PetscInt64), MPI_INFO_NULL, comm,
+                            &queue->counter, &queue->window);
+  PetscCheck(status == MPI_SUCCESS, comm, PETSC_ERR_SUP,
+             "this MPI has no one-sided communication between these ranks (MPI_Win_allocate); Debian's Open MPI on several "
+             "nodes: export OMPI_MCA_osc=^ucx");
+  PetscCallMPI(MPI_Win_lock_all(0, queue->window));
+  if (rank == 0) queue->counter[NEXT] = queue->counter[DONE] = 0;
+  PetscCallMPI(MPI_Win_sync(queue->window));
+  PetscCallMPI(MPI_Barrier(comm));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkQueueCreate(MPI_Comm comm, PetscBool shared, PetscInt total, EkQueue *out)
 {
-  EkQueue     queue;
-  PetscMPIInt rank;
+  EkQueue queue;
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&queue));
   queue->total = total;
   queue->shared = shared;
-  if (shared) {
-    PetscCallMPI(MPI_Comm_rank(comm, &rank));
-    PetscCallMPI(MPI_Win_allocate(rank == 0 ? COUNTERS * sizeof(PetscInt64) : 0, sizeof(PetscInt64), MPI_INFO_NULL, comm,
-                                  &queue->counter, &queue->window));
-    PetscCallMPI(MPI_Win_lock_all(0, queue->window));
-    if (rank == 0) queue->counter[NEXT] = queue->counter[DONE] = 0;
-    PetscCallMPI(MPI_Win_sync(queue->window));
-    PetscCallMPI(MPI_Barrier(comm));
-  } else
+  if (shared)
+    PetscCall(ShareCounters(comm, queue));
+  else
     PetscCall(PetscCalloc1(COUNTERS, &queue->counter));
   *out = queue;
   PetscFunctionReturn(0);

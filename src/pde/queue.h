@@ -4,7 +4,8 @@
 #include "evenkeel/base.h"
 
 typedef struct EkQueue_ *EkQueue;
-/* Items 0..total-1. `shared`: more than one rank takes items. Collective on comm. */
+/* Items 0..total-1. `shared`: more than one rank takes items. Collective on comm. Error: MPI has no
+   one-sided communication between them. */
 PetscErrorCode EkQueueCreate(MPI_Comm comm, PetscBool shared, PetscInt total, EkQueue *queue);
 /* Next item, -1 when there is none left. Not collective. */
 PetscErrorCode EkQueueNext(EkQueue queue, PetscInt *item);
