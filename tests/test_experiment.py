@@ -18,7 +18,8 @@ import rows  # noqa: E402
 DRIVER = os.path.join(ROOT, "postproc", "experiment.py")
 
 # Acts as the program does: train writes run.json and summary.json, counts its starts, works for `width` tenths of a second and
-# stops on SIGUSR1 with status 75; train_lr 666 fails. generate makes the deck's file.
+# stops on SIGUSR1 with status 75; train_lr 666 fails. Its checkpoint lasts as long as there is a file `hold`, and in `asked` it
+# counts the requests meanwhile. generate makes the deck's file.
 STAND_IN = """#!/usr/bin/env python3
 import json, os, signal, sys, time
 stop = []
@@ -43,6 +44,10 @@ epochs = int(keys.get("-model_width", "1"))
 for epoch in range(1, epochs + 1):
     print(f"epoch {epoch}/{epochs}  loss 1.0", flush=True)
     time.sleep(0.1)
+    while stop and os.path.exists("hold"):
+        open(out + "/asked.part", "w").write(str(len(stop)))
+        os.replace(out + "/asked.part", out + "/asked")
+        time.sleep(0.01)
     if stop:
         print("stopped on request")
         sys.exit(75)
@@ -214,6 +219,44 @@ def an_interrupted_experiment_goes_on(scratch):
     process.communicate()
     assert status == 0 and len(starts(first)) == 2 and len(starts(second)) == 1
     assert "2 of 2 rows finished" in experiment(scratch, "status", "trial.yaml")[1]
+
+
+def begin_checkpoint(scratch, number):
+    """(row, process) of an experiment whose one row has been asked by a signal and is busy with its checkpoint."""
+    place(scratch, FILE.replace("model_width: 1,", "model_width: 1000,"))
+    row = loaded(scratch)[0]
+    process = start(scratch, "run", "trial.yaml", "--row", "0")
+    wait_for(lambda: rows.epochs_done(row), "the first epoch")
+    write(scratch, "hold", "")
+    process.send_signal(number)
+    wait_for(lambda: asked(row) >= 1, "the request")
+    return row, process
+
+
+def asked(row):
+    path = os.path.join(row.directory, "asked")
+    return int(text_of("", path)) if os.path.exists(path) else 0
+
+
+@check
+def a_repeated_request_leaves_the_checkpoint_alone(scratch):
+    row, process = begin_checkpoint(scratch, signal.SIGUSR1)
+    for times in (2, 3):
+        process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: asked(row) >= times, f"request {times}")
+    assert process.poll() is None
+    os.remove("hold")
+    process.communicate(timeout=30)
+    assert process.returncode == 75 and rows.last_words(row.log) == "stopped on request"
+
+
+@check
+def another_ctrl_c_ends_the_programs(scratch):
+    row, process = begin_checkpoint(scratch, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 75 and rows.state_of(row) == "stopped"
+    assert asked(row) and rows.last_words(row.log) != "stopped on request"
 
 
 @check
