@@ -386,7 +386,7 @@ static void small_fields_are_resized_and_filled_up(void **state)
   EkMixture           mixture;
   const EkDataInfo   *info;
   const EkMixtureSet *set;
-  float               out[6 * 4 * 66], row[3];
+  float               out[9 * 4 * 66], row[3]; /* the most that is read: a test trajectory of 9 frames */
   char                files[EK_PATHS];
   int                 n;
 

@@ -323,6 +323,10 @@ def single_samples_have_no_p(scratch):
     assert status == 0 and "n < 2" in output
     assert table_of(out)["tb_exp"]["p_value"] == table_of(out)["tb_exp"]["nRMSE_std"] == ""
     assert comparison.welch(np.full(3, 0.1), np.full(3, 0.1)) == (None, "no spread")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        p, note = comparison.welch(np.full(3, 0.1), np.array([0.2, 0.3, 0.25]))
+    assert np.isclose(p, welch_by_hand(np.full(3, 0.1), np.array([0.2, 0.3, 0.25]))) and not note
 
 
 @check
