@@ -6,13 +6,16 @@
 #define MODEL "model: {type: unet2d, features: 3}\n"
 #define RULE  "balance: {min_eigs: 2}\n"
 
-/* BASE/waves.h5 on 16 x 32 points: 7 trajectories of 5 frames. */
+/* BASE/waves.h5: 7 trajectories of 5 frames. Four halvings leave 2 x 4 points: with two, a BatchNorm over a single sample would
+   make differences of rounding as large as the values. */
+#define NX 32
+#define NY 64
 static void MakeSea(const char *base)
 {
   static const char *const field[] = {"density", "pressure", "Vx", "Vy"};
-  const hsize_t            dims[4] = {7, 5, 16, 32};
-  const int                points = 16 * 32;
-  float                   *values = malloc((size_t)(7 * 5 * points) * sizeof(float)), axis[32];
+  const hsize_t            dims[4] = {7, 5, NX, NY};
+  const int                points = NX * NY;
+  float                   *values = malloc((size_t)(7 * 5 * points) * sizeof(float)), axis[NY];
   char                     path[2 * EK_PATH];
 
   snprintf(path, sizeof(path), "%s/waves.h5", base);
@@ -22,10 +25,10 @@ static void MakeSea(const char *base)
     assert_true(file >= 0);
     for (int f = 0; f < 4; f++) {
       for (int i = 0; i < 7 * 5 * points; i++)
-        values[i] = Wave(f, i / points / 5, i / points % 5, i % points / 32 / 16.0, i % 32 / 32.0);
+        values[i] = Wave(f, i / points / 5, i / points % 5, i % points / NY / (double)NX, i % NY / (double)NY);
       PutValues(file, field[f], 4, dims, values);
     }
-    for (int i = 0; i < 32; i++) axis[i] = (float)i / 32;
+    for (int i = 0; i < NY; i++) axis[i] = (float)i / NY;
     PutValues(file, "x-coordinate", 1, dims + 2, axis);
     PutValues(file, "y-coordinate", 1, dims + 3, axis);
     assert_true(H5Fclose(file) >= 0);
@@ -43,10 +46,9 @@ static void Scratch(char base[EK_PATH])
 /* 5 trajectories to train on, two steps each: batches of 2, 2 and 1. */
 #define SEA   "data: {file: waves, test: 2, train: 5, initial_step: 2, t_train: 4}\n"
 #define TRAIN "train: {epochs: 2, batch: 2, lr: 1e-3, eval_interval: 1}\n"
-#define SGD   "train: {epochs: 2, batch: 2, lr: 1e-2, eval_interval: 1, optimizer: sgd}\n"
 
-/* The deck on every rank there is, then on rank 0 alone: losses `near` each other in the first `epochs`. */
-static void AssertInvariant(const char *base, const char *name, const char *deck, int epochs, double near)
+/* The deck on every rank there is, then on rank 0 alone. */
+static void AssertInvariant(const char *base, const char *name, const char *deck)
 {
   char  alone[64];
   Job   job, one;
@@ -65,9 +67,9 @@ static void AssertInvariant(const char *base, const char *name, const char *deck
   TableRead(&mine, job.dir, "metrics.csv");
   TableRead(&other, one.dir, "metrics.csv");
   assert_int_equal(mine.rows, 3);
-  for (int e = 1; e <= epochs; e++) {
-    assert_true(fabs(TableNumber(&mine, e, "train_loss") / TableNumber(&other, e, "train_loss") - 1) < near);
-    assert_true(fabs(TableNumber(&mine, e, "RMSE") / TableNumber(&other, e, "RMSE") - 1) < 10 * near);
+  for (int e = 1; e < 3; e++) {
+    assert_true(fabs(TableNumber(&mine, e, "train_loss") / TableNumber(&other, e, "train_loss") - 1) < 1e-5);
+    assert_true(fabs(TableNumber(&mine, e, "RMSE") / TableNumber(&other, e, "RMSE") - 1) < 1e-5);
   }
   TableFree(&mine);
   TableFree(&other);
@@ -80,11 +82,8 @@ static void losses_do_not_depend_on_ranks(void **state)
 
   (void)state;
   Scratch(base);
-  AssertInvariant(base, "sgd", SEA MODEL SGD RULE, 2, 1e-5);
-  /* Adam makes full steps of gradients that are zero but for rounding, as those of biases before a BatchNorm: compared is the
-     epoch whose rounding it has not seen yet. */
-  AssertInvariant(base, "plain", SEA MODEL TRAIN RULE, 1, 1e-5);
-  AssertInvariant(base, "sharded", SEA MODEL TRAIN RULE "mesh: {shard: optimizer}\n", 1, 1e-5);
+  AssertInvariant(base, "plain", SEA MODEL TRAIN RULE);
+  AssertInvariant(base, "sharded", SEA MODEL TRAIN RULE "mesh: {shard: optimizer}\n");
 }
 
 static void a_step_a_sitting_equals_one_sitting(void **state)
