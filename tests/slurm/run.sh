@@ -379,7 +379,7 @@ generate() {
 
 generated() {
   local array merge seed
-  local keys=(-generate_nx 24 -generate_samples 24 -generate_frames 12)
+  local keys=(-generate_nx 48 -generate_samples 96 -generate_frames 12) # long enough for the request to meet task 2 at work
   generate --array=1-3 "$PWD/inputs/generate/cfd2d_rand_small.yaml" set.hdf5 "${keys[@]}" || return
   wait_until 170 test -e "$dir/set.2.hdf5.progress" || { wrong "task 2 does not begin"; return; }
   ask "${array}_2"
