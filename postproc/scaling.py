@@ -211,13 +211,14 @@ def make_series(key, rows):
 
 def costs(options):
     """name=value lines. Phases are means over steps, a step is a median: they are scaled to it."""
-    series = {(one.kind, one.source): one for one in group(read_rows(options.csv)) if one.model == options.model}
-    strong = series.get(("strong", "measured"))
+    rows = [row for row in read_rows(options.csv) if row["model"] == options.model and row["source"] == "measured"]
+    series = {one.kind: one for one in group(rows)}
+    strong = series.get("strong")
     if strong is None or strong.ranks[0] != 1:
-        raise ScalingError(f"{options.csv}: no strong scaling of {options.model} on one rank")
+        raise ScalingError(f"{options.csv}: no strong scaling of {options.model} on one rank: RANKS has to have 1, KINDS strong")
     part = {name: strong.values[name][0] for name in PHASES}
     scale = strong.step[0] / sum(part.values())
-    refresh, spectra = series.get(("refresh_published", "measured")), strong.values["spectra"][0]
+    refresh, spectra = series.get("refresh_published"), strong.values["spectra"][0]
     if refresh is not None and refresh.ranks[0] == 1:
         spectra = refresh.step[0]
     for name in ("forward", "backward", "io"):

@@ -161,6 +161,11 @@ def costs_are_those_of_one_rank(scratch):
     # 90 % of the step is no communication; what is printed adds up to the step again
     assert np.isclose(4 * (got["forward"] + got["backward"] + got["io"]) + got["optimizer"], 0.9 * 2.0) and got["refresh"] == 0.7
     assert_refused(("costs", path, "unet2d"), "unet2d")
+    # simulations of another batch, and another model's trouble, do not matter to them
+    others = [row("fno2d", "strong", 1, 9.0, batch=batch, source="simulated") for batch in (8, 16)]
+    others += [row("unet2d", "strong", 1, 9.0, batch=batch) for batch in (8, 16)]
+    mixed = [row("fno2d", "strong", 1, 2.0, batch=4), row("fno2d", "refresh_published", 1, 0.7)]
+    assert run("costs", table(scratch, mixed + others), "fno2d")[:2] == (0, output)
 
 
 @check

@@ -139,11 +139,6 @@ static PetscMPIInt PieceOf(PetscMPIInt count, size_t at, size_t piece)
   return (PetscMPIInt)((size_t)count > at ? PetscMin((size_t)count - at, piece) : 0);
 }
 
-static void AddTo(float *restrict sum, const float *restrict value, PetscMPIInt n)
-{
-  for (PetscMPIInt i = 0; i < n; i++) sum[i] += value[i];
-}
-
 /* A sum that is scattered, piece by piece. */
 typedef struct {
   PetscMPIInt *count, *start;          /* every rank's slice */
@@ -166,7 +161,7 @@ static PetscErrorCode ExchangePiece(EkMesh mesh, Scatter *s, size_t at, size_t p
   }
   PetscCallMPI(MPI_Alltoallv(values, s->send, s->from, MPI_FLOAT, s->room, s->get, s->to, MPI_FLOAT, mesh->data));
   for (int i = 0; i < mesh->ndata; i++)
-    if (i != me && mine) AddTo(values + s->start[me] + at, s->room + s->to[i], mine);
+    if (s->get[i]) PetscCallMPI(MPI_Reduce_local(s->room + s->to[i], values + s->start[me] + at, mine, MPI_FLOAT, MPI_SUM));
   PetscFunctionReturn(0);
 }
 

@@ -1,8 +1,8 @@
 /* What one training step of a deck sends, for skeleton.c:
      describe RANKS DECK [-key value ...]     RANKS: "1 2 4", the rank counts for which balancing is planned
-   Prints `name=value` lines: floats of the gradient arena, whether the optimizer is sharded, the sizes (doubles) of the sums
-   inside the forward and the backward run as the graph itself asks for them, what a refresh gathers and broadcasts, and per
-   rank count the busiest rank's part of a refresh's work. One rank. */
+   Prints `name=value` lines: floats of the gradient arena, whether the optimizer is sharded and up to how many
+   ranks its sums are exchanged, the sizes (doubles) of the sums inside the forward and the backward run as the graph itself asks
+   for them, what a refresh gathers and broadcasts, and per rank count the busiest rank's part of a refresh's work. One rank. */
 #include "evenkeel/train.h"
 #include "shares.h"
 #include <stdio.h>
@@ -86,7 +86,7 @@ static PetscErrorCode Describe(EkRun run)
   PetscCheck(run->size == 1, run->comm, PETSC_ERR_USER_INPUT, "describe runs on one rank");
   PetscCall(EkDeckRead(run, &deck));
   PetscCall(EkSessionCreate(run, &deck, EK_CHOOSE_GEMM, &session));
-  printf("floats=%zu\nsharded=%d\n", session->params->total, session->mesh->shard == EK_SHARD_OPTIMIZER);
+  printf("floats=%zu\nsharded=%d\nexchange=%d\n", session->params->total, session->mesh->shard == EK_SHARD_OPTIMIZER, (int)session->mesh->exchange);
   PetscCall(DescribeSums(session));
   PetscCall(DescribeBalance(session, run->argv[0]));
   PetscCall(EkSessionDestroy(&session));

@@ -20,14 +20,13 @@
 #endif
 
 #define SUMS_MAX 4096
-#define EXCHANGE 16 /* as src/mesh/mesh.c */
 
 typedef enum { FORWARD, BACKWARD, ALLREDUCE, OPTIMIZER, IO, SPECTRA, PHASES } Phase;
 typedef struct {
   int n, size[SUMS_MAX];
 } Sums;
 typedef struct {
-  long   floats, batch, chunk, pieces, eigenvalues, state, steps;
+  long   floats, batch, chunk, pieces, eigenvalues, state, steps, exchange;
   int    sharded;
   double forward, backward, io; /* a sample */
   double optimizer, refresh;    /* the whole, on one rank */
@@ -92,6 +91,7 @@ static int ReadNumber(Step *s, const char *name, const char *text)
                {"chunk", &s->chunk, NULL},
                {"pieces", &s->pieces, NULL},
                {"steps", &s->steps, NULL},
+               {"exchange", &s->exchange, NULL},
                {"eigenvalues", &s->eigenvalues, NULL},
                {"balance_state", &s->state, NULL},
                {"forward", NULL, &s->forward},
@@ -165,8 +165,8 @@ static void ComputeWithSums(State *state, double seconds, const Sums *sums)
   Compute(seconds / (sums->n + 1));
 }
 
-/* Slices of which every rank has a piece of n floats from `at` on: the exchange among few ranks, the reduce-scatter among many.
- */
+/* Slices of which every rank has a piece of n floats from `at` on: the exchange among few ranks, the
+ * reduce-scatter among many. */
 static void ScatterPiece(const Step *s, State *state, long n, long at)
 {
   int mine, start = 0;
@@ -178,7 +178,7 @@ static void ScatterPiece(const Step *s, State *state, long n, long at)
     state->start[i] = start + (state->count[i] ? (int)at : 0);
     start += (int)slice;
   }
-  if (state->size > EXCHANGE) {
+  if (state->size > s->exchange) {
     MPI_Reduce_scatter(state->values, state->room, state->count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
     return;
   }
@@ -381,7 +381,7 @@ static void RunOn(const Step *s, State *state)
   const size_t room = (size_t)(s->chunk + state->size);
   const size_t doubles = (size_t)(s->eigenvalues + s->state + SUMS_MAX * 4);
 
-  state->values = SharedAlloc((size_t)Larger((double)s->floats, (double)s->chunk) * sizeof(float));
+  state->values = SharedAlloc((size_t)(s->floats > s->chunk ? s->floats : s->chunk) * sizeof(float));
   state->room = SharedAlloc(room * sizeof(float));
   state->small = SharedAlloc(doubles * sizeof(double));
   state->count = malloc((size_t)state->size * sizeof(int));
