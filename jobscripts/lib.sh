@@ -117,6 +117,17 @@ train() {
   run "${launch[@]}" "$evenkeel" train "$deck" "${wall[@]}" "$@" -train_resume auto
 }
 
+# A busy controller does not always answer; what it answers counts.
+requeue() {
+  local answer
+  for _ in 1 2 3; do
+    answer=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) && return
+    echo "$answer" >&2
+    case $answer in *"timed out"* | *"contact slurm controller"*) sleep 10 ;; *) return 1 ;; esac
+  done
+  return 1
+}
+
 queue_again() {
   local restarts=${SLURM_RESTART_COUNT:-0}
   if [ -n "${CHAIN:-}" ]; then
@@ -125,7 +136,7 @@ queue_again() {
     echo "stopped after a checkpoint; $restarts restarts are enough, not queueing again" >&2
   else
     echo "stopped after a checkpoint, queueing again"
-    scontrol requeue "$SLURM_JOB_ID" || echo "this site does not let a job queue again: submit it again, or use jobscripts/chain.sh" >&2
+    requeue || echo "the job may not queue again: submit it again, or use jobscripts/chain.sh" >&2
   fi
 }
 

@@ -73,6 +73,7 @@ KillWait=10
 ReturnToService=0
 SlurmdTimeout=60
 InactiveLimit=0
+MessageTimeout=30
 MailProg=/bin/true
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
@@ -173,7 +174,10 @@ stop_daemon() {
   wait_until 10 dead "$process" || kill -KILL "$process" 2>/dev/null
 }
 
-jobs_gone() { [ -z "$(squeue -h)" ]; }
+jobs_gone() {
+  local left
+  left=$(squeue -h) && [ -z "$left" ]
+}
 
 cluster_down() {
   local node process job
