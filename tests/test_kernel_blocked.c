@@ -97,25 +97,25 @@ static void check_convolution(const EkConvShape *s)
   PetscInt64    run = 0;
 
   EK_OK(EkConvolutionCreate(s, &c));
-  for (int batch = 3; batch >= 1; batch -= 2) {
+  for (int batch = 7; batch >= 1; batch -= 3) { /* 7 samples of 48 points take two products */
     const size_t mx = (size_t)(batch * s->in) * nx, my = (size_t)(batch * s->out) * ny;
     float       *x = random_floats(1, mx), *y = random_floats(2, my), *w = random_floats(3 + (uint64_t)batch, nw),
           *got = malloc((mx + my + nw) * sizeof(float)), *dw = calloc(nw, sizeof(float));
     float *bx = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->in) * nx * sizeof(float)),
           *by = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->out) * ny * sizeof(float));
-    float  *scratch = malloc(EkConvolutionScratch(s) * sizeof(float));
+    float  *scratch = malloc(EkConvolutionScratch(s, PETSC_TRUE) * sizeof(float));
     double *want = calloc(mx + my + nw, sizeof(double));
 
     run++;
     to_blocks(batch, s->in, nx, x, bx);
-    EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, batch, w, run, &packed, bx, by));
+    EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, batch, w, run, &packed, scratch, bx, by));
     to_planes(batch, s->out, ny, by, got);
     reference(s, EK_CONV_FORWARD, batch, x, w, y, want);
     compare(my, got, want);
 
     memset(want, 0, (mx + my + nw) * sizeof(double));
     to_blocks(batch, s->out, ny, y, by);
-    EK_OK(EkConvolutionApply(c, EK_CONV_DATA, batch, w, run, &packed, by, bx));
+    EK_OK(EkConvolutionApply(c, EK_CONV_DATA, batch, w, run, &packed, scratch, by, bx));
     to_planes(batch, s->in, nx, bx, got);
     reference(s, EK_CONV_DATA, batch, x, w, y, want);
     compare(mx, got, want);
@@ -135,9 +135,13 @@ static void check_convolution(const EkConvShape *s)
 
 static void convolutions_equal_plain_sums(void **state)
 {
-  static const EkConvShape shape[] = {{2, {8, 6}, 3, 5, 3, 1},  {2, {8, 6}, 40, 32, 3, 1}, {2, {1, 1}, 17, 33, 3, 1},
-                                      {2, {2, 4}, 5, 20, 2, 2}, {2, {5, 7}, 16, 4, 1, 1},  {2, {9, 9}, 2, 3, 5, 1},
-                                      {1, {24}, 30, 32, 3, 1},  {1, {24}, 5, 7, 2, 2},     {1, {2}, 16, 16, 3, 1}};
+  static const EkConvShape shape[] = {
+      {2, {8, 6}, 3, 5, 3, 1},    {2, {8, 6}, 40, 32, 3, 1},   {2, {1, 1}, 17, 33, 3, 1}, {2, {2, 4}, 5, 20, 2, 2},
+      {2, {5, 7}, 16, 4, 1, 1},   {2, {9, 9}, 2, 3, 5, 1},     {2, {4, 6}, 9, 8, 7, 1},   {2, {16, 16}, 5, 20, 2, 2},
+      {1, {24}, 30, 32, 3, 1},    {1, {24}, 5, 7, 2, 2},       {1, {2}, 16, 16, 3, 1}, /* few points, now many */
+      {2, {16, 12}, 3, 5, 3, 1},  {2, {9, 10}, 40, 32, 3, 1},  {2, {15, 7}, 16, 4, 1, 1}, {2, {11, 9}, 2, 3, 5, 1},
+      {2, {18, 16}, 5, 20, 2, 2}, {1, {100}, 30, 32, 3, 1},    {1, {144}, 5, 7, 2, 2},
+  };
 
   (void)state;
   for (size_t i = 0; i < sizeof(shape) / sizeof(shape[0]); i++) check_convolution(&shape[i]);
@@ -153,7 +157,7 @@ static void unets_run_on_fast_code(void **state)
   (void)state;
   for (size_t i = 0; i < sizeof(shape) / sizeof(shape[0]); i++) {
     for (int dim = 1; dim <= 2; dim++) {
-      const EkConvShape s = {dim, {16, 16}, shape[i][0], shape[i][1], shape[i][2], shape[i][3]};
+      const EkConvShape s = {dim, {dim == 1 ? 256 : 20, 20}, shape[i][0], shape[i][1], shape[i][2], shape[i][3]};
       EkConvolution     c;
 
       EK_OK(EkConvolutionCreate(&s, &c));
@@ -171,19 +175,20 @@ static void unets_run_on_fast_code(void **state)
 /* Within a run a copy is kept whatever becomes of the weights; with the next one it is made anew. */
 static void weights_are_packed_once_a_run(void **state)
 {
-  const EkConvShape s = {1, {1}, 1, 1, 1, 1};
+  enum { POINTS = 100 };
+  const EkConvShape s = {1, {POINTS}, 1, 1, 1, 1};
   EkConvolution     c;
   EkPacked          packed = NULL;
-  float             x[EK_BLOCK] = {3}, y[EK_BLOCK], w = 2;
+  float             x[POINTS * EK_BLOCK] = {3}, y[POINTS * EK_BLOCK], w = 2;
 
   (void)state;
   EK_OK(EkConvolutionCreate(&s, &c));
-  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, x, y));
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, NULL, x, y));
   assert_true(y[0] == 6);
   w = 5;
-  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, x, y));
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 1, &packed, NULL, x, y));
   assert_true(y[0] == 6);
-  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 2, &packed, x, y));
+  EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, 1, &w, 2, &packed, NULL, x, y));
   assert_true(y[0] == 15);
   EK_OK(EkPackedDestroy(&packed));
   EK_OK(EkConvolutionDestroy(&c));

@@ -131,10 +131,11 @@ void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float 
 void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y, const float *dy, int accumulate,
                              float *dx);
 
-/* ---- convolution (oneDNN) ---------------------------------------------------------------------------------- */
+/* ---- convolution ------------------------------------------------------------------------------------------- */
 
 /* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a batch's samples one after the
-   other. Weights (out, in, kernel[, kernel]). What oneDNN needs for a batch size is made when that size first comes and kept. */
+   other. Weights (out, in, kernel[, kernel]). By oneDNN, and what it needs for a batch size is made when that size first comes and kept; where y has few points,
+   by matrix products, which need nothing. */
 typedef struct {
   int      dim;
   PetscInt n[3], in, out, kernel, stride;
@@ -148,16 +149,18 @@ typedef enum {
 typedef struct EkConvolution_ *EkConvolution;
 PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
 PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution);
-/* oneDNN's name of the code that runs a pass: "ref..." is its reference code, some twenty times slower than the rest. Belongs to the convolution. */
+/* The code that runs a pass: "sgemm", or oneDNN's name, of which "ref..." is its reference code, some twenty times slower than the rest. Belongs to the convolution. */
 PetscErrorCode EkConvolutionCode(EkConvolution convolution, EkConvPass pass, int batch, const char **code);
 /* Flops of one pass of one sample. */
 double EkConvolutionFlops(const EkConvShape *shape);
 
-/* Weights in the layout of a pass, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up to whole blocks. */
+/* Floats of scratch that a pass wants; without gradients: FORWARD and DATA alone. */
+size_t EkConvolutionScratch(const EkConvShape *shape, PetscBool gradients);
+/* Weights in the layout of a pass of oneDNN, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up to whole blocks. */
 typedef struct EkPacked_ *EkPacked;
 PetscErrorCode EkPackedDestroy(EkPacked *packed);
 /* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the layout does. */
-PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run, EkPacked *packed, const float *from, float *to);
-/* dweights += gradient from x and dy. scratch: EkConvolutionScratch floats. */
+PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run, EkPacked *packed, float *scratch, const float *from,
+                                  float *to);
+/* dweights += gradient from x and dy. */
 PetscErrorCode EkConvolutionWeights(EkConvolution convolution, int batch, const float *x, const float *dy, float *scratch, float *dweights);
-size_t         EkConvolutionScratch(const EkConvShape *shape);

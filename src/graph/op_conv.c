@@ -6,6 +6,7 @@
 typedef struct {
   EkConvShape   shape;
   EkConvolution convolution;
+  size_t        scratch; /* floats that it wants */
   PetscBool     transposed;
 } Plan;
 
@@ -15,15 +16,15 @@ static PetscErrorCode Apply(EkGraph g, EkNode *node, EkConvPass pass, int batch,
   const int   param = g->tensor[node->input[1]].param;
 
   PetscFunctionBegin;
-  PetscCall(
-      EkConvolutionApply(plan->convolution, pass, batch, EkGraphWeight(g, node, 1), g->run, &g->params->packed[param], from, to));
+  PetscCall(EkConvolutionApply(plan->convolution, pass, batch, EkGraphWeight(g, node, 1), g->run, &g->params->packed[param],
+                               EkGraphScratch(g, node), from, to));
   PetscFunctionReturn(0);
 }
 
-/* A convolution only writes: what is added to goes by way of one sample of scratch. */
+/* A convolution only writes: what is added to goes by way of one sample of scratch, behind the convolution's own. */
 static PetscErrorCode ApplyAndAdd(EkGraph g, EkNode *node, EkConvPass pass, const EkField *y, const EkField *x)
 {
-  float *one = EkGraphScratch(g, node);
+  float *one = EkGraphScratch(g, node) + ((const Plan *)node->plan)->scratch;
 
   PetscFunctionBegin;
   for (int b = 0; b < g->batch; b++) {
@@ -96,8 +97,7 @@ const EkOperator EkOpConv = {
 /* The node's plan and scratch. */
 static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape, PetscBool transposed)
 {
-  const size_t weights = EkConvolutionScratch(shape), sample = EkSampleFloats(&g->tensor[node->input[0]]);
-  Plan        *plan;
+  Plan *plan;
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&plan));
@@ -105,7 +105,8 @@ static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape
   plan->shape = *shape;
   plan->transposed = transposed;
   PetscCall(EkConvolutionCreate(shape, &plan->convolution));
-  node->tile = !g->gradients ? 0 : weights > sample ? weights : sample;
+  plan->scratch = EK_ROUND_UP(EkConvolutionScratch(shape, g->gradients), EK_BLOCK);
+  node->tile = plan->scratch + (g->gradients ? EkSampleFloats(&g->tensor[node->input[0]]) : 0);
   node->kept[0] = PETSC_TRUE;
   PetscFunctionReturn(0);
 }

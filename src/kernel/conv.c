@@ -1,5 +1,6 @@
-/* Convolutions of blocked fields: primitives of oneDNN, made once a batch size, weights in whatever layout each wants. */
-#include "evenkeel/kernel.h"
+/* Convolutions of blocked fields: primitives of oneDNN, made once a batch size, weights in whatever layout each wants; on few points
+   matrix products (conv_gemm.c). */
+#include "conv.h"
 #include <dnnl.h>
 
 /* What failed, and for which convolution. */
@@ -30,6 +31,7 @@ typedef struct {
 
 struct EkConvolution_ {
   EkConvShape   shape;
+  PetscBool     gemm; /* and nothing of oneDNN */
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   int           nsets;
@@ -82,6 +84,19 @@ static PetscErrorCode DescribeTensors(const EkConvShape *s, int batch, Layouts *
   PetscFunctionReturn(0);
 }
 
+static double Taps(const EkConvShape *s)
+{
+  double taps = 1;
+
+  for (int d = 0; d < s->dim; d++) taps *= (double)s->kernel;
+  return taps;
+}
+
+static size_t PaddedWeights(const EkConvShape *s)
+{
+  return EK_BLOCKED_CHANNELS(s->in) * EK_BLOCKED_CHANNELS(s->out) * (size_t)Taps(s);
+}
+
 static dnnl_status_t DescribePass(EkConvPass pass, const Layouts *l, dnnl_convolution_desc_t *desc)
 {
   const dnnl_memory_desc_t *x = &l->tensor[FIELD_X], *y = &l->tensor[FIELD_Y], *w = &l->tensor[WEIGHTS];
@@ -115,9 +130,9 @@ static PetscErrorCode MakePrimitive(EkConvolution c, EkConvPass pass, Layouts *l
       *dnnl_primitive_desc_query_md(chosen, pass == EK_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
   CallDnnl(s, dnnl_primitive_desc_destroy(chosen));
   CallDnnl(s, dnnl_primitive_desc_destroy(hint));
-  PetscCheck(dnnl_memory_desc_get_size(&out->layout) <= EkConvolutionScratch(s) * sizeof(float), PETSC_COMM_SELF, PETSC_ERR_PLIB,
+  PetscCheck(dnnl_memory_desc_get_size(&out->layout) <= PaddedWeights(s) * sizeof(float), PETSC_COMM_SELF, PETSC_ERR_PLIB,
              "oneDNN wants %zu bytes for the weights of a convolution of %d to %d channels, %zu were expected",
-             dnnl_memory_desc_get_size(&out->layout), (int)s->in, (int)s->out, EkConvolutionScratch(s) * sizeof(float));
+             dnnl_memory_desc_get_size(&out->layout), (int)s->in, (int)s->out, PaddedWeights(s) * sizeof(float));
   PetscFunctionReturn(0);
 }
 
@@ -242,12 +257,19 @@ static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, Pe
 }
 
 PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, const float *weights, PetscInt64 run,
-                                  EkPacked *packed, const float *from, float *to)
+                                  EkPacked *packed, float *scratch, const float *from, float *to)
 {
   const PetscBool forward = (PetscBool)(which == EK_CONV_FORWARD);
   Pass           *pass;
 
   PetscFunctionBegin;
+  if (c->gemm) {
+    if (forward)
+      EkConvGemmForward(&c->shape, batch, weights, from, scratch, to);
+    else
+      EkConvGemmData(&c->shape, batch, weights, from, scratch, to);
+    PetscFunctionReturn(0);
+  }
   PetscCall(FindPass(c, which, batch, &pass));
   PetscCall(Pack(c, pass, weights, run, packed));
   PetscCall(Convolve(c, which, pass, forward ? from : to, forward ? to : from, (*packed)->values));
@@ -259,6 +281,10 @@ PetscErrorCode EkConvolutionWeights(EkConvolution c, int batch, const float *x, 
   Pass *pass;
 
   PetscFunctionBegin;
+  if (c->gemm) {
+    EkConvGemmWeights(&c->shape, batch, x, dy, scratch, dweights);
+    PetscFunctionReturn(0);
+  }
   PetscCall(FindPass(c, EK_CONV_WEIGHTS, batch, &pass));
   PetscCall(Convolve(c, EK_CONV_WEIGHTS, pass, x, dy, scratch));
   PetscCall(Reorder(c, pass, REAL, scratch, PLAIN, dweights));
@@ -270,6 +296,8 @@ PetscErrorCode EkConvolutionCode(EkConvolution c, EkConvPass which, int batch, c
   Pass *pass = NULL;
 
   PetscFunctionBegin;
+  *code = "sgemm";
+  if (c->gemm) PetscFunctionReturn(0);
   PetscCall(FindPass(c, which, batch, &pass));
   *code = pass->code;
   PetscFunctionReturn(0);
@@ -284,9 +312,11 @@ PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *out)
   PetscFunctionBegin;
   PetscCall(PetscNew(&c));
   c->shape = *shape;
+  c->gemm = EkConvIsGemm(shape);
+  *out = c;
+  if (c->gemm) PetscFunctionReturn(0);
   CallDnnl(shape, dnnl_engine_create(&c->engine, dnnl_cpu, 0));
   CallDnnl(shape, dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags));
-  *out = c;
   PetscFunctionReturn(0);
 }
 
@@ -309,8 +339,10 @@ PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution)
   for (int i = 0; i < c->nsets; i++) {
     for (int p = 0; p < EK_CONV_PASSES; p++) PetscCall(DestroyPass(&c->shape, &c->set[i].pass[p]));
   }
-  CallDnnl(&c->shape, dnnl_stream_destroy(c->stream));
-  CallDnnl(&c->shape, dnnl_engine_destroy(c->engine));
+  if (!c->gemm) {
+    CallDnnl(&c->shape, dnnl_stream_destroy(c->stream));
+    CallDnnl(&c->shape, dnnl_engine_destroy(c->engine));
+  }
   PetscCall(PetscFree(c->set));
   PetscCall(PetscFree(*convolution));
   PetscFunctionReturn(0);
@@ -325,14 +357,6 @@ PetscErrorCode EkPackedDestroy(EkPacked *packed)
   PetscFunctionReturn(0);
 }
 
-static double Taps(const EkConvShape *s)
-{
-  double taps = 1;
-
-  for (int d = 0; d < s->dim; d++) taps *= (double)s->kernel;
-  return taps;
-}
-
 double EkConvolutionFlops(const EkConvShape *s)
 {
   double points = 1;
@@ -341,7 +365,8 @@ double EkConvolutionFlops(const EkConvShape *s)
   return 2 * Taps(s) * points * (double)s->in * (double)s->out;
 }
 
-size_t EkConvolutionScratch(const EkConvShape *s)
+size_t EkConvolutionScratch(const EkConvShape *s, PetscBool gradients)
 {
-  return EK_BLOCKED_CHANNELS(s->in) * EK_BLOCKED_CHANNELS(s->out) * (size_t)Taps(s);
+  if (EkConvIsGemm(s)) return EkConvGemmScratch(s);
+  return gradients ? PaddedWeights(s) : 0;
 }
