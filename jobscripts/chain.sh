@@ -4,7 +4,8 @@
 #
 #   jobscripts/chain.sh N [OPTIONS OF sbatch] jobscripts/train.sbatch DECK [-key value ...]
 #
-# Also with finetune.sbatch. All jobs append to NAME.out; NAME.finished appears when the run is.
+# Also with finetune.sbatch. All jobs append to NAME.out; NAME.finished appears when the run is, NAME.failed when it met an error that a
+# repetition would not change: then, too, what is left ends at once.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]] || [ $# -lt 3 ]; then
@@ -18,7 +19,7 @@ CHAIN=$PWD/${CHAIN_NAME:-chain-$(date +%Y%m%d-%H%M%S)-$$}
 export CHAIN
 after=()
 for ((i = 1; i <= count; i++)); do
-  job=$("$here/submit.sh" --parsable --no-requeue --output="$CHAIN.out" --open-mode=append "${after[@]}" "$@") || exit
+  job=$("$here/submit.sh" --parsable --no-requeue --output="$CHAIN.out" --open-mode=append ${after[@]+"${after[@]}"} "$@") || exit
   job=${job%%;*}
   after=(--dependency=afterany:"$job")
   echo "$job"

@@ -3,8 +3,8 @@
 #
 #   jobscripts/generate.sh --array=1-8 [OTHER OPTIONS OF sbatch] DECK OUT.hdf5 [-key value ...]
 #
-# Task K has seed K; every task makes generate_samples trajectories. Options of sbatch as --name=value; those that say how large and how
-# long are for the array alone. The merge waits for all tasks; if one fails, repeat it with generate.sbatch and join with merge.sbatch.
+# Task K has seed K; every task makes generate_samples trajectories. Options of sbatch as --name=value; those that say how large, how long
+# and where to print are for the array alone. The merge waits for all tasks; if one fails, repeat it with generate.sbatch and join with merge.sbatch.
 # The parts stay.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
@@ -13,7 +13,8 @@ options=() where=() array=
 while [[ ${1:-} == --* ]]; do
   case $1 in
     --array=*) array=${1#--array=} ;;
-    --partition=* | --account=* | --qos=* | --constraint=* | --exclude=* | --chdir=*) where+=("$1") ;;
+    --nodes=* | --ntasks* | --cpus-per-task=* | --mem* | --time=* | --exclusive* | --output=* | --error=* | --job-name=* | --signal=* | --dependency=*) ;;
+    *) where+=("$1") ;;
   esac
   options+=("$1")
   shift
@@ -33,9 +34,9 @@ for range in $(tr , ' ' <<<"${array%%%*}"); do
   for seed in $(seq "${range%-*}" "$step" "${range#*-}"); do parts+=("${out%.*}.$seed.${out##*.}"); done
 done
 
-job=$("$here/submit.sh" --parsable "${options[@]}" "$here/generate.sbatch" "$@") || exit
+job=$("$here/submit.sh" --parsable ${options[@]+"${options[@]}"} "$here/generate.sbatch" "$@") || exit
 job=${job%%;*} # a federation adds the cluster's name
 echo "array $job: ${#parts[@]} files"
 merge=$("$here/submit.sh" --parsable --dependency=afterok:"$job" --kill-on-invalid-dep=yes --ntasks-per-node=1 --cpus-per-task=1 \
-  "${where[@]}" "$here/merge.sbatch" "$out" "${parts[@]}") || exit
+  ${where[@]+"${where[@]}"} "$here/merge.sbatch" "$out" "${parts[@]}") || exit
 echo "merge ${merge%%;*}: $out"

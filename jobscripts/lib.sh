@@ -11,6 +11,9 @@
 readonly STOPPED=75 # evenkeel's exit status after a checkpoint on request
 readonly MARGIN=15  # seconds before the limit at which train_max_wall stops; the program keeps its own reserve for the checkpoint
 
+# The last task of an array has the number of the array, which by itself means all tasks.
+readonly job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLURM_JOB_ID:-}}
+
 home=${EVENKEEL_HOME:-.}
 evenkeel=${EVENKEEL:-$home/build/evenkeel}
 launch=()
@@ -18,9 +21,11 @@ child='' started='' timer=''
 stop=
 status=0
 
-# The trap is set before anything is started, so that an early signal does not end the script.
+# The trap is set before anything is started, so that an early signal does not end the script. A launcher that dies of signals gets none:
+# the run stops by itself.
 pass_on() {
   local early
+  if [ "${site_signals:-yes}" = no ]; then return; fi
   stop=1
   if [ -z "$child" ]; then return; fi # run looks at stop
   early=$((started + ${SETTLE:-10} - SECONDS))
@@ -52,6 +57,8 @@ choose_launcher() {
     launch=(srun --mpi=pmix --wait=30)
   else
     launch=(mpirun)
+    # Up to two ranks it binds each to a core, and a rank's threads with it.
+    if [ "$OMP_NUM_THREADS" -gt 1 ]; then launch+=(--bind-to none); fi
   fi
 }
 
@@ -60,12 +67,21 @@ begin() {
     echo "job $SLURM_JOB_ID: nothing left to do, $(<"$CHAIN.finished")"
     exit 0
   fi
+  if [ -n "${CHAIN:-}" ] && [ -e "$CHAIN.failed" ]; then
+    echo "job $SLURM_JOB_ID: not tried again, $(<"$CHAIN.failed")" >&2
+    exit 1
+  fi
   site_setup
+  # A job submitted with --export=NONE hands that on to srun, and the ranks would see nothing of what site_setup has set.
+  export SLURM_EXPORT_ENV=ALL
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
   # srun gives srun what sbatch was told only through this, since SLURM 22.05.
   export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
   # SLURM's default fence lets some Open MPI jobs die in MPI_Init (open-mpi/ompi issue 12495).
   export SLURM_PMIX_FENCE="${SLURM_PMIX_FENCE:-ring}"
+  unset STOP_BY
+  if [ "$site_signals" = no ]; then STOP_BY=$(stop_by); fi
+  export STOP_BY # to experiment.py, too
   choose_launcher
   echo "job $SLURM_JOB_ID${SLURM_ARRAY_TASK_ID:+ (task $SLURM_ARRAY_TASK_ID)}, start $((${SLURM_RESTART_COUNT:-0} + 1))," \
     "$(date -u +%Y-%m-%dT%H:%M:%SZ): ${launch[*]} on $SLURM_JOB_NODELIST"
@@ -92,36 +108,45 @@ run() {
   if [ -n "$stop" ] && [ "$status" -eq $((128 + $(kill -l USR1))) ]; then status=$STOPPED; fi
 }
 
-# Until the job's limit, less the margin, as train_max_wall wants it; nothing where there is no limit.
-time_left() {
+# The time, in seconds since 1970, by which training has to stop; nothing where there is no limit. A busy controller does not always
+# answer, and what SLURM told the job at its start may have been changed since.
+stop_by() {
   local left days=0 seconds=0 part
-  left=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L)
+  for _ in 1 2 3; do left=$(squeue --noheader --jobs="$job" --format=%L 2>/dev/null) && break; done
   case $left in
     *-*) days=${left%%-*} left=${left#*-} ;;
     *:*) ;;
+    '')
+      if [ "${SLURM_JOB_END_TIME:-0}" -gt 0 ]; then echo $((SLURM_JOB_END_TIME - MARGIN)); fi
+      return
+      ;;
     *) return ;;
   esac
   for part in ${left//:/ }; do seconds=$((60 * seconds + 10#$part)); done
-  seconds=$((86400 * days + seconds - MARGIN))
+  echo $(($(date +%s) + 86400 * days + seconds - MARGIN))
+}
+
+# STOP_BY as train_max_wall wants it
+time_left() {
+  local seconds=$((STOP_BY - $(date +%s)))
   if [ "$seconds" -lt 1 ]; then seconds=1; fi
   printf '%02d:%02d:%02d\n' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60))
 }
 
 # DECK [-key value ...]: a training run, new or continued.
 train() {
-  local deck=$1 left=
+  local deck=$1
   local -a wall=()
   shift
-  if [ "$site_signals" = no ]; then left=$(time_left); fi
-  if [ -n "$left" ]; then wall=(-train_max_wall "$left"); fi
-  run "${launch[@]}" "$evenkeel" train "$deck" "${wall[@]}" "$@" -train_resume auto
+  if [ -n "${STOP_BY:-}" ]; then wall=(-train_max_wall "$(time_left)"); fi
+  run "${launch[@]}" "$evenkeel" train "$deck" ${wall[@]+"${wall[@]}"} "$@" -train_resume auto
 }
 
 # A busy controller does not always answer; what it answers counts.
 requeue() {
   local answer
   for _ in 1 2 3; do
-    answer=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) && return
+    answer=$(scontrol requeue "$job" 2>&1) && return
     echo "$answer" >&2
     case $answer in *"timed out"* | *"contact slurm controller"*) sleep 10 ;; *) return 1 ;; esac
   done
@@ -143,6 +168,9 @@ queue_again() {
 finish() {
   if [ "$status" -eq 0 ] && [ -n "${CHAIN:-}" ]; then
     echo "job $SLURM_JOB_ID finished the run at $(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$CHAIN.finished"
+  fi
+  if [ "$status" -eq 1 ] && [ -n "${CHAIN:-}" ]; then
+    echo "job $SLURM_JOB_ID ended with an error that a repetition would not change" >"$CHAIN.failed"
   fi
   if [ "$status" -eq "$STOPPED" ]; then queue_again; fi
   exit "$status"

@@ -11,12 +11,15 @@ site_launch=     # the launcher with its options; empty: `srun --mpi=pmix` where
 site_signals=yes # no: the launcher keeps signals to itself. Training then stops by train_max_wall, set from the time the job has left
 site_setup() { :; } # modules and variables, in the job
 
-# Perlmutter, CPU nodes (two AMD EPYC 7763, Cray MPICH):
+# Examples, from what these machines' documentation and other projects' scripts say; none was run there. PETSc, oneDNN and cJSON have to be
+# added to the modules, or built by hand and named in config.mk.
+#
+# Perlmutter, CPU nodes (two AMD EPYC 7763, Cray MPICH; a "CPU" of SLURM is half a core):
 #   site_account=m1234
 #   site_ranks=128
-#   site_sbatch=(--constraint=cpu --qos=regular)
+#   site_sbatch=(--constraint=cpu --qos=regular --cpus-per-task=2)
 #   site_launch="srun --cpu-bind=cores"
-#   site_setup() { module load cpu PrgEnv-gnu cray-fftw cray-hdf5-parallel cray-python; }
+#   site_setup() { module load cpu PrgEnv-gnu cray-fftw cray-hdf5-parallel cray-python; export OMP_NUM_THREADS=1; }
 #
 # LUMI-C (two AMD EPYC 7763, Cray MPICH):
 #   site_partition=standard

@@ -10,9 +10,9 @@ export EVENKEEL_HOME
 # shellcheck source=jobscripts/site.sh
 . "${EVENKEEL_SITE:-$EVENKEEL_HOME/jobscripts/site.sh}" || exit 2
 
-options=()
+options=() # bash before 4.4 takes an empty array for one that is not set
 if [ -n "$site_partition" ]; then options+=(--partition="$site_partition"); fi
 if [ -n "$site_account" ]; then options+=(--account="$site_account"); fi
 if [ -n "$site_ranks" ]; then options+=(--ntasks-per-node="$site_ranks"); fi
 if [ -n "$site_threads" ]; then options+=(--cpus-per-task="$site_threads"); fi
-exec sbatch "${options[@]}" "${site_sbatch[@]}" "$@"
+exec sbatch ${options[@]+"${options[@]}"} ${site_sbatch[@]+"${site_sbatch[@]}"} "$@"

@@ -44,7 +44,7 @@ static Model draw_model(int type, int number)
   return m;
 }
 
-typedef enum { ROLLOUT, TEACH } Kind;
+typedef enum { ROLLOUT, TEACH, NOISE } Kind;
 
 /* A graph with weights of its own. */
 typedef struct {
@@ -94,11 +94,14 @@ static EkTensor coordinates_of(Net *net)
 /* `steps` predictions, the last `unroll` of them with gradient and loss. */
 static void net_build(Net *net, Kind kind, int steps, int unroll, EkLossOperator loss)
 {
-  const Model   *m = &net->model;
-  const EkTensor coordinates = coordinates_of(net);
-  const int      cut = steps - unroll;
-  const EkRolloutForm form = {.steps = steps, .unroll = kind == TEACH ? steps : unroll, .teacher = (PetscBool)(kind == TEACH)};
-  PetscInt       target[STEPS];
+  const Model        *m = &net->model;
+  const EkTensor      coordinates = coordinates_of(net);
+  const int           cut = steps - unroll;
+  const EkRolloutForm form = {.steps = steps,
+                              .unroll = kind == TEACH ? steps : unroll,
+                              .teacher = (PetscBool)(kind == TEACH),
+                              .noise = kind == NOISE ? 0.1 : 0};
+  PetscInt            target[STEPS];
 
   for (int i = 0; i < steps; i++) target[i] = m->shape.initial_step + i;
   EK_OK(EkModelRolloutAs(&m->options, &m->shape, net->graph, net->frames, coordinates, &form, net->prediction));
@@ -138,6 +141,9 @@ static size_t planned_bytes(const Net *net)
 
 static void net_forward(Net *net, int batch, const float *values)
 {
+  static const uint64_t keys[CAPACITY] = {5, 6, 7}; /* of the noise, where there is any */
+
+  EK_OK(EkGraphBindKeys(net->graph, keys));
   EK_OK(EkGraphBind(net->graph, net->frames, values, net->sample));
   EK_OK(EkGraphForward(net->graph, batch, 0.25));
 }
@@ -225,7 +231,7 @@ static void rollouts_have_the_same_bits(void **state)
   }
 }
 
-static void cut_rollouts_and_teaching_have_the_same_bits(void **state)
+static void other_rollouts_have_the_same_bits(void **state)
 {
   (void)state;
   for (int type = 0; type < EkModelFamily.count; type++) {
@@ -234,6 +240,7 @@ static void cut_rollouts_and_teaching_have_the_same_bits(void **state)
     check_levels(&one, ROLLOUT, 2, EkLossMse);
     check_levels(&two, ROLLOUT, 1, EkLossRelative);
     check_levels(&two, TEACH, STEPS, EkLossMse);
+    check_levels(&one, NOISE, STEPS, EkLossMse);
   }
 }
 
@@ -492,6 +499,62 @@ static void teaching_sums_over_true_windows(void **state)
   }
 }
 
+/* ---- noise -------------------------------------------------------------------------------------------------- */
+
+/* Step by step: the window that noise was added to moves on by a frame, and noise is added to it again. */
+static void check_noise(const Model *model)
+{
+  const EkRolloutForm form = {.steps = STEPS, .unroll = STEPS, .noise = 0.1};
+  const EkModelShape *shape = &model->shape;
+  const int           batch = EkTestRun()->rank == 1 ? 0 : 3;
+  EkTensor            coordinates, window[2], noisy, by_hand[STEPS];
+  Net                 net;
+  float              *values;
+
+  net_begin(&net, model, shape->initial_step + STEPS, EK_RECOMPUTE_NONE);
+  coordinates = coordinates_of(&net);
+  EK_OK(EkModelRolloutAs(&model->options, shape, net.graph, net.frames, coordinates, &form, net.prediction));
+  EK_OK(EkGraphSlice(net.graph, net.frames, 0, shape->initial_step * shape->fields, &window[0]));
+  for (int s = 0, n = 1; s < STEPS; s++) {
+    EK_OK(EkNoise(net.graph, n, window, shape->fields, form.noise, s, &noisy));
+    EK_OK(EkModelRollout(&model->options, shape, net.graph, noisy, coordinates, 1, &by_hand[s]));
+    EK_OK(EkGraphKeep(net.graph, net.prediction[s]));
+    EK_OK(EkGraphKeep(net.graph, by_hand[s]));
+    n = 0;
+    if (shape->initial_step > 1)
+      EK_OK(EkGraphSlice(net.graph, noisy, shape->fields, (shape->initial_step - 1) * shape->fields, &window[n++]));
+    window[n++] = by_hand[s];
+  }
+  EK_OK(EkGraphPlan(net.graph));
+  values = draw_values(&net, batch, 12);
+  net_forward(&net, batch, values);
+  for (int s = 0; s < STEPS; s++) {
+    const float *x, *y;
+    size_t       step;
+
+    EK_OK(EkGraphGetValue(net.graph, net.prediction[s], &x, &step));
+    EK_OK(EkGraphGetValue(net.graph, by_hand[s], &y, &step));
+    for (int plane = 0; plane < batch * shape->fields; plane++) {
+      const size_t at = (size_t)(plane / shape->fields) * step + (size_t)(plane % shape->fields) * shape->grid.stride;
+
+      if (memcmp(x + at, y + at, shape->grid.points * sizeof(float)))
+        fail_msg("%s, step %d", EkFamilyMember(&EkModelFamily, model->options.type)->name, s);
+    }
+  }
+  free(values);
+  net_close(&net);
+}
+
+static void noise_gathers_in_the_window(void **state)
+{
+  (void)state;
+  for (int type = 0; type < EkModelFamily.count; type++) {
+    const Model model = draw_model(type, 40);
+
+    check_noise(&model);
+  }
+}
+
 /* ---- from a deck -------------------------------------------------------------------------------------------- */
 
 #define DECK(train)                                                                                                              \
@@ -539,13 +602,14 @@ static void keys_of_a_deck(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rollouts_have_the_same_bits),
-    cmocka_unit_test(cut_rollouts_and_teaching_have_the_same_bits),
+    cmocka_unit_test(other_rollouts_have_the_same_bits),
     cmocka_unit_test(kept_values_stay),
     cmocka_unit_test(a_loss_in_a_segment_counts_once),
     cmocka_unit_test(mistakes_are_refused),
     cmocka_unit_test(cut_rollouts_are_those_made_by_hand),
     cmocka_unit_test(cut_steps_need_no_memory),
     cmocka_unit_test(teaching_sums_over_true_windows),
+    cmocka_unit_test(noise_gathers_in_the_window),
     cmocka_unit_test(keys_of_a_deck),
 };
 EK_TEST_MAIN(tests)

@@ -68,7 +68,7 @@ typedef struct {
   int       steps;
   int       unroll;  /* the last so many steps have gradients, the earlier ones' predictions are constants (pushforward, models-and-data 4.2); steps: all */
   PetscBool teacher; /* each step is applied to the true frames before the one it predicts (teacher forcing) */
-  PetscReal noise;   /* added to the window of every step: EkNoise's eps, its keys are the graph's; 0: none */
+  PetscReal noise;   /* added to the running window at every step, on top of what is in it: EkNoise's eps, its keys are the graph's; 0: none */
 } EkRolloutForm;
 PetscErrorCode EkModelRolloutAs(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates, const EkRolloutForm *form,
                                 EkTensor predictions[]);

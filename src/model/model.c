@@ -117,15 +117,22 @@ PetscErrorCode EkModelChooseTransform(const EkModelOptions *options, const EkMod
   PetscFunctionReturn(0);
 }
 
-/* The window before step s: what is left of the given frames, then the predictions so far; of a taught network the true frames. */
-static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor frames, PetscBool teacher, int s, const EkTensor predictions[],
-                             EkTensor window[], int *n)
+/* The window before step s: what is left of the given frames, then the predictions so far; of a taught network the true frames.
+   Where steps add noise, what the one before has made of the window moves on (`noisy`), so that old frames have been added to often,
+   as in DPOT's training. */
+static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor frames, PetscBool teacher, EkTensor noisy, int s,
+                             const EkTensor predictions[], EkTensor window[], int *n)
 {
   const PetscInt given = shape->initial_step, left = teacher ? given : given - s;
   const int      first = teacher ? s : s > given ? s - (int)given : 0;
 
   PetscFunctionBegin;
   *n = 0;
+  if (noisy != EK_NONE && !teacher) {
+    if (given > 1) PetscCall(EkGraphSlice(graph, noisy, shape->fields, (given - 1) * shape->fields, &window[(*n)++]));
+    window[(*n)++] = predictions[s - 1];
+    PetscFunctionReturn(0);
+  }
   if (left > 0) PetscCall(EkGraphSlice(graph, frames, s * shape->fields, left * shape->fields, &window[(*n)++]));
   for (int p = first; p < s; p++) window[(*n)++] = predictions[p];
   PetscFunctionReturn(0);
@@ -133,15 +140,13 @@ static PetscErrorCode Window(EkGraph graph, const EkModelShape *shape, EkTensor 
 
 /* Step s of a rollout: a segment of its own where steps are what runs again in backward. */
 static PetscErrorCode Step(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, const EkRolloutForm *form, int s, int n,
-                           EkTensor window[], EkTensor coordinates, EkTensor *prediction)
+                           EkTensor window[], EkTensor coordinates, EkTensor *noisy, EkTensor *prediction)
 {
   PetscFunctionBegin;
   PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_STEP));
   if (form->noise > 0) {
-    EkTensor noisy;
-
-    PetscCall(EkNoise(graph, n, window, shape->fields, form->noise, s, &noisy));
-    window[0] = noisy;
+    PetscCall(EkNoise(graph, n, window, shape->fields, form->noise, s, noisy));
+    window[0] = *noisy;
     n         = 1;
   }
   PetscCall(model_row[options->type].apply(options, shape, graph, n, window, coordinates, prediction));
@@ -152,15 +157,15 @@ static PetscErrorCode Step(const EkModelOptions *options, const EkModelShape *sh
 PetscErrorCode EkModelRolloutAs(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, EkTensor frames, EkTensor coordinates,
                                 const EkRolloutForm *form, EkTensor predictions[])
 {
-  EkTensor *window;
+  EkTensor *window, noisy = EK_NONE;
   int       n;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc1(shape->initial_step + 1, &window));
   for (int s = 0; s < form->steps; s++) {
     PetscCall(EkGraphSetFrozen(graph, (PetscBool)(s < form->steps - form->unroll)));
-    PetscCall(Window(graph, shape, frames, form->teacher, s, predictions, window, &n));
-    PetscCall(Step(options, shape, graph, form, s, n, window, coordinates, &predictions[s]));
+    PetscCall(Window(graph, shape, frames, form->teacher, noisy, s, predictions, window, &n));
+    PetscCall(Step(options, shape, graph, form, s, n, window, coordinates, &noisy, &predictions[s]));
   }
   PetscCall(EkGraphSetFrozen(graph, PETSC_FALSE));
   PetscCall(PetscFree(window));
