@@ -15,6 +15,25 @@ from checks import check, run_checks, texts_that_clash  # noqa: E402
 import scaling  # noqa: E402
 import scaling_figures  # noqa: E402
 
+# Stand-ins for what jobscripts/scaling.sh starts. A launcher notes its command line and starts one process, whose step takes 1 s.
+PROGRAMS = {
+    "bin/srun": """echo "$*" >>"$SCRATCH/launched"
+while [ "${1#-}" != "$1" ]; do case $1 in -n | -N) shift 2 ;; *) shift ;; esac; done
+exec "$@"
+""",
+    "bin/smpirun": """echo "$2,0,0.5,0.1,0.1,0.1,0.1,0.1,0.25"
+""",
+    "build/evenkeel": """[ "$1" = train ] || exit 0
+dir=$(sed -n 's/^out: {dir: "\\(.*\\)"}/\\1/p' "$2")
+mkdir -p "$dir"
+echo '{"timing": {"step_seconds_median": 1, "phase_seconds": {"io": 1, "forward": 1, "backward": 1, "allreduce": 1, "optimizer": 1, "spectra": 1}},
+  "peak_memory_bytes": 2, "peak_memory_bytes_rank": 1}' >"$dir/summary.json"
+""",
+    "build/scaling/describe": "echo floats=1\n",
+    "build/scaling/skeleton_sim": "exit 0\n",
+    "build/bench/bench_balance": "echo rebalance_fno2d 0.5\n",
+}
+
 STRONG = {"serial": 0.02, "work/p": 3.0, "log2 p": 4e-3, "p - 1": 2e-4}
 WEAK = {"work": 0.4, "1 - 1/p": 0.03, "log2 p": 2e-3, "p - 1": 1e-4}
 
@@ -201,6 +220,92 @@ def full_study(scratch):
     for i, model in enumerate(("fno2d", "unet2d", "dpot_tiny", "dpot_small")):
         rows += [row(model, f"refresh_{layers}", p, 10.0 ** (i - 3) / p + 1e-4) for p in (1, 2, 4) for layers in ("published", "all")]
     return table(scratch, rows)
+
+
+def stand_ins(scratch, without=()):
+    """Environment of a scaling.sh with one small model, all of whose programs are PROGRAMS."""
+    for name, text in PROGRAMS.items():
+        if name in without:
+            continue
+        path = os.path.join(scratch, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "EVENKEEL", "SIMULATE"))}
+    for name in ("BATCH", "PER_RANK", "CORES", "CLUSTER", "STEPS"):
+        ours.pop(name, None)
+    return {**ours, "PATH": f"{scratch}/bin:{os.environ['PATH']}", "SCRATCH": scratch, "BUILD": f"{scratch}/build/", "OUT": f"{scratch}/out",
+            "DATA": f"{scratch}/data", "PYTHON": sys.executable, "LAUNCH": "srun", "MODELS": "fno2d", "KINDS": "strong", "REPEATS": "1", "RANKS": "1",
+            "SIMULATE_RANKS": "1"}
+
+
+def study_script(environment, *arguments, script="scaling.sh", **more):
+    return subprocess.run([os.path.join(ROOT, "jobscripts", script), *arguments], env={**environment, **more}, capture_output=True, text=True, check=False)
+
+
+def recorded(environment, *columns):
+    return [tuple(one[name] for name in columns) for one in scaling.read_rows(os.path.join(environment["OUT"], "scaling.csv"))]
+
+
+def assert_not_started(environment, words, *arguments, **more):
+    """Refused in a line, before anything was launched."""
+    launched, before = os.path.join(environment["SCRATCH"], "launched"), None
+    if os.path.exists(launched):
+        before = os.path.getsize(launched)
+    done = study_script(environment, *arguments, **more)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, (done.returncode, done.stderr)
+    for word in words:
+        assert word in done.stderr, f"'{word}' is not in: {done.stderr}"
+    assert before == (os.path.getsize(launched) if os.path.exists(launched) else None), "something was launched"
+
+
+@check
+def every_rank_of_a_strong_step_has_a_sample(scratch):
+    environment = stand_ins(scratch)
+    done = study_script(environment, RANKS="1 40", CORES="40")
+    assert done.returncode == 0, done.stderr
+    assert recorded(environment, "ranks", "batch") == [(1, 40), (40, 40)]
+    assert_not_started(environment, ["BATCH=16 leaves", "40 ranks", "BATCH=40 or more"], RANKS="1 40", BATCH="16")
+    assert_not_started(environment, ["BATCH", "'many'"], BATCH="many")
+    assert_not_started(environment, ["SIMULATE_BATCH=8 or more"], "--simulate", RANKS="1 40", SIMULATE_RANKS="1 8", SIMULATE_BATCH="4")
+    # a table keeps one batch: rows of another one that stay are seen before the runs, those that are measured again go
+    assert_not_started(environment, ["batch of 40, now it would be 32", "OUT"], RANKS="1 2")
+    assert study_script(environment, RANKS="1 40", BATCH="80", CORES="40").returncode == 0
+    assert recorded(environment, "ranks", "batch") == [(1, 80), (40, 80)]
+
+
+@check
+def a_simulation_is_refused_before_the_runs(scratch):
+    environment = stand_ins(scratch, without=["build/scaling/skeleton_sim"])
+    assert_not_started(environment, ["SimGrid", "simgrid libsimgrid-dev", "make scaling-programs"], "--simulate")
+    environment = stand_ins(scratch)
+    assert_not_started(environment, ["RANKS", "fno2d on one rank"], "--simulate", RANKS="2")
+    assert_not_started(environment, ["KINDS", "fno2d on one rank"], "--simulate", KINDS="weak")
+    cluster = os.path.join(scratch, "cluster.txt")
+    with open(cluster, "w", encoding="utf-8") as file:
+        file.write("NODES=2\n")
+    assert_not_started(environment, ["CLUSTER", "NODES x CORES", cluster], "--simulate", CLUSTER=cluster, CORES="4")
+
+
+@check
+def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
+    environment = stand_ins(scratch)
+    cluster = os.path.join(scratch, "cluster.txt")
+    with open(cluster, "w", encoding="utf-8") as file:
+        file.write("NODES=1\nCORES=2\nNODE_BANDWIDTH=1e9\nNODE_LATENCY=1e-6\n")
+    more = {"CLUSTER": cluster, "SIMULATE_RANKS": "1 2 4", "CORES": "64"}
+    done = study_script(environment, "--simulate", **more)
+    assert done.returncode == 0, done.stderr
+    columns = ("kind", "source", "ranks", "oversubscribed")
+    strong = [("strong", "measured", 1, 0)] + [("strong", "simulated", p, over) for p, over in ((1, 0), (2, 0), (4, 1))]
+    assert recorded(environment, *columns) == strong
+    one = scaling.group(scaling.read_rows(os.path.join(environment["OUT"], "scaling.csv")))[1]
+    assert scaling.fit(one).points == 2
+    done = study_script(environment, SIMULATE="1", KINDS="weak rebalance", **{**more, "SIMULATE_RANKS": "4"})
+    assert done.returncode == 0, done.stderr
+    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
+    assert recorded(environment, *columns) == strong + others
 
 
 @check
