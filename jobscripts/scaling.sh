@@ -13,7 +13,8 @@
 #                                        if that is more; has to be given where the rank counts come from several jobs with other largest ones
 #   PER_RANK  each model's own           samples of a weak step and rank: 8 (fno2d) or 4
 #   OUT       runs/scaling               DATA   runs/data   where the samples are kept that it generates
-#   LAUNCH    "mpirun --oversubscribe"   the launcher with its options, `-n RANKS` is added
+#   LAUNCH    "mpirun --oversubscribe"   the launcher with its options, `-n RANKS` is added; to srun, which would spread few ranks over
+#                                        all nodes of the allocation, also `-N`: the nodes that they fill (unless it is there)
 #   CORES     SLURM_NTASKS or nproc      runs with more ranks are marked and left out of the fits
 #   SIMULATE  1, as --simulate           adds what SimGrid predicts for SIMULATE_RANKS ("1 2 4 ... 1024") ranks of the cluster in
 #   CLUSTER   tests/scaling/fat_tree.txt; ranks beyond its cores are marked and left out of the fits, too. A strong step has
@@ -117,6 +118,26 @@ simulated_batch() { # model
   if [ -n "${SIMULATE_BATCH:-}" ]; then echo "$SIMULATE_BATCH"; else largest "$(strong_batch "$1")" "${simulated_ranks[@]}"; fi
 }
 
+# As many ranks a node as in the allocation, where that is even; empty: the launcher decides.
+find_ranks_per_node() {
+  per_node=
+  [[ ${launch[0]##*/} == srun && ! " ${launch[*]}" =~ \ (-N|--nodes) ]] || return 0
+  if [[ ${SLURM_NTASKS_PER_NODE:-${SLURM_TASKS_PER_NODE:-}} =~ ^([1-9][0-9]*)(\(x[0-9]+\))?$ ]]; then per_node=${BASH_REMATCH[1]}; fi
+}
+
+# Starts a program on ranks that fill one node after the other, as mpirun's do.
+start() { # ranks program ...
+  local p=$1 nodes
+  local -a fill=()
+  shift
+  if [ -n "$per_node" ]; then
+    nodes=$(((p + per_node - 1) / per_node))
+    if [ "$nodes" -gt "${SLURM_JOB_NUM_NODES:-$nodes}" ]; then nodes=$SLURM_JOB_NUM_NODES; fi
+    fill=(-N "$nodes")
+  fi
+  "${launch[@]}" "${fill[@]}" -n "$p" "$@"
+}
+
 find_python() {
   for python in ${PYTHON:-} python3 /usr/bin/python3; do
     "$python" -c 'import numpy, scipy, matplotlib' 2>/dev/null && return
@@ -130,7 +151,7 @@ make_data() { # points samples
   [ -f "$file" ] && [ ! -f "$file.progress" ] && return
   say "generating $samples samples on $points x $points"
   printf 'generate: {type: cfd2d, nx: %d, frames: 11, dt_save: 0.002, samples: %d, file: "%s"}\n' "$points" "$samples" "$file" >"$out/data.yaml"
-  "${launch[@]}" -n "$(largest "${ranks[@]}")" "${build}evenkeel" generate "$out/data.yaml" >"$out/log" 2>&1 || fail "generate: $(tail -3 "$out/log")"
+  start "$(largest "${ranks[@]}")" "${build}evenkeel" generate "$out/data.yaml" >"$out/log" 2>&1 || fail "generate: $(tail -3 "$out/log")"
 }
 
 # One predicted frame a step; read from the file every time; evaluated never, spectra before the first and after the last step.
@@ -152,7 +173,7 @@ record() { "$python" postproc/scaling.py record "$csv" "$@" || fail "cannot writ
 measure_step() { # model kind points samples batch ranks repeat
   write_deck "$1" "$3" "$4" "$5"
   rm -rf "$scratch"
-  "${launch[@]}" -n "$6" "${build}evenkeel" train "$out/$1.yaml" >"$out/log" 2>&1 || fail "$1 on $6 ranks: $(tail -3 "$out/log")"
+  start "$6" "${build}evenkeel" train "$out/$1.yaml" >"$out/log" 2>&1 || fail "$1 on $6 ranks: $(tail -3 "$out/log")"
   record summary="$scratch/summary.json" model="$1" kind="$2" source=measured ranks="$6" repeat="$7" batch="$5" \
     steps=$((2 * ((steps + 1) / 2))) refreshes=2 oversubscribed=$(($6 > cores))
   say "$1 $2: $6 ranks, batch $5, run $7 of $repeats"
@@ -178,7 +199,7 @@ measure_rebalancing() {
   local p repeat name seconds set
   for ((repeat = 1; repeat <= repeats; repeat++)); do
     for p in "${ranks[@]}"; do
-      "${launch[@]}" -n "$p" "${build}bench/bench_balance" models >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
+      start "$p" "${build}bench/bench_balance" models >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
       while read -r name seconds; do
         name=${name#rebalance_} set=published
         if [[ $name == *_all ]]; then set=all; fi
@@ -191,7 +212,7 @@ measure_rebalancing() {
 
 # What a step sends and how long its parts took on one rank: all that a prediction needs.
 describe() { # model
-  "${launch[@]}" -n 1 "${build}scaling/describe" "${simulated_ranks[*]}" "$out/$1.yaml" >"$out/$1.step" 2>"$out/log" || fail "describe $1: $(tail -3 "$out/log")"
+  start 1 "${build}scaling/describe" "${simulated_ranks[*]}" "$out/$1.yaml" >"$out/$1.step" 2>"$out/log" || fail "describe $1: $(tail -3 "$out/log")"
   "$python" postproc/scaling.py costs "$csv" "$1" >>"$out/$1.step" || exit 1
 }
 
@@ -225,6 +246,7 @@ main() {
   case ${1:-} in --simulate) SIMULATE=1 ;; '') ;; *) fail "'$1' is not known; see the head of this script" ;; esac
   settings
   check_settings
+  find_ranks_per_node
   find_python
   mkdir -p "$out" "$data"
   trap 'rm -rf "$scratch"' EXIT

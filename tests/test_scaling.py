@@ -308,6 +308,29 @@ def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
     assert recorded(environment, *columns) == strong + others
 
 
+def launches(environment, **more):
+    """What was launched for a strong step on each of RANKS."""
+    path = os.path.join(environment["SCRATCH"], "launched")
+    if os.path.exists(path):
+        os.remove(path)
+    done = study_script(environment, **more)
+    assert done.returncode == 0, done.stderr
+    with open(path, encoding="utf-8") as file:
+        return [line.split(" /")[0] for line in file if " train " in line]
+
+
+@check
+def srun_fills_one_node_after_the_other(scratch):
+    environment = {**stand_ins(scratch), "RANKS": "1 4 5 16", "CORES": "8", "SLURM_JOB_NUM_NODES": "3"}
+    filled = ["-N 1 -n 1", "-N 1 -n 4", "-N 2 -n 5", "-N 3 -n 16"]
+    assert launches(environment, SLURM_NTASKS_PER_NODE="4") == filled
+    environment["RANKS"] = "5"
+    del environment["SLURM_JOB_NUM_NODES"]
+    assert launches(environment, SLURM_TASKS_PER_NODE="4(x3)") == ["-N 2 -n 5"]
+    assert launches(environment, SLURM_TASKS_PER_NODE="4(x2),1") == ["-n 5"]
+    assert launches(environment, SLURM_NTASKS_PER_NODE="4", LAUNCH="srun --mpi=pmix --nodes=3") == ["--mpi=pmix --nodes=3 -n 5"]
+
+
 @check
 def no_text_is_cut_or_overlaps(scratch):
     for make in (full_study, lambda where: study(where, ranks=(1, 2))):
