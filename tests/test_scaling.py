@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -329,6 +330,27 @@ def srun_fills_one_node_after_the_other(scratch):
     assert launches(environment, SLURM_TASKS_PER_NODE="4(x3)") == ["-N 2 -n 5"]
     assert launches(environment, SLURM_TASKS_PER_NODE="4(x2),1") == ["-n 5"]
     assert launches(environment, SLURM_NTASKS_PER_NODE="4", LAUNCH="srun --mpi=pmix --nodes=3") == ["--mpi=pmix --nodes=3 -n 5"]
+
+
+@check
+def the_job_loads_modules_and_finds_the_tree(scratch):
+    """A job's script is a copy elsewhere, its directory that of the submission."""
+    environment = stand_ins(scratch)
+    copy, site, work = (os.path.join(scratch, name) for name in ("job", "site.sh", "work"))
+    shutil.copy(os.path.join(ROOT, "jobscripts", "scaling.sbatch"), copy)
+    os.mkdir(work)
+    with open(site, "w", encoding="utf-8") as file:
+        file.write(f'. {ROOT}/jobscripts/site.sh\nsite_launch="srun --site"\nsite_setup() {{ export PATH="{scratch}/bin:$PATH"; }}\n')
+    environment.update(PATH=os.environ["PATH"], EVENKEEL_HOME=ROOT, EVENKEEL_SITE=site, CORES="3", SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-3]",
+                       SLURM_NTASKS="3", SLURM_NTASKS_PER_NODE="1", SLURM_JOB_NUM_NODES="3")
+    del environment["LAUNCH"], environment["RANKS"]
+    done = subprocess.run(["bash", copy], env=environment, cwd=work, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "job 7" in done.stdout and "srun --site on n[1-3]" in done.stdout, (done.stdout, done.stderr)
+    assert recorded(environment, "ranks") == [(1,), (2,), (3,)]
+    with open(os.path.join(scratch, "launched"), encoding="utf-8") as file:
+        assert [line.split(" /")[0] for line in file if " train " in line] == [f"--site -N {p} -n {p}" for p in (1, 2, 3)]
+    done = subprocess.run(["bash", copy, "--wrong"], env=environment, cwd=work, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "'--wrong' is not known" in done.stderr, (done.returncode, done.stderr)
 
 
 @check
