@@ -194,7 +194,11 @@ def measured_and_simulated_are_compared_where_both_are(scratch):
     rows += [row("fno2d", "strong", p, t, source="simulated") for p, t in ((1, 1.0), (2, 0.55), (4, 0.8), (8, 0.1))]
     status, output, _ = run("compare", table(scratch, rows), "--tolerance", "11")
     assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 4, output
-    assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "1 predictions")
+    assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "fno2d strong on 2 ranks predicted 0.55000 s, measured 0.50000 s (+10.0 %)")
+    assert "8 ranks" not in run("compare", table(scratch, rows), "--tolerance", "5")[2] and run("compare", table(scratch, rows))[0] == 0
+    assert "nothing was checked" not in output
+    status, output, _ = run("compare", table(scratch, [one for one in rows if one["ranks"] != 2]), "--tolerance", "5")
+    assert status == 0 and "nothing was checked" in output
     assert_refused(("compare", table(scratch, rows[:3])), "nothing was both")
 
 
