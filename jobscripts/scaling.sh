@@ -5,10 +5,10 @@
 #   [NAME=value ...] jobscripts/scaling.sh [--simulate]          on a laptop or inside an allocation (jobscripts/scaling.sbatch)
 #
 # Writes OUT/scaling.csv (a row a run; a row measured again replaces the old one, so that rank counts may come from several jobs),
-# OUT/report/*.png and a table with the fits. From the environment:
+# OUT/report: figures, points.csv and scaling.txt, a table with the fits. From the environment:
 #   RANKS     "1 2"                      rank counts; the first of "1 ..." is what a simulation starts from
 #   MODELS    "fno2d unet2d dpot_tiny"   KINDS  "strong weak rebalance"
-#   REPEATS   3                          runs of each point, the fastest counts; STEPS  12   training steps of a run
+#   REPEATS   3                          runs of each point, the fastest counts, the median is told; STEPS  12   training steps of a run
 #   BATCH     each model's own           samples of a strong step, the same on all RANKS: 32 (fno2d) or 16, or as many as the largest of RANKS
 #                                        if that is more; has to be given where the rank counts come from several jobs with other largest ones
 #   PER_RANK  each model's own           samples of a weak step and rank: 8 (fno2d) or 4

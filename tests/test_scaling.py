@@ -1,5 +1,6 @@
 """Checks of postproc/scaling.py on made-up tables. Prints a line a check; exit status 1 if one fails."""
 import contextlib
+import csv
 import io
 import json
 import os
@@ -151,8 +152,29 @@ def efficiency_starts_at_the_smallest_rank_count(scratch):
 def fastest_of_the_repeats(scratch):
     path = table(scratch, [row("fno2d", "strong", 1, step, repeat=r) for r, step in enumerate((1.2, 1.0, 9.0))])
     one = scaling.group(scaling.read_rows(path))[0]
-    assert (one.step[0], one.high[0]) == (1.0, 9.0)
+    assert (one.repeats[0], one.step[0], one.median[0], one.high[0]) == (3, 1.0, 1.2, 9.0)
     assert np.isclose(one.values["forward"][0], float(row("fno2d", "strong", 1, 1.0)["forward"]))
+
+
+@check
+def reports_say_fastest_and_median(scratch):
+    """Speed-up and efficiency are of the fastest, whatever the median."""
+    rows = [row("fno2d", "strong", p, step, repeat=r) for p, steps in ((1, (4.0, 2.0, 3.5)), (2, (1.25, 1.75))) for r, step in enumerate(steps)]
+    out = os.path.join(scratch, "pictures")
+    status, output, errors = run("report", table(scratch, rows + [row("fno2d", "refresh_all", 1, 0.5)]), "--out", out)
+    assert status == 0, errors
+    with open(os.path.join(out, "scaling.txt"), encoding="utf-8") as file:
+        text = file.read()
+    lines = [line.split() for line in text.splitlines()]
+    assert text in output and lines[0][3:7] == ["ranks", "step", "s", "median"]
+    assert lines[1][3:6] == ["1", "2.00000", "3.50000"] and lines[2][3:7] == ["2", "1.25000", "1.50000", "1.60"]
+    with open(os.path.join(out, "points.csv"), newline="", encoding="utf-8") as file:
+        points = list(csv.DictReader(file))
+    names = ("kind", "ranks", "repeats", "step", "step_median", "step_slowest", "speedup", "efficiency")
+    assert [tuple(one[name] for name in names) for one in points] == [
+        ("strong", "1", "3", "2", "3.5", "4", "1", "1"), ("strong", "2", "2", "1.25", "1.5", "1.75", "1.6", "0.8"),
+        ("refresh_all", "1", "1", "0.5", "0.5", "0.5", "1", "1")]
+    assert (points[0]["batch"], points[0]["oversubscribed"], points[2]["batch"]) == ("32", "0", "")
 
 
 @check
@@ -374,7 +396,7 @@ def a_user_gets_five_pictures(scratch):
     command = [sys.executable, os.path.join(ROOT, "postproc", "scaling.py"), "report", full_study(scratch), "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert sorted(os.listdir(out)) == ["efficiency.png", "memory.png", "phases.png", "refresh.png", "scaling.txt", "speedup.png"]
+    assert sorted(os.listdir(out)) == ["efficiency.png", "memory.png", "phases.png", "points.csv", "refresh.png", "scaling.txt", "speedup.png"]
     for name in os.listdir(out):
         if name.endswith(".png"):
             assert scaling_figures.plt.imread(os.path.join(out, name)).std() > 0.02, f"{name} is blank"
