@@ -267,8 +267,8 @@ def stand_ins(scratch, without=()):
             "SIMULATE_RANKS": "1"}
 
 
-def study_script(environment, *arguments, script="scaling.sh", **more):
-    return subprocess.run([os.path.join(ROOT, "jobscripts", script), *arguments], env={**environment, **more}, capture_output=True, text=True, check=False)
+def study_script(environment, *arguments, **more):
+    return subprocess.run([os.path.join(ROOT, "jobscripts", "scaling.sh"), *arguments], env={**environment, **more}, capture_output=True, text=True, check=False)
 
 
 def recorded(environment, *columns):
@@ -277,14 +277,13 @@ def recorded(environment, *columns):
 
 def assert_not_started(environment, words, *arguments, **more):
     """Refused in a line, before anything was launched."""
-    launched, before = os.path.join(environment["SCRATCH"], "launched"), None
-    if os.path.exists(launched):
-        before = os.path.getsize(launched)
+    launched = os.path.join(environment["SCRATCH"], "launched")
+    before = os.path.exists(launched) and os.path.getsize(launched)
     done = study_script(environment, *arguments, **more)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, (done.returncode, done.stderr)
     for word in words:
         assert word in done.stderr, f"'{word}' is not in: {done.stderr}"
-    assert before == (os.path.getsize(launched) if os.path.exists(launched) else None), "something was launched"
+    assert before == (os.path.exists(launched) and os.path.getsize(launched)), "something was launched"
 
 
 @check
@@ -298,8 +297,8 @@ def every_rank_of_a_strong_step_has_a_sample(scratch):
     assert_not_started(environment, ["SIMULATE_BATCH=8 or more"], "--simulate", RANKS="1 40", SIMULATE_RANKS="1 8", SIMULATE_BATCH="4")
     # a table keeps one batch: rows of another one that stay are seen before the runs, those that are measured again go
     assert_not_started(environment, ["batch of 40, now it would be 32", "OUT"], RANKS="1 2")
-    assert study_script(environment, RANKS="1 40", BATCH="80", CORES="40").returncode == 0
-    assert recorded(environment, "ranks", "batch") == [(1, 80), (40, 80)]
+    done = study_script(environment, RANKS="1 40", BATCH="80", CORES="40", PYTHON="true")
+    assert done.returncode == 0 and "40 ranks, batch 80" in done.stdout, (done.stdout, done.stderr)
 
 
 @check
@@ -335,27 +334,26 @@ def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
     assert recorded(environment, *columns) == strong + others
 
 
-def launches(environment, **more):
-    """What was launched for a strong step on each of RANKS."""
+def launches(environment):
+    """Options of the launcher for a strong step on each of RANKS."""
     path = os.path.join(environment["SCRATCH"], "launched")
-    if os.path.exists(path):
-        os.remove(path)
-    done = study_script(environment, **more)
-    assert done.returncode == 0, done.stderr
     with open(path, encoding="utf-8") as file:
-        return [line.split(" /")[0] for line in file if " train " in line]
+        found = [line.split(" /")[0] for line in file if " train " in line]
+    os.remove(path)
+    return found
 
 
 @check
 def srun_fills_one_node_after_the_other(scratch):
-    environment = {**stand_ins(scratch), "RANKS": "1 4 5 16", "CORES": "8", "SLURM_JOB_NUM_NODES": "3"}
-    filled = ["-N 1 -n 1", "-N 1 -n 4", "-N 2 -n 5", "-N 3 -n 16"]
-    assert launches(environment, SLURM_NTASKS_PER_NODE="4") == filled
-    environment["RANKS"] = "5"
+    environment = {**stand_ins(scratch), "RANKS": "1 4 5 16", "CORES": "8", "PYTHON": "true", "SLURM_JOB_NUM_NODES": "3"}
+    assert study_script(environment, SLURM_NTASKS_PER_NODE="4").returncode == 0
+    assert launches(environment) == ["-N 1 -n 1", "-N 1 -n 4", "-N 2 -n 5", "-N 3 -n 16"]
     del environment["SLURM_JOB_NUM_NODES"]
-    assert launches(environment, SLURM_TASKS_PER_NODE="4(x3)") == ["-N 2 -n 5"]
-    assert launches(environment, SLURM_TASKS_PER_NODE="4(x2),1") == ["-n 5"]
-    assert launches(environment, SLURM_NTASKS_PER_NODE="4", LAUNCH="srun --mpi=pmix --nodes=3") == ["--mpi=pmix --nodes=3 -n 5"]
+    environment["RANKS"] = "5"
+    for told, wanted in (({"SLURM_TASKS_PER_NODE": "4(x3)"}, "-N 2 -n 5"), ({"SLURM_TASKS_PER_NODE": "4(x2),1"}, "-n 5"), ({}, "-n 5"),
+                         ({"SLURM_NTASKS_PER_NODE": "4", "LAUNCH": "srun --mpi=pmix --nodes=3"}, "--mpi=pmix --nodes=3 -n 5")):
+        done = study_script(environment, **told)
+        assert done.returncode == 0 and launches(environment) == [wanted], (told, done.stderr)
 
 
 @check
@@ -367,14 +365,12 @@ def the_job_loads_modules_and_finds_the_tree(scratch):
     os.mkdir(work)
     with open(site, "w", encoding="utf-8") as file:
         file.write(f'. {ROOT}/jobscripts/site.sh\nsite_launch="srun --site"\nsite_setup() {{ export PATH="{scratch}/bin:$PATH"; }}\n')
-    environment.update(PATH=os.environ["PATH"], EVENKEEL_HOME=ROOT, EVENKEEL_SITE=site, CORES="3", SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-3]",
+    environment.update(PATH=os.environ["PATH"], EVENKEEL_HOME=ROOT, EVENKEEL_SITE=site, PYTHON="true", SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-3]",
                        SLURM_NTASKS="3", SLURM_NTASKS_PER_NODE="1", SLURM_JOB_NUM_NODES="3")
     del environment["LAUNCH"], environment["RANKS"]
     done = subprocess.run(["bash", copy], env=environment, cwd=work, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "job 7" in done.stdout and "srun --site on n[1-3]" in done.stdout, (done.stdout, done.stderr)
-    assert recorded(environment, "ranks") == [(1,), (2,), (3,)]
-    with open(os.path.join(scratch, "launched"), encoding="utf-8") as file:
-        assert [line.split(" /")[0] for line in file if " train " in line] == [f"--site -N {p} -n {p}" for p in (1, 2, 3)]
+    assert launches(environment) == [f"--site -N {p} -n {p}" for p in (1, 2, 3)]
     done = subprocess.run(["bash", copy, "--wrong"], env=environment, cwd=work, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "'--wrong' is not known" in done.stderr, (done.returncode, done.stderr)
 
