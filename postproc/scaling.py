@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The scaling study's table: jobscripts/scaling.sh writes it row by row, this program reads it, fits it and draws it.
 
-  scaling.py report CSV [--out DIR]     table, fits and figures (DIR: report beside the CSV)
+  scaling.py report CSV [--out DIR]     table and fits (scaling.txt), its points (points.csv) and figures (DIR: report beside the CSV)
   scaling.py compare CSV                measured against simulated steps of the same batch and ranks
   scaling.py record CSV NAME=VALUE ...  adds a row, or replaces the one of the same model, kind, source, ranks and repeat;
                                         summary=FILE takes times and memory from a run's summary.json
@@ -37,14 +37,16 @@ class ScalingError(Exception):
 @dataclass
 class Series:
     """One model, kind and source over rank counts, ascending: the fastest repeat, NaN where nothing is known. Other work on a machine makes steps
-    longer, never shorter, and by more than what is looked for."""
+    longer, never shorter, and by more than what is looked for; median and slowest repeat show by how much."""
 
     model: str
     kind: str
     source: str
     ranks: np.ndarray
     oversubscribed: np.ndarray
-    high: np.ndarray  # the slowest repeat
+    repeats: np.ndarray
+    median: np.ndarray  # step of the repeats
+    high: np.ndarray  # of the slowest
     values: dict  # of the other columns
 
     @property
@@ -178,9 +180,9 @@ def measured(path, steps, batch, refreshes):
     return {name: f"{value:.6g}" if name[:6] != "memory" else f"{value:.0f}" for name, value in values.items()}
 
 
-def write_rows(path, rows):
+def write_rows(path, rows, columns=COLUMNS):
     with open(path + ".tmp", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     os.replace(path + ".tmp", path)
@@ -204,9 +206,10 @@ def make_series(key, rows):
     at = [[row for row in rows if row["ranks"] == p] for p in ranks]
     fastest = [min(some, key=lambda row: row["step"]) for some in at]
     values = {name: np.array([row[name] for row in fastest]) for name in COLUMNS[COLUMNS.index("batch"):]}
-    high = np.array([max(row["step"] for row in some) for some in at])
+    steps = [[row["step"] for row in some] for some in at]
+    repeats, median, high = (np.array([statistic(some) for some in steps]) for statistic in (len, np.median, max))
     over = np.array([any(row["oversubscribed"] == 1 for row in some) for some in at])
-    return Series(*key, np.array(ranks), over, high, values)
+    return Series(*key, np.array(ranks), over, repeats, median, high, values)
 
 
 def costs(options):
@@ -262,15 +265,16 @@ def standard_errors(columns, values, misfit):
 
 
 def format_table(all_series):
-    lines = [f"{'model':<11}{'kind':<18}{'source':<10}{'ranks':>6}{'step s':>11}{'speed-up':>10}{'efficiency':>11}{'samples/s':>11}"
+    lines = [f"{'model':<11}{'kind':<18}{'source':<10}{'ranks':>6}{'step s':>11}{'median s':>11}{'speed-up':>10}{'efficiency':>11}{'samples/s':>11}"
              f"{'allreduce':>10}{'MiB/rank':>10}"]
     for one in all_series:
         for i, p in enumerate(one.ranks):
             total = sum(one.values[name][i] for name in PHASES)
             mark = "*" if one.oversubscribed[i] else ""
-            lines.append(f"{one.model:<11}{one.kind:<18}{one.source:<10}{f'{p:g}{mark}':>6}{one.step[i]:>11.5f}{one.speedup[i]:>10.2f}"
+            lines.append(f"{one.model:<11}{one.kind:<18}{one.source:<10}{f'{p:g}{mark}':>6}{one.step[i]:>11.5f}{one.median[i]:>11.5f}{one.speedup[i]:>10.2f}"
                          f"{100 * one.efficiency[i]:>10.1f}%{cell(one.values['samples_per_second'][i], '.1f'):>11}"
                          f"{cell(100 * one.values['allreduce'][i] / total, '.1f', '%'):>10}{cell(one.values['memory_rank'][i] / 2**20, '.0f'):>10}")
+    lines.append("step: the fastest repeat, which speed-up, efficiency, fits and figures are of; median: of all repeats")
     if any(one.oversubscribed.any() for one in all_series):
         lines.append("* more ranks than cores: left out of the fits")
     lost = {one.ranks[0] for one in all_series} - {1}
@@ -281,6 +285,18 @@ def format_table(all_series):
 
 def cell(value, form, unit=""):
     return f"{value:{form}}{unit}" if np.isfinite(value) else "-"
+
+
+def points(all_series):
+    """The rows of points.csv: a line of the table each, beside it the number of repeats and the slowest."""
+    for one in all_series:
+        for i, p in enumerate(one.ranks):
+            cells = {"model": one.model, "kind": one.kind, "source": one.source, "ranks": f"{p:g}", "oversubscribed": f"{one.oversubscribed[i]:d}",
+                     "repeats": f"{one.repeats[i]:d}"}
+            numbers = {"batch": one.values["batch"][i], "step": one.step[i], "step_median": one.median[i], "step_slowest": one.high[i],
+                       "speedup": one.speedup[i], "efficiency": one.efficiency[i]}
+            numbers.update({name: one.values[name][i] for name in (*PHASES, "spectra", "samples_per_second", "memory_rank")})
+            yield cells | {name: f"{value:.6g}" if np.isfinite(value) else "" for name, value in numbers.items()}
 
 
 def format_fits(fits):
@@ -311,17 +327,20 @@ def serial_share(found):
 
 def compare(options):
     """1 without a pair to compare, or where a deviation exceeds the tolerance."""
-    pairs, beyond = matches(group(read_rows(options.csv))), 0
+    pairs, beyond = matches(group(read_rows(options.csv))), []
     print(f"{'model':<11}{'kind':<18}{'ranks':>6}{'measured s':>12}{'predicted s':>12}{'deviation':>10}")
     for real, i, predicted in pairs:
         deviation = 100 * (predicted / real.step[i] - 1)
         note = "  oversubscribed" if real.oversubscribed[i] else ""
-        beyond += 0 < options.tolerance < abs(deviation) and not note
+        if 0 < options.tolerance < abs(deviation) and not note:
+            beyond.append(f"{real.model} {real.kind} on {real.ranks[i]:g} ranks predicted {predicted:.5f} s, measured {real.step[i]:.5f} s ({deviation:+.1f} %)")
         print(f"{real.model:<11}{real.kind:<18}{real.ranks[i]:>6g}{real.step[i]:>12.5f}{predicted:>12.5f}{deviation:>+9.1f}%{note}")
     if not pairs:
         raise ScalingError(f"{options.csv}: nothing was both measured and simulated with the same batch")
     if beyond:
-        raise ScalingError(f"{beyond} predictions deviate by more than {options.tolerance:g} %")
+        raise ScalingError(f"predictions deviate by more than {options.tolerance:g} %: {', '.join(beyond)}")
+    if options.tolerance > 0 and not any(real.ranks[i] > 1 and not real.oversubscribed[i] for real, i, _ in pairs):
+        print("nothing was checked: a prediction starts from one rank, and all other points are oversubscribed")
     return 0
 
 
@@ -352,6 +371,8 @@ def report(options):
     os.makedirs(out, exist_ok=True)
     with open(os.path.join(out, "scaling.txt"), "w", encoding="utf-8") as file:
         file.write(text)
+    rows = list(points(all_series))
+    write_rows(os.path.join(out, "points.csv"), rows, list(rows[0]))
     for name, figure in scaling_figures.draw(fits):
         figure.savefig(os.path.join(out, name))
         scaling_figures.plt.close(figure)

@@ -223,7 +223,7 @@ def style_key(ax, all_series, ideal=None, with_fit=False):
         return matplotlib.lines.Line2D([], [], color="black", **style)
 
     entries = {"measured": mark(marker="o", markersize=4)}
-    if any(one.oversubscribed.any() for one in all_series):
+    if any(one.source == "measured" and one.oversubscribed.any() for one in all_series):
         entries["more ranks than cores"] = mark(marker="o", markersize=4, markerfacecolor="white")
     if with_fit:
         entries["fit"] = mark(linestyle=":", linewidth=0.7)

@@ -1,8 +1,10 @@
 """Checks of postproc/scaling.py on made-up tables. Prints a line a check; exit status 1 if one fails."""
 import contextlib
+import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,6 +16,25 @@ sys.path.insert(0, os.path.join(ROOT, "postproc"))
 from checks import check, run_checks, texts_that_clash  # noqa: E402
 import scaling  # noqa: E402
 import scaling_figures  # noqa: E402
+
+# Stand-ins for what jobscripts/scaling.sh starts. A launcher notes its command line and starts one process, whose step takes 1 s.
+PROGRAMS = {
+    "bin/srun": """echo "$*" >>"$SCRATCH/launched"
+while [ "${1#-}" != "$1" ]; do case $1 in -n | -N) shift 2 ;; *) shift ;; esac; done
+exec "$@"
+""",
+    "bin/smpirun": """echo "$2,0,0.5,0.1,0.1,0.1,0.1,0.1,0.25"
+""",
+    "build/evenkeel": """[ "$1" = train ] || exit 0
+dir=$(sed -n 's/^out: {dir: "\\(.*\\)"}/\\1/p' "$2")
+mkdir -p "$dir"
+echo '{"timing": {"step_seconds_median": 1, "phase_seconds": {"io": 1, "forward": 1, "backward": 1, "allreduce": 1, "optimizer": 1, "spectra": 1}},
+  "peak_memory_bytes": 2, "peak_memory_bytes_rank": 1}' >"$dir/summary.json"
+""",
+    "build/scaling/describe": "echo floats=1\n",
+    "build/scaling/skeleton_sim": "exit 0\n",
+    "build/bench/bench_balance": "echo rebalance_fno2d 0.5\n",
+}
 
 STRONG = {"serial": 0.02, "work/p": 3.0, "log2 p": 4e-3, "p - 1": 2e-4}
 WEAK = {"work": 0.4, "1 - 1/p": 0.03, "log2 p": 2e-3, "p - 1": 1e-4}
@@ -131,8 +152,29 @@ def efficiency_starts_at_the_smallest_rank_count(scratch):
 def fastest_of_the_repeats(scratch):
     path = table(scratch, [row("fno2d", "strong", 1, step, repeat=r) for r, step in enumerate((1.2, 1.0, 9.0))])
     one = scaling.group(scaling.read_rows(path))[0]
-    assert (one.step[0], one.high[0]) == (1.0, 9.0)
+    assert (one.repeats[0], one.step[0], one.median[0], one.high[0]) == (3, 1.0, 1.2, 9.0)
     assert np.isclose(one.values["forward"][0], float(row("fno2d", "strong", 1, 1.0)["forward"]))
+
+
+@check
+def reports_say_fastest_and_median(scratch):
+    """Speed-up and efficiency are of the fastest, whatever the median."""
+    rows = [row("fno2d", "strong", p, step, repeat=r) for p, steps in ((1, (4.0, 2.0, 3.5)), (2, (1.25, 1.75))) for r, step in enumerate(steps)]
+    out = os.path.join(scratch, "pictures")
+    status, output, errors = run("report", table(scratch, rows + [row("fno2d", "refresh_all", 1, 0.5)]), "--out", out)
+    assert status == 0, errors
+    with open(os.path.join(out, "scaling.txt"), encoding="utf-8") as file:
+        text = file.read()
+    lines = [line.split() for line in text.splitlines()]
+    assert text in output and lines[0][3:7] == ["ranks", "step", "s", "median"]
+    assert lines[1][3:6] == ["1", "2.00000", "3.50000"] and lines[2][3:7] == ["2", "1.25000", "1.50000", "1.60"]
+    with open(os.path.join(out, "points.csv"), newline="", encoding="utf-8") as file:
+        points = list(csv.DictReader(file))
+    names = ("kind", "ranks", "repeats", "step", "step_median", "step_slowest", "speedup", "efficiency")
+    assert [tuple(one[name] for name in names) for one in points] == [
+        ("strong", "1", "3", "2", "3.5", "4", "1", "1"), ("strong", "2", "2", "1.25", "1.5", "1.75", "1.6", "0.8"),
+        ("refresh_all", "1", "1", "0.5", "0.5", "0.5", "1", "1")]
+    assert (points[0]["batch"], points[0]["oversubscribed"], points[2]["batch"]) == ("32", "0", "")
 
 
 @check
@@ -174,7 +216,11 @@ def measured_and_simulated_are_compared_where_both_are(scratch):
     rows += [row("fno2d", "strong", p, t, source="simulated") for p, t in ((1, 1.0), (2, 0.55), (4, 0.8), (8, 0.1))]
     status, output, _ = run("compare", table(scratch, rows), "--tolerance", "11")
     assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 4, output
-    assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "1 predictions")
+    assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "fno2d strong on 2 ranks predicted 0.55000 s, measured 0.50000 s (+10.0 %)")
+    assert "8 ranks" not in run("compare", table(scratch, rows), "--tolerance", "5")[2] and run("compare", table(scratch, rows))[0] == 0
+    assert "nothing was checked" not in output
+    status, output, _ = run("compare", table(scratch, [one for one in rows if one["ranks"] != 2]), "--tolerance", "5")
+    assert status == 0 and "nothing was checked" in output
     assert_refused(("compare", table(scratch, rows[:3])), "nothing was both")
 
 
@@ -203,6 +249,132 @@ def full_study(scratch):
     return table(scratch, rows)
 
 
+def stand_ins(scratch, without=()):
+    """Environment of a scaling.sh with one small model, all of whose programs are PROGRAMS."""
+    for name, text in PROGRAMS.items():
+        if name in without:
+            continue
+        path = os.path.join(scratch, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "EVENKEEL", "SIMULATE"))}
+    for name in ("BATCH", "PER_RANK", "CORES", "CLUSTER", "STEPS"):
+        ours.pop(name, None)
+    return {**ours, "PATH": f"{scratch}/bin:{os.environ['PATH']}", "SCRATCH": scratch, "BUILD": f"{scratch}/build/", "OUT": f"{scratch}/out",
+            "DATA": f"{scratch}/data", "PYTHON": sys.executable, "LAUNCH": "srun", "MODELS": "fno2d", "KINDS": "strong", "REPEATS": "1", "RANKS": "1",
+            "SIMULATE_RANKS": "1"}
+
+
+def study_script(environment, *arguments, **more):
+    return subprocess.run([os.path.join(ROOT, "jobscripts", "scaling.sh"), *arguments], env={**environment, **more}, capture_output=True, text=True, check=False)
+
+
+def recorded(environment, *columns):
+    return [tuple(one[name] for name in columns) for one in scaling.read_rows(os.path.join(environment["OUT"], "scaling.csv"))]
+
+
+def assert_not_started(environment, words, *arguments, **more):
+    """Refused in a line, before anything was launched."""
+    launched = os.path.join(environment["SCRATCH"], "launched")
+    before = os.path.exists(launched) and os.path.getsize(launched)
+    done = study_script(environment, *arguments, **more)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, (done.returncode, done.stderr)
+    for word in words:
+        assert word in done.stderr, f"'{word}' is not in: {done.stderr}"
+    assert before == (os.path.exists(launched) and os.path.getsize(launched)), "something was launched"
+
+
+@check
+def every_rank_of_a_strong_step_has_a_sample(scratch):
+    environment = stand_ins(scratch)
+    done = study_script(environment, RANKS="1 40", CORES="40")
+    assert done.returncode == 0, done.stderr
+    assert recorded(environment, "ranks", "batch") == [(1, 40), (40, 40)]
+    assert_not_started(environment, ["BATCH=16 leaves", "40 ranks", "BATCH=40 or more"], RANKS="1 40", BATCH="16")
+    assert_not_started(environment, ["BATCH", "'many'"], BATCH="many")
+    assert_not_started(environment, ["SIMULATE_BATCH=8 or more"], "--simulate", RANKS="1 40", SIMULATE_RANKS="1 8", SIMULATE_BATCH="4")
+    # a table keeps one batch: rows of another one that stay are seen before the runs, those that are measured again go
+    assert_not_started(environment, ["batch of 40, now it would be 32", "OUT"], RANKS="1 2")
+    done = study_script(environment, RANKS="1 40", BATCH="80", CORES="40", PYTHON="true")
+    assert done.returncode == 0 and "40 ranks, batch 80" in done.stdout, (done.stdout, done.stderr)
+
+
+@check
+def a_simulation_is_refused_before_the_runs(scratch):
+    environment = stand_ins(scratch, without=["build/scaling/skeleton_sim"])
+    assert_not_started(environment, ["SimGrid", "simgrid libsimgrid-dev", "make scaling-programs"], "--simulate")
+    environment = stand_ins(scratch)
+    assert_not_started(environment, ["RANKS", "fno2d on one rank"], "--simulate", RANKS="2")
+    assert_not_started(environment, ["KINDS", "fno2d on one rank"], "--simulate", KINDS="weak")
+    cluster = os.path.join(scratch, "cluster.txt")
+    with open(cluster, "w", encoding="utf-8") as file:
+        file.write("NODES=2\n")
+    assert_not_started(environment, ["CLUSTER", "NODES x CORES", cluster], "--simulate", CLUSTER=cluster, CORES="4")
+
+
+@check
+def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
+    environment = stand_ins(scratch)
+    cluster = os.path.join(scratch, "cluster.txt")
+    with open(cluster, "w", encoding="utf-8") as file:
+        file.write("NODES=1\nCORES=2\nNODE_BANDWIDTH=1e9\nNODE_LATENCY=1e-6\n")
+    more = {"CLUSTER": cluster, "SIMULATE_RANKS": "1 2 4", "CORES": "64"}
+    done = study_script(environment, "--simulate", **more)
+    assert done.returncode == 0, done.stderr
+    columns = ("kind", "source", "ranks", "oversubscribed")
+    strong = [("strong", "measured", 1, 0)] + [("strong", "simulated", p, over) for p, over in ((1, 0), (2, 0), (4, 1))]
+    assert recorded(environment, *columns) == strong
+    one = scaling.group(scaling.read_rows(os.path.join(environment["OUT"], "scaling.csv")))[1]
+    assert scaling.fit(one).points == 2
+    done = study_script(environment, SIMULATE="1", KINDS="weak rebalance", **{**more, "SIMULATE_RANKS": "4"})
+    assert done.returncode == 0, done.stderr
+    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
+    assert recorded(environment, *columns) == strong + others
+
+
+def launches(environment):
+    """Options of the launcher for a strong step on each of RANKS."""
+    path = os.path.join(environment["SCRATCH"], "launched")
+    with open(path, encoding="utf-8") as file:
+        found = [line.split(" /")[0] for line in file if " train " in line]
+    os.remove(path)
+    return found
+
+
+@check
+def srun_fills_one_node_after_the_other(scratch):
+    environment = {**stand_ins(scratch), "RANKS": "1 4 5 16", "CORES": "8", "PYTHON": "true", "SLURM_JOB_NUM_NODES": "3"}
+    assert study_script(environment, SLURM_NTASKS_PER_NODE="4").returncode == 0
+    assert launches(environment) == ["-N 1 -n 1", "-N 1 -n 4", "-N 2 -n 5", "-N 3 -n 16"]
+    del environment["SLURM_JOB_NUM_NODES"]
+    environment["RANKS"] = "5"
+    for told, wanted in (({"SLURM_TASKS_PER_NODE": "4(x3)"}, "-N 2 -n 5"), ({"SLURM_TASKS_PER_NODE": "4(x2),1"}, "-n 5"), ({}, "-n 5"),
+                         ({"SLURM_NTASKS_PER_NODE": "4", "LAUNCH": "srun --mpi=pmix --nodes=3"}, "--mpi=pmix --nodes=3 -n 5")):
+        done = study_script(environment, **told)
+        assert done.returncode == 0 and launches(environment) == [wanted], (told, done.stderr)
+
+
+@check
+def the_job_loads_modules_and_finds_the_tree(scratch):
+    """A job's script is a copy elsewhere, its directory that of the submission."""
+    environment = stand_ins(scratch)
+    copy, site, work = (os.path.join(scratch, name) for name in ("job", "site.sh", "work"))
+    shutil.copy(os.path.join(ROOT, "jobscripts", "scaling.sbatch"), copy)
+    os.mkdir(work)
+    with open(site, "w", encoding="utf-8") as file:
+        file.write(f'. {ROOT}/jobscripts/site.sh\nsite_launch="srun --site"\nsite_setup() {{ export PATH="{scratch}/bin:$PATH"; }}\n')
+    environment.update(PATH=os.environ["PATH"], EVENKEEL_HOME=ROOT, EVENKEEL_SITE=site, PYTHON="true", SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-3]",
+                       SLURM_NTASKS="3", SLURM_NTASKS_PER_NODE="1", SLURM_JOB_NUM_NODES="3")
+    del environment["LAUNCH"], environment["RANKS"]
+    done = subprocess.run(["bash", copy], env=environment, cwd=work, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "job 7" in done.stdout and "srun --site on n[1-3]" in done.stdout, (done.stdout, done.stderr)
+    assert launches(environment) == [f"--site -N {p} -n {p}" for p in (1, 2, 3)]
+    done = subprocess.run(["bash", copy, "--wrong"], env=environment, cwd=work, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "'--wrong' is not known" in done.stderr, (done.returncode, done.stderr)
+
+
 @check
 def no_text_is_cut_or_overlaps(scratch):
     for make in (full_study, lambda where: study(where, ranks=(1, 2))):
@@ -220,7 +392,7 @@ def a_user_gets_five_pictures(scratch):
     command = [sys.executable, os.path.join(ROOT, "postproc", "scaling.py"), "report", full_study(scratch), "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert sorted(os.listdir(out)) == ["efficiency.png", "memory.png", "phases.png", "refresh.png", "scaling.txt", "speedup.png"]
+    assert sorted(os.listdir(out)) == ["efficiency.png", "memory.png", "phases.png", "points.csv", "refresh.png", "scaling.txt", "speedup.png"]
     for name in os.listdir(out):
         if name.endswith(".png"):
             assert scaling_figures.plt.imread(os.path.join(out, name)).std() > 0.02, f"{name} is blank"
