@@ -124,7 +124,7 @@ check: setup ## unit tests, run-level tests, post-processing tests
 	$(Q)PYTHON=$$($(FINDPY)) tests/run.sh
 
 check-slurm: setup ## the job scripts on a SLURM cluster of seven pretended nodes; as root
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all scaling-programs
 	$(Q)PYTHON=$$($(FINDPY)) tests/slurm/run.sh
 
 bench: setup ## the speed table: bench.json and a copy on the screen

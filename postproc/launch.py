@@ -32,7 +32,7 @@ class Launcher:
 
     def train(self, row):
         keys = [word for key, value in row.keys.items() for word in (f"-{key}", value)]
-        return self.launch + self.program + ["train", row.deck, *keys, "-train_resume", "auto", "-out_dir", row.directory]
+        return self.launch + self.program + ["train", row.deck, *keys, *time_left(), "-train_resume", "auto", "-out_dir", row.directory]
 
     def generate(self, deck):
         return self.launch_data + self.program + ["generate", deck]
@@ -50,6 +50,15 @@ class Launcher:
     @staticmethod
     def text(command):
         return shlex.join(command)
+
+
+def time_left():
+    """A job script whose launcher keeps signals to itself says in STOP_BY (seconds since 1970) when training has to stop."""
+    by = os.environ.get("STOP_BY")
+    if not by:
+        return []
+    seconds = max(1, int(by) - int(time.time()))
+    return ["-train_max_wall", f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"]
 
 
 def cores():

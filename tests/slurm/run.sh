@@ -128,7 +128,7 @@ whole=$PWD/$scratch/whole
 # COMMAND: what starts Open MPI without SLURM
 outside() {
   OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0 \
-    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout --foreground 200 "$@"
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout --foreground 600 "$@"
 }
 
 # RANKS ARGUMENTS: the program without SLURM
@@ -140,11 +140,11 @@ direct() {
 
 timeless() { awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) drop[i] = $i ~ /seconds|share/ } { for (i = 1; i <= NF; i++) if (drop[i]) $i = ""; print }' "$1"; }
 
-# The disturbed runs have to last some seconds, whatever the machine and whatever else it does now: as many epochs as four seconds hold at the
+# The disturbed runs have to last some seconds, whatever the machine and whatever else it does now: as many epochs as three seconds hold at the
 # speed of the fastest one, and enough for what happens in them.
 choose_epochs() {
   direct 2 train "$deck" "${small[@]}" -train_epochs 20 -out_dir "$scratch/trial" >>"$scratch/log" 2>&1
-  EPOCHS=$(awk -F, 'NR > 6 && $4 > 0 && (!s || $4 < s) { s = $4 } END { e = s ? int(4 / s) : 40; print (e < 40 ? 40 : e > 400 ? 400 : e) }' \
+  EPOCHS=$(awk -F, 'NR > 6 && $4 > 0 && (!s || $4 < s) { s = $4 } END { e = s ? int(3 / s) : 40; print (e < 40 ? 40 : e > 400 ? 400 : e) }' \
     "$scratch/trial/metrics.csv")
   small+=(-train_epochs "$EPOCHS")
 }
@@ -157,6 +157,18 @@ same_run() {
   for table in metrics layers; do
     [ "$(timeless "$1/$table.csv")" = "$(timeless "$2/$table.csv")" ] || wrong "$1/$table.csv is not that of the undisturbed run"
   done
+}
+
+# FILE: what ended on request went on from the checkpoint that it wrote then. Without this a run that dies of the signal and begins anew, or
+# goes on from an older checkpoint, would pass: its result is the same.
+went_on() {
+  local after
+  after=$(sed -nE 's/^stopped .* after (epoch [0-9]+(, batch [0-9]+)?);.*/\1/p' "$dir/out" | tail -n 1)
+  if [ -z "$after" ]; then
+    wrong "the run was not stopped after a checkpoint"
+  elif ! grep -q "^resumed after $after" "$1"; then
+    wrong "stopped after $after, but: $(grep -h '^resumed' "$1" | tail -n 1)"
+  fi
 }
 
 # OUT FILE ...: every dataset of OUT is those of the files, one after another
@@ -186,6 +198,7 @@ requeued_srun() {
   ask "$job"
   expect_end "$job" COMPLETED 0:0 1 || return
   said "start 2" || wrong "the second start is not in the output"
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
@@ -201,6 +214,7 @@ requeued_mpirun() {
   expect_end "$job" COMPLETED 0:0 1 || return
   said ": mpirun on" || wrong "mpirun was not chosen: $(grep '^job' "$dir/out")"
   said "Socket timed out" || wrong "the controller was not busy"
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
@@ -223,6 +237,7 @@ early_signal() {
   epochs "$dir/run" 1 "$job" || return
   hold "$dir/run" said "SIGUSR1: asking"
   expect_end "$job" COMPLETED 0:0 1 || return
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
@@ -230,19 +245,22 @@ time_limit() {
   submit --time=1 --signal=B:USR1@20 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" && epochs "$dir/run" 3 "$job" || return
   hold "$dir/run" said "SIGUSR1: asking"
   expect_end "$job" COMPLETED 0:0 1+ || return
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
-# A site whose launcher keeps signals to itself: the run watches the time.
+# A site whose launcher dies of signals: it gets none, though SLURM sends one, and the run watches the time.
 ran_for() { [ $((SECONDS - began)) -ge "$1" ]; }
 time_limit_without_signals() {
   local began
   sed 's/^site_signals=yes.*/site_signals=no/' jobscripts/site.sh >"$dir/site.sh"
-  EVENKEEL_SITE=$dir/site.sh submit --time=1 --signal=B:URG@1 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
+  EVENKEEL_SITE=$dir/site.sh submit --time=1 --signal=B:USR1@40 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
   epochs "$dir/run" 3 "$job" || return
   began=$SECONDS
   hold "$dir/run" ran_for 46
   expect_end "$job" COMPLETED 0:0 1+ || return
+  said "SIGUSR1: asking" && wrong "the launcher got the signal"
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
@@ -254,6 +272,7 @@ requeue_forbidden() {
   expect_end "$job" FAILED 75:0 0 || return
   said "may not queue again" || wrong "nothing is said about it"
   direct 2 train "$deck" "${small[@]}" -out_dir "$dir/run" -train_resume auto >"$dir/direct" 2>&1 || wrong "$(tail -n 1 "$dir/direct")"
+  went_on "$dir/direct"
   same_run "$dir/run" "$whole"
 }
 
@@ -271,6 +290,7 @@ chain() {
   done
   expect_end "${jobs[2]}" COMPLETED 0:0 0 && expect_end "${jobs[3]}" COMPLETED 0:0 0 || return
   said "job ${jobs[3]}: nothing left to do, job ${jobs[2]} finished the run" || wrong "the last job does not say that nothing is left"
+  went_on "$dir/out"
   same_run "$dir/run" "$whole"
 }
 
@@ -308,21 +328,23 @@ finetuned() {
   direct 2 train "$deck" "${small[@]}" -out_dir "$dir/direct" -model_weights "$whole/final.safetensors" >"$dir/printed" 2>&1 ||
     wrong "$(tail -n 1 "$dir/printed")"
   expect_end "$job" COMPLETED 0:0 1 || return
+  went_on "$dir/out"
   same_run "$dir/run" "$dir/direct"
 }
 
 experiment() {
   local file=$dir/rows k=-1
   local -a row
-  for k in 2023 2024 2025; do
+  for k in 2023 2025 2024; do
     echo "$deck ${small[*]} -train_seed $k -out_dir $dir/$k" >>"$file"
   done
   export EXPERIMENT=tests/slurm/experiment.py
-  submit --array=0-$(("$("$python" "$EXPERIMENT" count "$file")" - 1)) jobscripts/experiment.sbatch "$file" && epochs "$dir/2024" 3 "${job}_1" || return
-  ask "${job}_1"
+  submit --array=0-$(("$("$python" "$EXPERIMENT" count "$file")" - 1)) jobscripts/experiment.sbatch "$file" && epochs "$dir/2024" 3 "${job}_2" || return
+  ask "${job}_2" # the last task, whose number is that of the array
   wait_until $QUEUE ended "$job" || wrong "the array does not end"
   for k in 0 1 2; do row+=("$(field "${job}_$k" JobState) $(field "${job}_$k" Restarts)"); done
-  [ "${row[*]}" = "COMPLETED 0 COMPLETED 1 COMPLETED 0" ] || wrong "the rows ended as ${row[*]}"
+  [ "${row[*]}" = "COMPLETED 0 COMPLETED 0 COMPLETED 1" ] || wrong "the rows ended as ${row[*]}"
+  went_on "$dir/out"
   same_run "$dir/2024" "$whole"
   for k in 2023 2025; do
     reached "$dir/$k" "$EPOCHS" || wrong "row of seed $k is not complete"
@@ -363,7 +385,8 @@ experiment_to_table() {
   echo "generate: {type: cfd2d, file: $dir/made.hdf5, nx: 16, samples: 24, frames: 12}" >"$dir/data.yaml"
   { four_rows "$dir/array" "$dir/made.hdf5" && echo "data: $dir/data.yaml"; } >"$dir/array.yaml"
   four_rows "$dir/direct" "$data" >"$dir/direct.yaml"
-  submit --array=0-$(("$("$python" postproc/experiment.py count "$dir/array.yaml")" - 1)) jobscripts/experiment.sbatch "$dir/array.yaml" || return
+  job=$(jobscripts/experiment.sh --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --time=5 --output="$dir/out" "$dir/array.yaml" 2>"$dir/sbatch")
+  [ -n "$job" ] || { wrong "experiment.sh: $(<"$dir/sbatch")"; return; }
   epochs "$dir/array/seed-1_balanced" 1 "${job}_1" || return
   hold "$dir/array/seed-1_balanced" heard "${job}_1"
   LAUNCH="${MPIRUN:-mpirun} --oversubscribe" outside "$python" postproc/experiment.py run "$dir/direct.yaml" --jobs 1 --ranks 2 >"$dir/printed" 2>&1 ||
@@ -418,6 +441,28 @@ generated_files() {
   for beta in 0.1 1.0; do same_data "$dir/b$beta.hdf5" "$dir/b$beta".{3,7,8}.hdf5; done
 }
 
+# From another directory, as little of it as there can be.
+scaling() {
+  (cd "$dir" && RANKS="1 2" MODELS=fno2d KINDS="strong rebalance" BATCH=2 REPEATS=1 STEPS=2 OUT=$dir/study DATA=$dir "$OLDPWD/jobscripts/submit.sh" --parsable \
+    --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --exclusive=user --time=5 --output="$dir/out" "$OLDPWD/jobscripts/scaling.sbatch") >"$dir/sbatch" 2>&1
+  job=$(<"$dir/sbatch")
+  [[ $job =~ ^[0-9]+$ ]] || { wrong "submit.sh: $job"; return; }
+  expect_end "$job" COMPLETED 0:0 0 || return
+  [ "$(awk -F, '$2 == "strong" { printf "%s %s ", $1, $4 }' "$dir/study/scaling.csv")" = "fno2d 1 fno2d 2 " ] || wrong "rows: $(<"$dir/study/scaling.csv")"
+  grep -q fno2d "$dir/study/report/scaling.txt" || wrong "no report"
+}
+
+# An error that a repetition would not change ends what is left of a chain.
+chain_of_errors() {
+  local -a jobs
+  read -r -d '' -a jobs < <(CHAIN_NAME=$scratch/chain_of_errors/chain jobscripts/chain.sh 2 --nodes=1 --ntasks-per-node=1 --time=5 \
+    jobscripts/train.sbatch "$deck" "${small[@]}" -model_type nothing -out_dir "$dir/run" 2>"$dir/sbatch")
+  ln -s chain.out "$dir/out"
+  [ ${#jobs[@]} -eq 2 ] || { wrong "${#jobs[@]} jobs, not 2: $(<"$dir/sbatch")"; return; }
+  expect_end "${jobs[0]}" FAILED 1:0 0 && expect_end "${jobs[1]}" FAILED 1:0 0 || return
+  said "job ${jobs[1]}: not tried again, job ${jobs[0]} ended with an error" || wrong "the second job does not say why it ends"
+}
+
 # The array fails, so nothing is joined and nothing waits for ever.
 generate_fails() {
   local array merge
@@ -442,7 +487,7 @@ times() {
   ask "$job"
   expect_end "$job" FAILED 75:0 0 || return
   said "restarts are enough" || wrong "nothing is said about MAX_RESTARTS"
-  written=$(stat -c %.9Y "$dir/run/checkpoint.h5")
+  written=$(stat -c %.9Y "$dir/run/checkpoint.h5") || { wrong "no checkpoint"; return; }
   awk -v s="$started" -v f="$first" -v a="$asked" -v w="$written" \
     'BEGIN { printf "time start to first step %.2f s, signal to finished checkpoint %.2f s (8 ranks on 2 nodes of this machine)\n", f - s, w - a }'
 }
@@ -466,7 +511,8 @@ fi
 try times
 wait
 for name in time_limit time_limit_without_signals generated experiment_to_table requeued_srun requeued_mpirun early_signal node_lost experiment finetuned chain \
-  cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generate_fails undisturbed; do
+  cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generate_fails undisturbed scaling \
+  chain_of_errors; do
   try "$name"
 done
 wait
