@@ -155,12 +155,17 @@ same_tensors() {
 # ---- runs -----------------------------------------------------------------------------------------------------------------
 
 lists() {
+  local n ask
   for n in 1 3; do
     expect $n 0 list
     [ "$(grep -c 'balance_rule .*tb_sigmoid' "$dir/out")" -eq 1 ] || wrong "balance_rule is not listed once"
     cp "$dir/out" "$dir/list"
-    expect $n 0 -help
-    same "$dir/list" "$dir/out"
+    for ask in help -h -help --help 'train -h' 'train --help' "train $deck -help" "generate -train_lr 1 --help"; do
+      # shellcheck disable=SC2086
+      expect $n 0 $ask
+      same "$dir/list" "$dir/out"
+      [ -s "$dir/err" ] && wrong "a line on stderr: $(head -n 1 "$dir/err")"
+    done
   done
 }
 
@@ -476,7 +481,7 @@ try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 
-try no-command refused 1 "what shall be done|generate train evaluate export inspect list"
+try no-command refused 1 "what shall be done|generate train evaluate export inspect list help"
 try unknown-command refused 1 "'trian' is not known|train" trian
 try no-deck refused 1 "train needs a deck" train
 try missing-deck refused 1 "$scratch/none.yaml|cannot be read" train "$scratch/none.yaml"
