@@ -13,6 +13,8 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
+
 import h5py
 import numpy as np
 

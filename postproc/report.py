@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 import comparison
 import figures
 import rundir
