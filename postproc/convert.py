@@ -7,6 +7,7 @@ import os
 import sys
 from collections import OrderedDict
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 from tensorfiles import (KINDS, OF_REAL, FileError, Namespace, Tensor, as_pairs, from_pairs, read_safetensors, read_torch, widened,
                          write_safetensors, write_torch)
 

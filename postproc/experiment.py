@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 import rows
 from launch import Launcher, Runner, cores
 from rows import ExperimentError

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Joins data files of PDEBench's layout along their first axis: the trajectories of the first file, then those of the second, and so on.
 
-  merge.py OUT.hdf5 FILE [FILE ...]
+  merge.py [--keep] OUT.hdf5 FILE [FILE ...]
 
 The files must have the same datasets, coordinates and attributes, float32 throughout and every value finite. OUT is contiguous, has its
 datasets in the files' order and appears when it is complete, with OUT.xdmf beside it for ParaView; what is read at a time is a few
-trajectories.
+trajectories. So an OUT that is there is complete: with --keep it stays if it holds these files, as many trajectories with each file's
+first and last in their places; a job that is queued again then has nothing to do.
 """
 import argparse
 import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 
 import h5py
 import numpy as np
@@ -50,10 +53,14 @@ class Contents:
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", metavar="OUT", help="file to write; must not exist")
+    parser.add_argument("out", metavar="OUT", help="file to write; must not exist, unless --keep is given")
     parser.add_argument("files", metavar="FILE", nargs="+", help="files to join, in this order")
+    parser.add_argument("--keep", action="store_true", help="leave an OUT that holds these files already, status 0")
     options = parser.parse_args(arguments)
     try:
+        if options.keep and os.path.exists(options.out):
+            print(f"{options.out}: kept, holds the {require_joined(options.out, options.files)} trajectories of {len(options.files)} files already")
+            return 0
         count, described = merge(options.out, options.files)
     except (MergeError, OSError) as error:
         print(f"merge.py: {error}", file=sys.stderr)
@@ -69,16 +76,35 @@ def merge(out, paths):
     if os.path.exists(out):
         raise MergeError(f"{out} exists already")
     with ExitStack() as stack:
-        files = [read_contents(path, stack) for path in paths]
-        for i, other in enumerate(files):
-            for one in files[:i]:
-                if os.path.samefile(one.path, other.path):
-                    raise MergeError(f"{other.path} is named twice")
-            require_same(files[0], other)
+        files = read_files(paths, stack)
         return sum(file.count for file in files), write(out, files)
 
 
+def require_joined(out, paths):
+    """Number of trajectories of `out`, which is what has been made of the files."""
+    with ExitStack() as stack:
+        files = read_files(paths, stack)
+        try:
+            joined = read_contents(out, stack)
+            require_same(files[0], joined)
+            require_ends(joined, files)
+        except MergeError as error:
+            raise MergeError(f"{out} exists already and does not hold these files: {error}") from None
+        return joined.count
+
+
 # ---- what is there ------------------------------------------------------------------------------------------------------
+
+
+def read_files(paths, stack):
+    """Those to join: different files, alike in everything but their trajectories."""
+    files = [read_contents(path, stack) for path in paths]
+    for i, other in enumerate(files):
+        for one in files[:i]:
+            if os.path.samefile(one.path, other.path):
+                raise MergeError(f"{other.path} is named twice")
+        require_same(files[0], other)
+    return files
 
 
 def read_contents(path, stack):
@@ -132,6 +158,19 @@ def require_same(first, other):
     for name, value in first.attributes.items():
         if not np.array_equal(value, other.attributes[name]):
             differ(f"the attribute {name}: {other.attributes[name]} and {value}")
+
+
+def require_ends(joined, files):
+    """As many trajectories as all files, and the first and last of each where they belong."""
+    count, at = sum(file.count for file in files), 0
+    if joined.count != count:
+        raise MergeError(f"it has {joined.count} trajectories, they have {count}")
+    for file in files:
+        for dataset in file.data:
+            for i in range(0, file.count, max(1, file.count - 1)):
+                if not np.array_equal(dataset[i], joined.file[dataset.name][at + i]):
+                    raise MergeError(f"{name_of(dataset)} of trajectory {at + i} is not that of trajectory {i} of {file.path}")
+        at += file.count
 
 
 # ---- what is written ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import argparse
 import os
 import sys
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
+
 import numpy as np
 
 import figures

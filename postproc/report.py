@@ -5,11 +5,14 @@
   report.py RUN RUN ...    groups the runs by what differs in their resolved.yaml (seed and directory aside), prints the table
                            (nRMSE mean +- std, improvement, Welch's t-test), writes it and the figures into COMMON_PARENT/report
   report.py --html ...     also writes index.html there: a page that holds the figures, tables and decks itself
+
+An experiment, inputs/experiments/NAME.yaml, is table.py's: `table.py NAME.yaml --html`.
 """
 import argparse
 import os
 import sys
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 import comparison
 import figures
 import rundir
@@ -38,7 +41,7 @@ def parse(arguments):
     parser.add_argument("--baseline", metavar="NAME", help="group, or balance_rule, to compare with (default: none)")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN/report, or report beside the runs)")
     parser.add_argument("--each", action="store_true", help="with several runs: also write every run's own figures")
-    parser.add_argument("--html", action="store_true", help="also write a page that stands alone, index.html")
+    parser.add_argument("--html", action="store_true", help="also write a page that stands alone, index.html (takes no name; table.py's may)")
     return parser.parse_args(arguments)
 
 
@@ -46,6 +49,8 @@ def distinct(runs):
     """The directories, each once: a run given twice would count as two samples."""
     seen = {}
     for directory in runs:
+        if directory.endswith((".yaml", ".yml")) and os.path.isfile(directory):
+            raise rundir.RunError(f"{directory}: a file, not a run directory; the tables of an experiment are table.py's: table.py {directory}")
         rundir.require_directory(directory)
         if os.path.realpath(directory) in seen:
             complain(f"{directory}: given more than once, counted once")

@@ -7,12 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 
-import locks
+import yaml
 
-try:
-    import yaml
-except ImportError:
-    yaml = None
+import locks
 
 KNOWN = ("dir", "deck", "data", "set", "axes", "only", "table")
 KNOWN_TABLE = ("columns", "rows", "best_of", "seeds", "baseline", "metric", "convention")
@@ -103,8 +100,6 @@ def load(path):
 
 def read_yaml(path):
     """The file's content, every scalar as the text that is written there: `no` stays `no`, and `1e-3` is no number."""
-    if yaml is None:
-        raise ExperimentError("this python3 has no yaml module: apt-get install python3-yaml, or pip install pyyaml")
     try:
         with open(path, encoding="utf-8") as file:
             node = yaml.compose(file, Loader=yaml.BaseLoader)

@@ -14,6 +14,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+import needs  # noqa: F401 (tells of missing modules, so before the others)
+
 import numpy as np
 from scipy.optimize import nnls
 

@@ -3,7 +3,8 @@
 
   table.py FILE            prints the table; writes it (CSV, Markdown, LaTeX), what balancing cost, and figures into DIR/table, where
                            DIR is the experiment's own directory
-  table.py FILE --html OUT.html   also writes a page that stands alone: tables, figures, best hyperparameters, and how far every row is
+  table.py FILE --html [OUT.html]   also writes a page that stands alone, index.html there or OUT.html: tables, figures, best
+                           hyperparameters, and how far every row is
 
 Mean and standard deviation over seeds, the error reduced in % of the baseline's mean, Welch's t-test against the baseline. Rows that
 are missing are counted in their cell: `(3 of 5)`.
@@ -15,6 +16,8 @@ import math
 import os
 import sys
 from dataclasses import dataclass
+
+import needs  # noqa: F401 (tells of missing modules, so before the others)
 
 import numpy as np
 
@@ -72,21 +75,29 @@ def main(arguments=None):
         texts = make_texts(experiment, table)
         write_tables(experiment, table, texts, out)
         pictures, problems = draw(experiment, table, out)
-        if options.html:
+        if options.html is not None:
+            page = options.html or os.path.join(out, "index.html")
             html = tablepage.experiment_page(options.file, experiment, texts, pictures, problems)
-            report.make_directory(os.path.dirname(os.path.abspath(options.html)))
-            report.write_text(options.html, html)
+            report.make_directory(os.path.dirname(os.path.abspath(page)))
+            report.write_text(page, html)
     except (rows.ExperimentError, rundir.RunError, OSError) as error:
         return complain(error)
     return 0
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", metavar="FILE", help="experiment, inputs/experiments/NAME.yaml")
+    parser = argparse.ArgumentParser(usage="table.py [-h] [--out DIR] FILE [--html [OUT.html]]", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE", nargs="?", help="experiment, inputs/experiments/NAME.yaml")
     parser.add_argument("--out", metavar="DIR", help="where to write (default: table/ in the experiment's directory)")
-    parser.add_argument("--html", metavar="OUT.html", help="also write a page that stands alone")
-    return parser.parse_args(arguments)
+    parser.add_argument("--html", metavar="OUT.html", nargs="?", const="", help="also write a page that stands alone (default: index.html "
+                        "beside the tables; report.py's --html is always that and takes no name)")
+    options = parser.parse_args(arguments)
+    if options.file is None:  # --html FILE, as report.py has it
+        options.file, options.html = options.html, ""
+    if not options.file:
+        parser.error("FILE is missing")
+    return options
 
 
 # ---- cells --------------------------------------------------------------------------------------------------------------

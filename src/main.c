@@ -2,19 +2,28 @@
 #include "evenkeel/command.h"
 #include "evenkeel/kernel.h"
 #include <stdlib.h>
+#include <string.h>
 
-/* The subcommand's row; -help or nothing at all is `list`. */
+/* Behind any subcommand, and whatever a deck says. */
+static PetscBool AsksForHelp(int argc, char **argv)
+{
+  for (int i = 1; i < argc; i++) {
+    if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "-help") || !strcmp(argv[i], "--help")) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+/* The subcommand's row. */
 static PetscErrorCode FindCommand(EkRun run, const EkCommand **command)
 {
-  char      names[1024];
-  PetscBool help = PETSC_FALSE;
-  int       row;
+  const PetscBool help = AsksForHelp(run->raw_argc, run->raw_argv);
+  char            names[1024];
+  int             row;
 
   PetscFunctionBegin;
-  PetscCall(PetscOptionsHasName(run->options, NULL, "-help", &help));
   PetscCall(EkFamilyNames(&EkCommandFamily, names, sizeof(names)));
   PetscCheck(help || run->argc > 0, run->comm, PETSC_ERR_USER_INPUT, "what shall be done? evenkeel COMMAND ..., one of: %s", names);
-  row = EkFamilyFind(&EkCommandFamily, help ? "list" : run->argv[0]);
+  row = EkFamilyFind(&EkCommandFamily, help ? "help" : run->argv[0]);
   PetscCheck(row >= 0, run->comm, PETSC_ERR_USER_INPUT, "command '%s' is not known; there is: %s", run->argv[0], names);
   *command = (const EkCommand *)EkFamilyMember(&EkCommandFamily, row);
   PetscFunctionReturn(0);

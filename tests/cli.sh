@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Black-box tests of the program under mpirun. Bad input: exit status 1, one plain line a mistake, no hang, at 1 and 3 ranks. Runs: stopped, continued,
 # repeated, evaluated, exported. JOBS tests at a time; ONLY_CLI=name runs those whose name contains it.
+# shellcheck disable=SC2015,SC2030,SC2031 # a && b || wrong; a test's dir and why are its own, in a subshell
 set -u
 cd "$(dirname "$0")/.." || exit 1
 program=${BUILD:-build/}evenkeel
@@ -44,7 +45,7 @@ launch() {
   local n=$1 status
   shift
   rm -f "$dir/err"
-  # shellcheck disable=SC2086
+  # shellcheck disable=SC2016,SC2086
   timeout $limit $launch -n "$n" bash -c 'exec 2>>"$0"; eval "${BEFORE:-}"; exec "$@"' "$dir/err" "$program" "$@" >"$dir/out" 2>"$dir/mpi"
   status=$?
   sed -i '/^\[hwloc/d' "$dir/err" 2>/dev/null # MPI's library says so where there is no /sys
@@ -105,7 +106,7 @@ head -c 30000 $case_1d/data.hdf5 >"$scratch/cut.hdf5"
 head -c 20000 $case_1d/init.safetensors >"$scratch/cut.safetensors"
 cp $case_1d/init.safetensors "$scratch/nan.safetensors"
 printf '\0\0\300\177' | dd of="$scratch/nan.safetensors" bs=1 seek=$(($(wc -c <$case_1d/init.safetensors) - 4)) conv=notrunc 2>/dev/null
-same_size="-data_initial_step 4 -model_width 12 -model_modes 6" # the network of init.safetensors
+same_size=(-data_initial_step 4 -model_width 12 -model_modes 6) # the network of init.safetensors
 long_key=data_this_is_a_key_longer_than_any_key_that_there_is_or_ever_will_be_in_a_deck
 
 # ---- what runs are compared by ------------------------------------------------------------------------------------------
@@ -155,12 +156,17 @@ same_tensors() {
 # ---- runs -----------------------------------------------------------------------------------------------------------------
 
 lists() {
+  local n ask
   for n in 1 3; do
     expect $n 0 list
     [ "$(grep -c 'balance_rule .*tb_sigmoid' "$dir/out")" -eq 1 ] || wrong "balance_rule is not listed once"
     cp "$dir/out" "$dir/list"
-    expect $n 0 -help
-    same "$dir/list" "$dir/out"
+    for ask in help -h -help --help 'train -h' 'train --help' "train $deck -help" "generate -train_lr 1 --help"; do
+      # shellcheck disable=SC2086
+      expect $n 0 $ask
+      same "$dir/list" "$dir/out"
+      [ -s "$dir/err" ] && wrong "a line on stderr: $(head -n 1 "$dir/err")"
+    done
   done
 }
 
@@ -291,18 +297,18 @@ begin_endless() {
     sleep 0.05
   done
   wrong "no epoch in 20 s: $(tail -n 1 "$dir/err")"
-  kill -KILL $job
+  kill -KILL "$job"
   return 1
 }
 
 # Waits for $job, SECONDS at most; $status.
 end_job() {
   for _ in $(seq $(($1 * 20))); do
-    kill -0 $job 2>/dev/null || break
+    kill -0 "$job" 2>/dev/null || break
     sleep 0.05
   done
-  kill -0 $job 2>/dev/null && { wrong "still running after $1 s"; kill -KILL $job; }
-  wait $job
+  kill -0 "$job" 2>/dev/null && { wrong "still running after $1 s"; kill -KILL "$job"; }
+  wait "$job"
   status=$?
 }
 
@@ -310,7 +316,7 @@ end_job() {
 stops_on_a_signal() {
   local ranks=$1 epoch
   begin_endless "$ranks" || return
-  kill -USR1 $job # mpirun hands it on to the ranks
+  kill -USR1 "$job" # mpirun hands it on to the ranks
   end_job 30
   [ "$status" -eq 75 ] || { wrong "exit status $status, not 75"; return; }
   [ -f "$dir/run/final.safetensors" ] && wrong "final.safetensors of a run that is not done"
@@ -328,7 +334,7 @@ ends_at_a_second_signal() {
   local ranks
   begin_endless 2 || return
   ranks=$(awk -v parent="$job" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null)
-  [ -n "$ranks" ] || { wrong "no ranks under mpirun"; kill -KILL $job; return; }
+  [ -n "$ranks" ] || { wrong "no ranks under mpirun"; kill -KILL "$job"; return; }
   # shellcheck disable=SC2086
   kill -STOP $ranks && kill -USR1 $ranks && kill -TERM $ranks && kill -CONT $ranks
   end_job 15
@@ -408,13 +414,13 @@ inspects_generated() {
 writes_predictions() {
   local n
   for n in 1 3; do
-    expect $n 0 evaluate "$deck" -model_weights $case_1d/init.safetensors $same_size -data_t_train 8 -model_transform gemm -data_test 5 \
+    expect $n 0 evaluate "$deck" -model_weights $case_1d/init.safetensors "${same_size[@]}" -data_t_train 8 -model_transform gemm -data_test 5 \
       -evaluate_write_predictions 4 -out_dir "$dir/$n" || return
     [ "$(grep -c 'ItemType="HyperSlab"' "$dir/$n/predictions.xdmf")" -eq $((8 * 3 * 3 * 4)) ] || wrong "not 4 trajectories on $n ranks"
   done
   same "$dir/1/predictions.h5" "$dir/3/predictions.h5"
   same "$dir/1/predictions.xdmf" "$dir/3/predictions.xdmf"
-  expect 2 0 evaluate "$deck" -model_weights $case_1d/init.safetensors $same_size -data_t_train 8 -evaluate_write_predictions 0 -out_dir "$dir/none" || return
+  expect 2 0 evaluate "$deck" -model_weights $case_1d/init.safetensors "${same_size[@]}" -data_t_train 8 -evaluate_write_predictions 0 -out_dir "$dir/none" || return
   [ -e "$dir/none/predictions.h5" ] && wrong "predictions that nobody asked for"
 }
 
@@ -430,13 +436,15 @@ no_windows() {
 # Every deck of inputs/generate, at a size of its own: keys and members as they are.
 generates_every_deck() {
   local deck name frames
+  local -a files
   for deck in inputs/generate/*.yaml; do
     name=$(basename "$deck" .yaml)
     frames="-generate_frames 2"
     grep -q "type: darcy2d" "$deck" && frames=
     # shellcheck disable=SC2086
     expect 2 0 generate "$deck" -generate_samples 2 -generate_nx 32 $frames -generate_file "$dir/${name}_{beta}.hdf5" || return
-    expect 2 0 inspect "$(ls "$dir/$name"_*.hdf5 | head -n 1)" -inspect_mass_drift 1 || return
+    files=("$dir/$name"_*.hdf5)
+    expect 2 0 inspect "${files[0]}" -inspect_mass_drift 1 || return
   done
 }
 
@@ -476,7 +484,7 @@ try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 
-try no-command refused 1 "what shall be done|generate train evaluate export inspect list"
+try no-command refused 1 "what shall be done|generate train evaluate export inspect list help"
 try unknown-command refused 1 "'trian' is not known|train" trian
 try no-deck refused 1 "train needs a deck" train
 try missing-deck refused 1 "$scratch/none.yaml|cannot be read" train "$scratch/none.yaml"
@@ -515,13 +523,13 @@ try nan-on-every-rank-is-one-line refused 1 "all_nan.h5|dataset 'density'" \
 try too-many-trajectories refused 1 "data_train|103 trajectories asked for|has 13" train "$deck" -data_train 100
 try nothing-left-to-train-on refused 1 "data_train" train "$deck" -data_test 13 -data_train 0
 try nothing-left-to-predict refused 1 "data_initial_step" train "$deck" -data_initial_step 4
-try nothing-to-evaluate refused 1 "data_test" evaluate "$deck" -data_test 0 -model_weights $case_1d/init.safetensors $same_size -data_t_train 8
+try nothing-to-evaluate refused 1 "data_test" evaluate "$deck" -data_test 0 -model_weights $case_1d/init.safetensors "${same_size[@]}" -data_t_train 8
 
 try missing-weights refused 1 "none.safetensors" evaluate "$deck" -model_weights "$scratch/none.safetensors"
 try weights-that-do-not-fit refused 16 "fc0.weight: found F32 12 x 13, wanted F32 4 x 7|conv3.weights1|fc1.weight: found|15 of its or the model's tensors do not fit" \
   train "$deck" -model_weights $case_1d/init.safetensors
-try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" $same_size -data_t_train 8 -model_weights "$scratch/cut.safetensors"
-try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" $same_size -data_t_train 8 -model_weights "$scratch/nan.safetensors"
+try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/cut.safetensors"
+try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/nan.safetensors"
 try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c
 try export-without-names refused 1 "usage: evenkeel export" export
 try export-of-what refused 1 "'moments' is not known; usage: evenkeel export" export $case_1d/init.safetensors "$scratch/x.safetensors" moments

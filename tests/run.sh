@@ -2,7 +2,7 @@
 # Runs every unit test at the rank counts its first comment names, then the black-box and post-processing tests; counts the ok and FAIL lines.
 # ONLY=name runs one of them.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build/}
 launch="${MPIRUN:-mpirun} --oversubscribe"
 log=$(mktemp)
@@ -25,6 +25,7 @@ for source in tests/test_*.c; do
   ranks=$(sed -nE '1s,.*ranks: *([0-9 ]+).*,\1,p' "$source")
   for n in ${ranks:-1}; do
     start=$SECONDS
+    # shellcheck disable=SC2086
     timeout 600 $launch -n "$n" "${build}tests/$name" >"$log" 2>&1
     count $? "$name ($n)" $((SECONDS - start))
   done

@@ -410,9 +410,9 @@ def the_experiments_that_come_along_are_sound(scratch):
 @check
 def a_missing_yaml_module_is_one_plain_line(scratch):
     place(scratch)
-    write(scratch, "yaml.py", "raise ImportError\n")
+    write(scratch, "yaml.py", "raise ModuleNotFoundError(name='yaml')\n")
     status, _, errors = experiment(scratch, "list", "trial.yaml", PYTHONPATH=scratch)
-    assert status == 1 and len(errors.splitlines()) == 1 and "python3-yaml" in errors, errors
+    assert status == 2 and len(errors.splitlines()) == 1 and "python3-yaml" in errors, errors
 
 
 @check

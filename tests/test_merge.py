@@ -198,6 +198,101 @@ def a_description_that_cannot_be_written_is_one_plain_line(scratch):
     assert_refused(out, [path], "out.xdmf")
 
 
+# ---- what is there already --------------------------------------------------------------------------------------------------
+
+
+@check
+def a_file_that_holds_its_parts_is_kept(scratch):
+    paths = [os.path.join(scratch, f"{i}.h5") for i in range(3)]
+    for i, path in enumerate(paths):
+        data_file(path, 1 + i, i)
+    out = os.path.join(scratch, "out.h5")
+    with open(out + ".merging", "w", encoding="utf-8") as file:  # of a job that was killed
+        file.write("half")
+    assert run("--keep", out, *paths)[0] == 0 and not os.path.exists(out + ".merging")
+    before, time = bytes_of(out), os.stat(out).st_mtime_ns
+    for _ in range(2):
+        status, output, errors = run("--keep", out, *paths)
+        assert status == 0 and not errors and output == f"{out}: kept, holds the 6 trajectories of 3 files already\n", (output, errors)
+    assert bytes_of(out) == before and os.stat(out).st_mtime_ns == time
+    assert_refused(out, paths, "out.h5 exists already")
+
+
+@check
+def a_file_that_holds_something_else_is_refused(scratch):
+    def path(name):
+        return os.path.join(scratch, name + ".h5")
+
+    def assert_other(parts, *words):
+        before = bytes_of(path("out"))
+        assert_refused(path("out"), ["--keep", *parts], "out.h5 exists already and does not hold these files", *words)
+        assert bytes_of(path("out")) == before
+
+    for seed, name in enumerate(("one", "two", "three")):
+        data_file(path(name), 3, seed)
+    assert run(path("out"), path("one"), path("two"))[0] == 0
+    assert_other([path("one"), path("two"), path("three")], "it has 6 trajectories, they have 9")
+    assert_other([path("one")], "it has 6 trajectories, they have 3")
+    assert_other([path("one"), path("three")], "of trajectory 3 is not that of trajectory 0", "three.h5")
+    assert_other([path("two"), path("one")], "of trajectory 0", "two.h5")
+    with h5py.File(path("two"), "a") as file:
+        file["Vx"][2, 3, 5] += 1
+    assert_other([path("one"), path("two")], "Vx of trajectory 5 is not that of trajectory 2", "two.h5")
+    for name in ("one", "three"):
+        data_file(path(name), 3, 0, eta=0.1)
+    assert_other([path("one"), path("three")], "attribute eta")
+    assert_refused(path("out"), ["--keep", path("one"), path("none")], "none.h5: no such file")
+    with open(path("out"), "wb") as file:
+        file.write(b"cut")
+    assert_other([path("one"), path("three")], "not a sound HDF5 file")
+
+
+def job(scratch, *arguments):
+    """merge.sbatch outside SLURM: (exit status, stdout, stderr)"""
+    site = os.path.join(scratch, "site.sh")
+    with open(site, "w", encoding="utf-8") as file:
+        file.write("site_setup() { :; }\n")
+    environment = {**os.environ, "EVENKEEL_HOME": ROOT, "PYTHON": sys.executable, "EVENKEEL_SITE": site}
+    done = subprocess.run(["bash", os.path.join(ROOT, "jobscripts", "merge.sbatch"), *arguments], cwd=scratch, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def data_files(scratch):
+    return sorted(name for name in os.listdir(scratch) if name.endswith(".hdf5"))
+
+
+@check
+def the_job_joins_every_beta_and_may_come_again(scratch):
+    betas = ("0.1", "0.2", "1", "2e-3")  # b0.1.hdf5 and b0.2.hdf5 look like both parts of beta 0
+    for i, beta in enumerate(betas):
+        for seed in (1, 2):
+            data_file(os.path.join(scratch, f"b{beta}.{seed}.hdf5"), 2, 10 * i + seed)
+    names = ("b{beta}.hdf5", "b{beta}.1.hdf5", "b{beta}.2.hdf5")
+    for again in (False, True):
+        status, output, errors = job(scratch, *names)
+        assert status == 0 and not errors, errors
+        assert output.count("\n") == len(betas) == output.count(": kept," if again else ": 4 trajectories of 2 files"), output
+        assert data_files(scratch) == sorted(f"b{beta}.{end}" for beta in betas for end in ("hdf5", "1.hdf5", "2.hdf5"))
+    os.remove(os.path.join(scratch, "b1.2.hdf5"))
+    os.remove(os.path.join(scratch, "b0.2.hdf5"))
+    status, output, errors = job(scratch, *names)
+    assert status == 1 and errors == "merge.py: b1.2.hdf5: no such file\n" and output.count(": kept,") == 2 and "b0.2.hdf5: 4 traj" in output, (output, errors)
+
+
+@check
+def the_job_takes_a_single_part(scratch):
+    for beta in ("0.1", "3"):
+        data_file(os.path.join(scratch, f"b{beta}.1.hdf5"), 2, 1)
+    for _ in range(2):
+        status, output, errors = job(scratch, "b{beta}.hdf5", "b{beta}.1.hdf5")
+        assert status == 0 and not errors and output.count("\n") == 2, (output, errors)
+    assert data_files(scratch) == ["b0.1.1.hdf5", "b0.1.hdf5", "b3.1.hdf5", "b3.hdf5"]
+    status, output, errors = job(scratch, "b0.1.hdf5", "b0.1.1.hdf5")
+    assert status == 0 and ": kept," in output, (output, errors)
+    assert job(scratch, "b.hdf5", "none.hdf5")[::2] == (1, "merge.py: none.hdf5: no such file\n")
+
+
 # ---- what is refused --------------------------------------------------------------------------------------------------------
 
 

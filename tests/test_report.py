@@ -233,6 +233,10 @@ def absent_predictions_are_a_note(scratch):
 @check
 def missing_things_are_one_plain_line(scratch):
     assert_refused([os.path.join(scratch, "nowhere")], "nowhere", "no such directory")
+    assert_refused([os.path.join(scratch, "trial.yaml")], "no such directory")
+    with open(os.path.join(scratch, "trial.yaml"), "w", encoding="utf-8"):
+        pass
+    assert_refused([os.path.join(scratch, "trial.yaml")], "not a run directory", f"table.py {os.path.join(scratch, 'trial.yaml')}")
     run = make_run(scratch, "holes", layers=("fc0",), predictions=False, epochs=2)
     os.remove(os.path.join(run, "spectra.h5"))
     assert_refused([run], "spectra.h5", "no such file")

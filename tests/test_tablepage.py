@@ -1,4 +1,6 @@
 """Checks of the page of table.py --html on synthetic rows. Prints a line a check; exit status 1 if one fails."""
+import contextlib
+import io
 import json
 import os
 import re
@@ -51,6 +53,27 @@ def a_finished_experiment_has_a_page_that_stands_alone(scratch):
                   "model: {type: fno2d}\n", "(fraction 2.5 %)"):
         assert words in seen.words, f"no '{words}'"
     assert "ncomplete" not in html and "class=\"warning\"" not in html and "lacks runs" not in html
+
+
+@check
+def the_page_needs_no_name(scratch):
+    finish_all(place(scratch))
+    status, output, errors = table("--html", "--out", "new")
+    assert status == 0 and not errors and "wrote new/index.html\n" in output, (output, errors)
+    page_of("new/index.html")
+    for arguments, wanted in ((("trial.yaml",), None), (("trial.yaml", "--html"), ""), (("--html", "trial.yaml"), ""),
+                              (("--html", "trial.yaml", "--out", "new"), ""), (("--html", "my.html", "trial.yaml"), "my.html"),
+                              (("--out", "new", "--html", "my.html", "trial.yaml"), "my.html"), (("trial.yaml", "--html=my.html"), "my.html")):
+        options = trial.program.parse(arguments)
+        assert (options.file, options.html) == ("trial.yaml", wanted), (arguments, options)
+    for arguments in ((), ("--html",), ("--out", "new")):
+        with contextlib.redirect_stderr(io.StringIO()) as told:
+            try:
+                trial.program.parse(arguments)
+            except SystemExit as end:
+                assert end.code == 2 and "FILE is missing" in told.getvalue(), told.getvalue()
+            else:
+                raise AssertionError(f"{arguments} is taken")
 
 
 @check

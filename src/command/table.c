@@ -12,6 +12,7 @@ static const EkCommand command_row[] = {
     {{"export", "weights of a checkpoint as safetensors, on request with Adam's moments"}, "CHECKPOINT OUT.safetensors [optimizer]", EkCommandExport},
     {{"inspect", "what a data file is, and whether it is sound"}, "FILE [-key value ...]", EkCommandInspect},
     {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
+    {{"help", "the same; so do -h, -help and --help, alone or behind another command"}, "", EkCommandList},
 };
 const EkFamily EkCommandFamily = EK_FAMILY("command", command_row);
 

@@ -2,7 +2,7 @@
 # The speed table. Each line of the programs is `name value unit ...`; build/bench.json holds the same. Machines are noisy: every figure is a median of its
 # program's repetitions, ratios come from one run. NP: ranks (default 2).
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build/} np=${NP:-2}
 launch="${MPIRUN:-mpirun} --oversubscribe"
 out=$(mktemp)
