@@ -67,7 +67,7 @@ struct EkSession_ {
   EkModelShape      shape;
   EkParams          params;
   float            *coordinates; /* (dim, stride) planes of the grid */
-  int               chunk;       /* samples a graph runs at a time where they meet no other sample: results do not depend on it */
+  int               chunk;       /* samples a graph runs at a time where they meet no other sample: results depend on it in the last bits at most */
 };
 /* Mesh, dataset, model, initial or given weights. Collective. `transform`: EK_CHOOSE_* that a restart must repeat, or EK_CHOOSE_AUTO. */
 PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkSession *session);

@@ -305,11 +305,29 @@ PetscErrorCode EkConvolutionCode(EkConvolution c, EkConvPass which, int batch, c
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
 
+/* Zeros on both sides, as many, make y as long as x over the stride. */
+static PetscErrorCode CheckShape(const EkConvShape *s)
+{
+  PetscFunctionBegin;
+  PetscCheck((s->dim == 1 || s->dim == 2) && s->in > 0 && s->out > 0 && s->kernel > 0 && s->stride > 0, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "convolution: %d dimensions, %d to %d channels, kernel %d, stride %d", s->dim, (int)s->in,
+             (int)s->out, (int)s->kernel, (int)s->stride);
+  for (int d = 0; d < s->dim; d++) {
+    const PetscInt padded = s->n[d] + 2 * ((s->kernel - 1) / 2);
+
+    PetscCheck(s->n[d] >= s->stride && padded >= s->kernel && (padded - s->kernel) / s->stride + 1 == s->n[d] / s->stride,
+               PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "convolution: kernel %d with stride %d does not make %d points of %d",
+               (int)s->kernel, (int)s->stride, (int)(s->n[d] / s->stride), (int)s->n[d]);
+  }
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *out)
 {
   EkConvolution c;
 
   PetscFunctionBegin;
+  PetscCall(CheckShape(shape));
   PetscCall(PetscNew(&c));
   c->shape = *shape;
   c->gemm = EkConvIsGemm(shape);

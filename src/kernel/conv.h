@@ -1,5 +1,5 @@
-/* Convolutions whose weights outweigh their fields: one product a batch with the weights as PyTorch has them, no copy of them in
-   another layout. Arguments as in kernel.h, scratch of EkConvGemmScratch floats; only dweights is added to. */
+/* Convolutions on few points, where weights outweigh fields or at least do no harm: products with the weights as PyTorch has them, no
+   copy of them in another layout. Arguments as in kernel.h, scratch of EkConvGemmScratch floats; only dweights is added to. */
 #include "evenkeel/kernel.h"
 
 PetscBool EkConvIsGemm(const EkConvShape *shape);

@@ -21,7 +21,7 @@ typedef struct {
 } Case;
 static const Case cases[] = {
     {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13, 0}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4, 0},      {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4, 0},
-    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8, 1},         {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8, 1},
+    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8, 1},         {"unet1d_short_1", "unet1d", NULL, 1, 128, 3, 50, 1, 50, 1},     {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8, 1},
     {"dpot_tiny_1", "dpot", "tiny", 2, 128, 4, 4, 1, 2, 1},       {"dpot_small_1", "dpot", "small", 2, 128, 4, 2, 1, 1, 1},
 };
 
