@@ -284,7 +284,19 @@ static inline void check_draw(EkParams params, int p, double lo, double hi, doub
 }
 
 static inline void check_constant(EkParams params, int p, double value) { check_draw(params, p, value, value, value, 0); }
-static inline void check_uniform(EkParams params, int p, double lo, double hi) { check_draw(params, p, lo, hi, (lo + hi) / 2, (hi - lo) / sqrt(12)); }
+
+/* Evenly in [lo, hi]: of n values the outermost are within eight n-th parts of the ends. */
+static inline void check_uniform(EkParams params, int p, double lo, double hi)
+{
+  const EkTensorInfo *t = &params->table[p];
+  const float        *w = params->weights + t->offset;
+  const double        near = 8 * (hi - lo) / (double)t->count;
+  double              least = hi, most = lo;
+
+  check_draw(params, p, lo, hi, (lo + hi) / 2, (hi - lo) / sqrt(12));
+  for (size_t i = 0; i < t->count; i++) least = fmin(least, w[i]), most = fmax(most, w[i]);
+  if (!(least <= lo + near && most >= hi - near)) fail_msg("%s: values in [%g, %g], [%g, %g] is wanted", t->name, least, most, lo, hi);
+}
 
 /* PyTorch's default of Linear, Conv and ConvTranspose: +-1/sqrt(fan), fan all axes of the weight but the first; a bias, which follows its weight, likewise. */
 static inline void check_default_draw(EkParams params, int p)

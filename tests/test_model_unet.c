@@ -135,7 +135,7 @@ static void initial_weights_are_drawn_as_published(void **state)
     double      value;
   } constant[] = {{"running_mean", 0}, {"running_var", 1}, {"num_batches_tracked", 0}, {"norm1.weight", 1}, {"norm2.weight", 1}, {"norm1.bias", 0}, {"norm2.bias", 0}};
   const PetscInt n[2] = {16, 32};
-  EkModelOptions options = options_of("unet2d", 8);
+  EkModelOptions options = options_of("unet2d", 16);
   EkModelShape   shape = {EkGridMake(2, n), 4, 3};
   EkParams       params;
 
