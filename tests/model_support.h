@@ -242,3 +242,69 @@ static inline void check_case(const CaseKind *kind)
   free(ratio), free(before);
   case_close(&k);
 }
+
+/* ---- tables of parameters ----------------------------------------------------------------------------------------- */
+
+/* Entry *at of the table has this name and shape; on to the next. Sizes of 0 are no axes. */
+static inline void expect_entry(EkParams params, int *at, const PetscInt shape[4], const char *format, ...)
+{
+  const EkTensorInfo *t = &params->table[*at];
+  char                name[EK_NAME];
+  int                 rank = 0;
+  va_list             arguments;
+
+  va_start(arguments, format);
+  vsnprintf(name, sizeof(name), format, arguments);
+  va_end(arguments);
+  assert_true(*at < params->n);
+  while (rank < 4 && shape[rank]) rank++;
+  if (strcmp(t->name, name) || t->rank != rank) fail_msg("entry %d is '%s' of rank %d, '%s' of rank %d is wanted", *at, t->name, t->rank, name, rank);
+  for (int d = 0; d < rank; d++) {
+    if (t->shape[d] != shape[d]) fail_msg("axis %d of '%s' is %d, %d is wanted", d, name, (int)t->shape[d], (int)shape[d]);
+  }
+  ++*at;
+}
+#define SHAPE(...) ((const PetscInt[4]){__VA_ARGS__})
+
+/* Values are those of a draw with this mean and deviation: both to five deviations of theirs, none outside of [lo, hi]. */
+static inline void check_draw(EkParams params, int p, double lo, double hi, double mean, double deviation)
+{
+  const EkTensorInfo *t = &params->table[p];
+  const float        *w = params->weights + t->offset;
+  const double        n = (double)t->count;
+  double              sum = 0, squares = 0;
+
+  for (size_t i = 0; i < t->count; i++) {
+    if (!(w[i] >= (float)lo && w[i] <= (float)hi)) fail_msg("%s: %g is not in [%g, %g]", t->name, (double)w[i], lo, hi);
+    sum += w[i] - mean, squares += (w[i] - mean) * (w[i] - mean);
+  }
+  if (!(fabs(sum / n) <= 5 * deviation / sqrt(n))) fail_msg("%s: the mean is %g, %g is wanted", t->name, mean + sum / n, mean);
+  if (!(fabs(sqrt(squares / n) - deviation) <= 5 * deviation / sqrt(2 * n)))
+    fail_msg("%s: the deviation is %g, %g is wanted", t->name, sqrt(squares / n), deviation);
+}
+
+static inline void check_constant(EkParams params, int p, double value) { check_draw(params, p, value, value, value, 0); }
+
+/* Evenly in [lo, hi]: of n values the outermost are within eight n-th parts of the ends. */
+static inline void check_uniform(EkParams params, int p, double lo, double hi)
+{
+  const EkTensorInfo *t = &params->table[p];
+  const float        *w = params->weights + t->offset;
+  const double        near = 8 * (hi - lo) / (double)t->count;
+  double              least = hi, most = lo;
+
+  check_draw(params, p, lo, hi, (lo + hi) / 2, (hi - lo) / sqrt(12));
+  for (size_t i = 0; i < t->count; i++) least = fmin(least, w[i]), most = fmax(most, w[i]);
+  if (!(least <= lo + near && most >= hi - near)) fail_msg("%s: values in [%g, %g], [%g, %g] is wanted", t->name, least, most, lo, hi);
+}
+
+/* PyTorch's default of Linear, Conv and ConvTranspose: +-1/sqrt(fan), fan all axes of the weight but the first; a bias, which follows its weight, likewise. */
+static inline void check_default_draw(EkParams params, int p)
+{
+  const EkTensorInfo *t   = &params->table[p], *weight = t->rank > 1 ? t : t - 1;
+  double              fan = 1;
+
+  assert_true(weight->rank > 1);
+  for (int d = 1; d < weight->rank; d++) fan *= (double)weight->shape[d];
+  check_uniform(params, p, -1 / sqrt(fan), 1 / sqrt(fan));
+}

@@ -1,93 +1,30 @@
 /* ranks: 1 */
-#include "support.h"
-#include "evenkeel/graph.h"
+#include "graph_support.h"
+#include "../src/graph/graph_impl.h"
 
 /* An example builds one node (or a few) between the inputs and a loss. Every row of the operator table must have at least one. */
 typedef struct {
-  EkGraph  graph;
-  EkParams params;
-  EkTensor input[3]; /* each wants a gradient */
-  int      ninputs;
-  EkTensor target, result;
+  EkGraph   graph;
+  EkParams  params;
+  EkTensor  input[3]; /* each wants a gradient */
+  int       ninputs;
+  EkTensor  target, result;
+  PetscBool many; /* points of a blocked field */
 } Example;
 
-static const PetscInt square[2] = {9, 7}, line[1] = {21}, by[2] = {2, 3}, even[2] = {6, 4}, even_line[1] = {12};
+static const PetscInt square[2] = {9, 7}, line[1] = {21}, by[2] = {2, 3};
+
+/* Grids of blocked fields: few points, where convolutions are matrix products, and as many as oneDNN has them, halved too. */
+static EkGrid even(PetscBool many, int dim)
+{
+  static const PetscInt grid[2][2][2] = {{{12}, {6, 4}}, {{160}, {24, 12}}};
+
+  return EkGridMake(dim, grid[many][dim - 1]);
+}
 
 static void field(Example *e, PetscInt channels, int dim)
 {
   EK_OK(EkGraphInput(e->graph, channels, EkGridMake(dim, dim == 2 ? square : line), PETSC_TRUE, &e->input[e->ninputs++]));
-}
-
-static void declare_linear(EkParams p, const char *name, PetscInt in, PetscInt out)
-{
-  const PetscInt shape[2] = {out, in};
-  char           key[EK_NAME];
-
-  snprintf(key, sizeof(key), "%s.weight", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_LINEAR, PETSC_FALSE, 2, shape, -1, 1));
-  snprintf(key, sizeof(key), "%s.bias", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, shape, -1, 1));
-}
-
-/* PyTorch's names of a batch normalisation. */
-static void declare_norm(EkParams p, const char *name, PetscInt channels)
-{
-  char key[EK_NAME];
-
-  snprintf(key, sizeof(key), "%s.weight", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &channels, 0.5, 1.5));
-  snprintf(key, sizeof(key), "%s.bias", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &channels, -1, 1));
-  snprintf(key, sizeof(key), "%s.running_mean", name);
-  EK_OK(EkParamsAddBuffer(p, key, PETSC_FALSE, 1, &channels, 0));
-  snprintf(key, sizeof(key), "%s.running_var", name);
-  EK_OK(EkParamsAddBuffer(p, key, PETSC_FALSE, 1, &channels, 1));
-  snprintf(key, sizeof(key), "%s.num_batches_tracked", name);
-  EK_OK(EkParamsAddBuffer(p, key, PETSC_TRUE, 0, NULL, 0));
-}
-
-/* Weight of a convolution or a transposed one, and a bias of `second` channels. */
-static void declare_conv(EkParams p, const char *name, int dim, PetscInt first, PetscInt second, PetscInt kernel)
-{
-  const PetscInt shape[4] = {first, second, kernel, kernel};
-  char           key[EK_NAME];
-
-  snprintf(key, sizeof(key), "%s.weight", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 2 + dim, shape, -0.3, 0.3));
-  snprintf(key, sizeof(key), "%s.bias", name);
-  EK_OK(EkParamsAdd(p, key, EK_MODULE_OTHER, PETSC_FALSE, 1, &second, -1, 1));
-}
-
-static void declare(EkParams p, const char *name, int rank, PetscInt n0, PetscInt n1, PetscInt n2, PetscInt n3)
-{
-  const PetscInt shape[4] = {n0, n1, n2, n3};
-
-  EK_OK(EkParamsAdd(p, name, EK_MODULE_OTHER, PETSC_FALSE, rank, shape, -0.7, 0.7));
-}
-
-/* Six channels, 5 x 4 tokens, 3 frames of 4 channels; three blocks of two. */
-static void declare_dpot(EkParams p)
-{
-  declare(p, "up.weight", 4, 6, 3, 2, 2), declare(p, "up.bias", 1, 3, 0, 0, 0);
-  declare(p, "group.weight", 1, 6, 0, 0, 0), declare(p, "group.bias", 1, 6, 0, 0, 0);
-  declare(p, "afno.w1", 4, 2, 3, 2, 2), declare(p, "afno.b1", 3, 2, 3, 2, 0), declare(p, "afno.w2", 4, 2, 3, 2, 2), declare(p, "afno.b2", 3, 2, 3, 2, 0);
-  declare(p, "embed.weight", 4, 6, 4, 1, 1), declare(p, "embed.bias", 1, 6, 0, 0, 0), declare(p, "position", 4, 1, 6, 5, 4);
-  declare(p, "time.w", 3, 3, 6, 6, 0), declare(p, "time.gamma", 2, 1, 6, 0, 0);
-}
-
-static void declare_all(EkParams p)
-{
-  const PetscInt two[5] = {3, 5, 3, 3, 2}, one[4] = {3, 5, 4, 2};
-
-  declare_linear(p, "a", 7, 5), declare_linear(p, "b", 3, 21), declare_linear(p, "c", 21, 2);
-  EK_OK(EkParamsAdd(p, "s.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
-  EK_OK(EkParamsAdd(p, "s.weights2", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
-  EK_OK(EkParamsAdd(p, "t.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 4, one, -1, 1));
-  declare_conv(p, "conv2", 2, 18, 5, 3), declare_conv(p, "conv1", 1, 18, 5, 3), declare_conv(p, "wide1", 1, 5, 5, 5), declare_conv(p, "same2", 2, 5, 5, 3);
-  declare_conv(p, "up2", 2, 18, 5, 2), declare_conv(p, "up1", 1, 18, 5, 2), declare_conv(p, "point2", 2, 18, 18, 1);
-  declare_norm(p, "norm", 18);
-  declare_linear(p, "large", 47, 50);
-  declare_dpot(p);
 }
 
 static void linear(Example *e)
@@ -182,7 +119,7 @@ static void concat(Example *e)
 /* A blocked field on an even grid, made of two inputs of 2 and channels - 2 channels. */
 static EkTensor blocked(Example *e, PetscInt channels, int dim)
 {
-  const EkGrid grid = EkGridMake(dim, dim == 2 ? even : even_line);
+  const EkGrid grid = even(e->many, dim);
   EkTensor     out;
 
   EK_OK(EkGraphInput(e->graph, 2, grid, PETSC_TRUE, &e->input[e->ninputs++]));
@@ -264,7 +201,7 @@ static void batchnorm_tanh_twice(Example *e)
 /* Differences know nothing of a maximum that moves: neighbours are kept apart by a constant, another of them the largest in every window. */
 static EkTensor apart(Example *e, PetscInt channels, int dim)
 {
-  const EkGrid grid    = EkGridMake(dim, dim == 2 ? even : even_line);
+  const EkGrid grid    = even(e->many, dim);
   float       *pattern = calloc((size_t)channels * grid.stride, sizeof(float));
   EkTensor     out, constant;
 
@@ -496,12 +433,33 @@ static void check_direction(Example *e, const char *what, const char *row, size_
   free(direction), free(start);
 }
 
-static void check_example(void (*build)(Example *), const char *row)
+/* A convolution (or transposed one) of the graph runs as products where points are few, and by oneDNN where they are many. */
+static void check_codes(const Example *e, const EkNode *node)
+{
+  const EkTensorState *tensor = e->graph->tensor, *x = &tensor[node->input[0]], *y = &tensor[node->output];
+  const int            transposed = node->op == &EkOpConvTranspose;
+  const EkTensorState *large = transposed ? y : x, *small = transposed ? x : y;
+  const EkConvShape    shape = {large->grid.dim, {large->grid.n[0], large->grid.n[1]}, large->channels, small->channels,
+                                e->params->table[tensor[node->input[1]].param].shape[2], transposed ? 2 : 1};
+  const char          *code;
+  EkConvolution        convolution;
+
+  EK_OK(EkConvolutionCreate(&shape, &convolution));
+  for (EkConvPass pass = EK_CONV_FORWARD; pass < EK_CONV_PASSES; pass++) {
+    EK_OK(EkConvolutionCode(convolution, pass, BATCH, &code));
+    if ((strcmp(code, "sgemm") != 0) != e->many) fail_msg("%s of %d points runs by %s", node->op->member.name, (int)large->grid.points, code);
+  }
+  EK_OK(EkConvolutionDestroy(&convolution));
+}
+
+/* How many convolutions the example has. */
+static int check_example(void (*build)(Example *), const char *row, PetscBool many)
 {
   EkRandom stream = EkRandomStream(3, EK_RANDOM_TEST, 8);
-  Example  e      = {.ninputs = 0};
+  Example  e      = {.many = many};
   float   *value[3], *gradient[3], *target;
   size_t   floats[3];
+  int      convolutions = 0;
   PetscInt channels;
   EkGrid   grid;
 
@@ -548,8 +506,14 @@ static void check_example(void (*build)(Example *), const char *row)
   }
   free(target);
   for (int i = 0; i < e.ninputs; i++) free(value[i]), free(gradient[i]);
+  for (int i = 0; i < e.graph->nnodes; i++) {
+    const EkNode *node = e.graph->node[i];
+
+    if (node->op == &EkOpConv || node->op == &EkOpConvTranspose) check_codes(&e, node), convolutions++;
+  }
   EK_OK(EkGraphDestroy(&e.graph));
   EK_OK(EkParamsDestroy(&e.params));
+  return convolutions;
 }
 
 static void gradients_of_every_operator_match_differences(void **state)
@@ -561,9 +525,26 @@ static void gradients_of_every_operator_match_differences(void **state)
     for (size_t i = 0; i < sizeof(example) / sizeof(example[0]); i++) {
       if (strcmp(example[i].row, EkOperatorMember(row)->name)) continue;
       found = 1;
-      check_example(example[i].build, example[i].row);
+      check_example(example[i].build, example[i].row, PETSC_FALSE);
     }
     if (!found) fail_msg("operator %s has no example", EkOperatorMember(row)->name);
+  }
+}
+
+static void convolutions_match_differences_by_either_code(void **state)
+{
+  static const char *const row[] = {"conv", "conv_transpose", "max_pool", "concat_blocked"};
+
+  (void)state;
+  for (int many = 0; many < 2; many++) {
+    int convolutions = 0;
+
+    for (size_t r = 0; r < sizeof(row) / sizeof(row[0]); r++) {
+      for (size_t i = 0; i < sizeof(example) / sizeof(example[0]); i++) {
+        if (!strcmp(example[i].row, row[r])) convolutions += check_example(example[i].build, row[r], (PetscBool)many);
+      }
+    }
+    assert_true(convolutions > 0);
   }
 }
 
@@ -644,9 +625,9 @@ static void check_lanes(const float *sample, PetscInt channels, size_t points)
 }
 
 /* One operator between a blocked field of 5 channels and a loss. Memory is dirty: the graph ran with other values before. */
-static void check_lanes_of(void (*op)(EkGraph, EkTensor, EkTensor *))
+static void check_lanes_of(PetscBool many, void (*op)(EkGraph, EkTensor, EkTensor *))
 {
-  const EkGrid   small  = EkGridMake(2, even);
+  const EkGrid   small  = even(many, 2);
   EkRandom       stream = EkRandomStream(4, EK_RANDOM_TEST, 8);
   PetscInt       five = 5, channels;
   const PetscInt up[4] = {5, 5, 2, 2};
@@ -697,13 +678,10 @@ static void check_lanes_of(void (*op)(EkGraph, EkTensor, EkTensor *))
 
 static void lanes_without_a_channel_stay_zero(void **state)
 {
+  static void (*const op[])(EkGraph, EkTensor, EkTensor *) = {lanes_conv, lanes_transpose, lanes_norm, lanes_pool, lanes_concat, lanes_planar};
+
   (void)state;
-  check_lanes_of(lanes_conv);
-  check_lanes_of(lanes_transpose);
-  check_lanes_of(lanes_norm);
-  check_lanes_of(lanes_pool);
-  check_lanes_of(lanes_concat);
-  check_lanes_of(lanes_planar);
+  for (size_t i = 0; i < sizeof(op) / sizeof(op[0]); i++) check_lanes_of(PETSC_FALSE, op[i]), check_lanes_of(PETSC_TRUE, op[i]);
 }
 
 /* Of one frame of three channels: the first as it is, the second masked by halves, the third wholly; and of a sample that is masked wholly. */
@@ -786,7 +764,7 @@ static void wrong_shapes_are_refused(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(gradients_of_every_operator_match_differences), cmocka_unit_test(plan_reuses_memory_and_batches_agree), cmocka_unit_test(lanes_without_a_channel_stay_zero),
+    cmocka_unit_test(gradients_of_every_operator_match_differences), cmocka_unit_test(convolutions_match_differences_by_either_code), cmocka_unit_test(plan_reuses_memory_and_batches_agree), cmocka_unit_test(lanes_without_a_channel_stay_zero),
     cmocka_unit_test(relative_loss_counts_channels_with_a_mask), cmocka_unit_test(wrong_shapes_are_refused),
 };
 EK_TEST_MAIN(tests)

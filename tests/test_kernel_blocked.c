@@ -87,7 +87,44 @@ static void compare(size_t n, const float *got, const double *want)
   if (!(sqrt(difference) < 1e-6 * sqrt(norm))) fail_msg("off by %g of its norm", sqrt(difference / norm));
 }
 
-/* All passes, with one batch size and then another. */
+/* n floats that nobody has written yet, and some behind them that nobody may write. */
+#define GUARD       32
+#define GUARD_VALUE 12345.0f
+static void spoil(size_t n, float *x)
+{
+  for (size_t i = 0; i < n; i++) x[i] = NAN;
+}
+
+static float *guarded(size_t n)
+{
+  float *x = malloc((n + GUARD) * sizeof(float));
+
+  spoil(n, x);
+  for (size_t i = n; i < n + GUARD; i++) x[i] = GUARD_VALUE;
+  return x;
+}
+
+static void check_guard(size_t n, const float *x)
+{
+  for (size_t i = n; i < n + GUARD; i++) {
+    if (x[i] != GUARD_VALUE) fail_msg("float %zu behind %zu is %g", i - n, n, (double)x[i]);
+  }
+}
+
+/* Lanes that are no channels are zero. */
+static void check_lanes(int batch, PetscInt channels, size_t points, const float *blocks)
+{
+  const size_t sample = EK_BLOCKED_CHANNELS(channels) * points, last = sample - EK_BLOCK * points;
+
+  for (int b = 0; b < batch && channels % EK_BLOCK; b++) {
+    for (size_t i = 0; i < EK_BLOCK * points; i++) {
+      if ((PetscInt)(i % EK_BLOCK) >= channels % EK_BLOCK) assert_true(blocks[(size_t)b * sample + last + i] == 0);
+    }
+  }
+}
+
+/* All passes, with one batch size and then another. What passes write has not been written before, scratch is as long as they say
+   for passes with gradients and without. */
 static void check_convolution(const EkConvShape *s)
 {
   const size_t nx = points_of(s, 1), ny = points_of(s, s->stride), taps = (size_t)(s->kernel * (s->dim == 2 ? s->kernel : 1)),
@@ -101,22 +138,25 @@ static void check_convolution(const EkConvShape *s)
     const size_t mx = (size_t)(batch * s->in) * nx, my = (size_t)(batch * s->out) * ny;
     float       *x = random_floats(1, mx), *y = random_floats(2, my), *w = random_floats(3 + (uint64_t)batch, nw),
           *got = malloc((mx + my + nw) * sizeof(float)), *dw = calloc(nw, sizeof(float));
-    float *bx = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->in) * nx * sizeof(float)),
-          *by = malloc((size_t)batch * EK_BLOCKED_CHANNELS(s->out) * ny * sizeof(float));
-    float  *scratch = malloc(EkConvolutionScratch(s, PETSC_TRUE) * sizeof(float));
+    const size_t fx = (size_t)batch * EK_BLOCKED_CHANNELS(s->in) * nx, fy = (size_t)batch * EK_BLOCKED_CHANNELS(s->out) * ny,
+                 some = EkConvolutionScratch(s, PETSC_FALSE), more = EkConvolutionScratch(s, PETSC_TRUE);
+    float  *bx = guarded(fx), *by = guarded(fy), *apply = guarded(some), *scratch = guarded(more);
     double *want = calloc(mx + my + nw, sizeof(double));
 
     run++;
     to_blocks(batch, s->in, nx, x, bx);
-    EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, batch, w, run, &packed, scratch, bx, by));
+    EK_OK(EkConvolutionApply(c, EK_CONV_FORWARD, batch, w, run, &packed, apply, bx, by));
     to_planes(batch, s->out, ny, by, got);
+    check_lanes(batch, s->out, ny, by);
     reference(s, EK_CONV_FORWARD, batch, x, w, y, want);
     compare(my, got, want);
 
     memset(want, 0, (mx + my + nw) * sizeof(double));
     to_blocks(batch, s->out, ny, y, by);
-    EK_OK(EkConvolutionApply(c, EK_CONV_DATA, batch, w, run, &packed, scratch, by, bx));
+    spoil(fx, bx), spoil(some, apply);
+    EK_OK(EkConvolutionApply(c, EK_CONV_DATA, batch, w, run, &packed, apply, by, bx));
     to_planes(batch, s->in, nx, bx, got);
+    check_lanes(batch, s->in, nx, bx);
     reference(s, EK_CONV_DATA, batch, x, w, y, want);
     compare(mx, got, want);
 
@@ -127,7 +167,8 @@ static void check_convolution(const EkConvShape *s)
       reference(s, EK_CONV_WEIGHTS, batch, x, w, y, want);
     }
     compare(nw, dw, want);
-    free(x), free(y), free(w), free(got), free(dw), free(bx), free(by), free(scratch), free(want);
+    check_guard(fx, bx), check_guard(fy, by), check_guard(some, apply), check_guard(more, scratch);
+    free(apply), free(x), free(y), free(w), free(got), free(dw), free(bx), free(by), free(scratch), free(want);
   }
   EK_OK(EkPackedDestroy(&packed));
   EK_OK(EkConvolutionDestroy(&c));

@@ -79,6 +79,83 @@ static void names_and_shapes_are_those_of_pytorch(void **state)
   EK_OK(EkParamsDestroy(&params));
 }
 
+static void expect_block(EkParams params, int *at, int dim, PetscInt in, PetscInt out, const char *block)
+{
+  for (int i = 1; i <= 2; i++, in = out) {
+    static const char *const statistic[] = {"weight", "bias", "running_mean", "running_var"};
+
+    expect_entry(params, at, SHAPE(out, in, 3, dim == 2 ? 3 : 0), "%sconv%d.weight", block, i);
+    for (int k = 0; k < 4; k++) expect_entry(params, at, SHAPE(out), "%snorm%d.%s", block, i, statistic[k]);
+    expect_entry(params, at, SHAPE(0), "%snorm%d.num_batches_tracked", block, i);
+  }
+}
+
+static void expect_table(const char *type, int dim, PetscInt f, PetscInt fields, PetscInt steps)
+{
+  const PetscInt n[2] = {16, 32};
+  EkModelOptions options = options_of(type, f);
+  EkModelShape   shape = {EkGridMake(dim, n), fields, steps};
+  char           block[EK_NAME];
+  EkParams       params;
+  int            at = 0;
+
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkModelDeclare(&options, &shape, params));
+  for (int level = 1; level <= 4; level++) {
+    snprintf(block, sizeof(block), "encoder%d.enc%d", level, level);
+    expect_block(params, &at, dim, level == 1 ? steps * fields : f << (level - 2), f << (level - 1), block);
+  }
+  expect_block(params, &at, dim, 8 * f, 16 * f, "bottleneck.bottleneck");
+  for (int level = 4; level >= 1; level--) {
+    const PetscInt out = f << (level - 1);
+
+    expect_entry(params, &at, SHAPE(2 * out, out, 2, dim == 2 ? 2 : 0), "upconv%d.weight", level);
+    expect_entry(params, &at, SHAPE(out), "upconv%d.bias", level);
+    snprintf(block, sizeof(block), "decoder%d.dec%d", level, level);
+    expect_block(params, &at, dim, 2 * out, out, block);
+  }
+  expect_entry(params, &at, SHAPE(fields, f, 1, dim == 2 ? 1 : 0), "conv.weight");
+  expect_entry(params, &at, SHAPE(fields), "conv.bias");
+  assert_int_equal(at, params->n);
+  EK_OK(EkParamsDestroy(&params));
+}
+
+static void all_names_and_shapes_are_in_order(void **state)
+{
+  (void)state;
+  expect_table("unet2d", 2, 32, 4, 10);
+  expect_table("unet1d", 1, 32, 3, 10);
+}
+
+/* models-and-data 4.1 */
+static void initial_weights_are_drawn_as_published(void **state)
+{
+  static const struct {
+    const char *pattern;
+    double      value;
+  } constant[] = {{"running_mean", 0}, {"running_var", 1}, {"num_batches_tracked", 0}, {"norm1.weight", 1}, {"norm2.weight", 1}, {"norm1.bias", 0}, {"norm2.bias", 0}};
+  const PetscInt n[2] = {16, 32};
+  EkModelOptions options = options_of("unet2d", 16);
+  EkModelShape   shape = {EkGridMake(2, n), 4, 3};
+  EkParams       params;
+
+  (void)state;
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkModelDeclare(&options, &shape, params));
+  EK_OK(EkParamsAllocate(params));
+  EK_OK(EkParamsInitialise(params, 1));
+  for (int p = 0; p < params->n; p++) {
+    size_t k = 0;
+
+    while (k < sizeof(constant) / sizeof(constant[0]) && !strstr(params->table[p].name, constant[k].pattern)) k++;
+    if (k < sizeof(constant) / sizeof(constant[0]))
+      check_constant(params, p, constant[k].value);
+    else
+      check_default_draw(params, p);
+  }
+  EK_OK(EkParamsDestroy(&params));
+}
+
 static void wrong_grids_are_refused(void **state)
 {
   const PetscInt n[2] = {64, 40};
@@ -94,7 +171,7 @@ static void wrong_grids_are_refused(void **state)
 
 /* ---- a small network of its own ------------------------------------------------------------------------------- */
 
-#define STEPS 3
+#define STEPS 3 /* at most */
 typedef struct {
   EkModelOptions options;
   EkModelShape   shape;
@@ -103,12 +180,13 @@ typedef struct {
   EkMesh         mesh;
   EkTensor       prediction[STEPS];
   float         *values;
-  int            samples, lo, hi;
+  int            samples, lo, hi, steps;
   size_t         sample;
 } Small;
 
 /* `samples` in all, spread over the ranks; t0 = 2. */
-static void small_open(Small *s, const char *type, int dim, PetscInt fields, PetscInt features, int samples, PetscBool gradients)
+static void small_open(Small *s, const char *type, int dim, PetscInt fields, PetscInt features, int samples, int steps,
+                       PetscBool gradients)
 {
   static const PetscInt n2[2] = {16, 32}, n1[1] = {32};
   PetscInt              target[STEPS];
@@ -118,11 +196,12 @@ static void small_open(Small *s, const char *type, int dim, PetscInt fields, Pet
   EkRandom              stream = EkRandomStream(1, EK_RANDOM_TEST, 4);
 
   *s = (Small){
-      .options = options_of(type, features), .shape = {EkGridMake(dim, dim == 2 ? n2 : n1), fields, 2}, .samples = samples};
+      .options = options_of(type, features), .shape = {EkGridMake(dim, dim == 2 ? n2 : n1), fields, 2}, .samples = samples,
+      .steps = steps};
   EK_OK(EkMeshCreate(EkTestRun(), &mesh, &s->mesh));
   EkSlice(samples, s->mesh->ndata, s->mesh->idata, &lo, &hi);
   s->lo = (int)lo, s->hi = (int)hi;
-  s->sample = (size_t)((2 + STEPS) * fields) * s->shape.grid.stride;
+  s->sample = (size_t)((2 + steps) * fields) * s->shape.grid.stride;
   s->values = malloc((size_t)samples * s->sample * sizeof(float));
   for (size_t i = 0; i < (size_t)samples * s->sample; i++) s->values[i] = (float)EkNormal(&stream);
   EK_OK(EkParamsCreate(&s->params));
@@ -131,11 +210,11 @@ static void small_open(Small *s, const char *type, int dim, PetscInt fields, Pet
   EK_OK(EkParamsInitialise(s->params, 2));
   EK_OK(EkGraphCreate(s->params, samples, gradients, &s->graph));
   EK_OK(EkGraphSetSum(s->graph, case_sum, s->mesh));
-  EK_OK(EkGraphInput(s->graph, (2 + STEPS) * fields, s->shape.grid, PETSC_FALSE, &frames));
-  for (int i = 0; i < STEPS; i++) target[i] = 2 + i;
-  EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, STEPS, s->prediction));
-  EK_OK(EkModelLosses(&s->shape, s->graph, EkLossMse, frames, EK_NONE, STEPS, target, s->prediction));
-  for (int i = 0; i < STEPS; i++) EK_OK(EkGraphKeep(s->graph, s->prediction[i]));
+  EK_OK(EkGraphInput(s->graph, (2 + steps) * fields, s->shape.grid, PETSC_FALSE, &frames));
+  for (int i = 0; i < steps; i++) target[i] = 2 + i;
+  EK_OK(EkModelRollout(&s->options, &s->shape, s->graph, frames, EK_NONE, steps, s->prediction));
+  EK_OK(EkModelLosses(&s->shape, s->graph, EkLossMse, frames, EK_NONE, steps, target, s->prediction));
+  for (int i = 0; i < steps; i++) EK_OK(EkGraphKeep(s->graph, s->prediction[i]));
   EK_OK(EkGraphPlan(s->graph));
   EK_OK(EkGraphBind(s->graph, frames, s->values + (size_t)lo * s->sample, s->sample));
 }
@@ -164,7 +243,7 @@ static void check_rollout(const char *type, int dim, PetscInt fields)
   const double step = 2e-3;
   Small        s;
 
-  small_open(&s, type, dim, fields, 3, 4, PETSC_TRUE);
+  small_open(&s, type, dim, fields, 3, 4, STEPS, PETSC_TRUE);
   small_loss(&s);
   EK_OK(EkGraphBackward(s.graph));
   EK_OK(EkMeshSum(s.mesh, s.params->total, s.params->gradients));
@@ -201,10 +280,10 @@ static void rollouts_have_the_gradients_of_all_steps(void **state)
 static float *predictions(Small *s, size_t *n)
 {
   const size_t each = (size_t)s->shape.fields * s->shape.grid.points;
-  float       *out = malloc((*n = (size_t)(s->hi - s->lo) * STEPS * each) * sizeof(float) + 1), *to = out;
+  float       *out = malloc((*n = (size_t)(s->hi - s->lo) * (size_t)s->steps * each) * sizeof(float) + 1), *to = out;
 
   for (int b = 0; b < s->hi - s->lo; b++) {
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < s->steps; i++) {
       const float *value;
       size_t       step;
 
@@ -224,7 +303,7 @@ static void evaluation_changes_nothing(void **state)
   size_t n, some;
 
   (void)state;
-  small_open(&s, "unet2d", 2, 1, 5, 3, PETSC_FALSE);
+  small_open(&s, "unet2d", 2, 1, 5, 3, STEPS, PETSC_FALSE);
   assert_false(EkGraphIsCoupled(s.graph));
   for (int p = 0; p < s.params->n; p++) {
     const EkTensorInfo *t = &s.params->table[p];
@@ -248,6 +327,64 @@ static void evaluation_changes_nothing(void **state)
   small_close(&s);
 }
 
+/* Values a channel of the named normalisation has in a batch. */
+static double values_of(const Small *s, const char *name)
+{
+  const int level = !strncmp(name, "bottleneck", 10) ? 5 : name[7] - '0';
+
+  return s->samples * (double)(s->shape.grid.points >> (s->shape.grid.dim * (level - 1)));
+}
+
+/* From zero, one batch leaves a tenth of its mean and of its unbiased variance. */
+static void statistics_of_the_batch(Small *s)
+{
+  for (int pass = 0; pass < 2; pass++) {
+    for (int p = 0; p < s->params->n; p++) {
+      const EkTensorInfo *t = &s->params->table[p];
+      const double        n = values_of(s, t->name);
+      const double        factor = pass == 0 ? 0 : strstr(t->name, "running_mean") ? 10 : 10 * (n - 1) / n;
+
+      if (!strstr(t->name, "running_")) continue;
+      for (size_t i = 0; i < t->count; i++) s->params->weights[t->offset + i] *= (float)factor;
+    }
+    if (pass == 0) small_loss(s);
+  }
+}
+
+/* With a batch's own statistics evaluation predicts what training does. The plane's upper levels have convolutions
+   by oneDNN, the lower ones and the line by products of matrices. */
+static void check_evaluation(const char *type, int dim)
+{
+  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 5);
+  Small    train, evaluate;
+  float   *got, *want;
+  size_t   n;
+
+  small_open(&train, type, dim, 2, 5, 4, 1, PETSC_TRUE);
+  small_open(&evaluate, type, dim, 2, 5, 4, 1, PETSC_FALSE);
+  for (int p = 0; p < train.params->n; p++) {
+    const EkTensorInfo *t = &train.params->table[p];
+
+    for (size_t i = 0; strstr(t->name, "norm") && i < t->count; i++)
+      train.params->weights[t->offset + i] += (float)EkUniformIn(&stream, -0.5, 0.5);
+  }
+  statistics_of_the_batch(&train);
+  memcpy(evaluate.params->weights, train.params->weights, train.params->total * sizeof(float));
+  want = predictions(&train, &n);
+  EK_OK(EkGraphForward(evaluate.graph, evaluate.hi - evaluate.lo, 1));
+  got = predictions(&evaluate, &n);
+  if (!(EkTestDistance(n, got, want) < 1e-5)) fail_msg("%s: off by %g", type, EkTestDistance(n, got, want));
+  free(got), free(want);
+  small_close(&train), small_close(&evaluate);
+}
+
+static void evaluation_with_a_batchs_statistics_is_training(void **state)
+{
+  (void)state;
+  check_evaluation("unet2d", 2);
+  check_evaluation("unet1d", 1);
+}
+
 /* Every application counts, a rank without samples keeps the same statistics. */
 static void running_statistics_move_with_every_step(void **state)
 {
@@ -255,7 +392,7 @@ static void running_statistics_move_with_every_step(void **state)
   float *mine, *first;
 
   (void)state;
-  small_open(&s, "unet1d", 1, 1, 4, 2, PETSC_TRUE);
+  small_open(&s, "unet1d", 1, 1, 4, 2, STEPS, PETSC_TRUE);
   assert_true(EkGraphIsCoupled(s.graph));
   for (int i = 0; i < 2; i++) small_loss(&s);
   assert_true(s.params->weights[s.params->table[EkParamsFind(s.params, "decoder1.dec1norm2.num_batches_tracked")].offset] ==
@@ -314,9 +451,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unet2d_matches_pytorch),
     cmocka_unit_test(parameter_counts_are_the_published_ones),
     cmocka_unit_test(names_and_shapes_are_those_of_pytorch),
+    cmocka_unit_test(all_names_and_shapes_are_in_order),
+    cmocka_unit_test(initial_weights_are_drawn_as_published),
     cmocka_unit_test(wrong_grids_are_refused),
     cmocka_unit_test(rollouts_have_the_gradients_of_all_steps),
     cmocka_unit_test(evaluation_changes_nothing),
+    cmocka_unit_test(evaluation_with_a_batchs_statistics_is_training),
     cmocka_unit_test(running_statistics_move_with_every_step),
     cmocka_unit_test(a_batch_of_one_value_is_refused),
 };

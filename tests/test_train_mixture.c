@@ -236,9 +236,68 @@ static void keys_reach_the_training(void **state)
 #undef RUN
 }
 
+/* BASE/lines.h5: 6 trajectories of 6 frames on 32 points. */
+static void MakeLines(const char *base)
+{
+  static const char *const field[] = {"density", "pressure", "Vx"};
+  const hsize_t            dims[3] = {6, 6, 32};
+  char                     path[2 * EK_PATH];
+  float                    values[6 * 6 * 32], axis[32];
+
+  snprintf(path, sizeof(path), "%s/lines.h5", base);
+  if (EkTestRun()->rank == 0) {
+    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+
+    for (int i = 0; i < 32; i++) axis[i] = (float)i / 32;
+    for (int f = 0; f < 3; f++) {
+      for (int i = 0; i < 6 * 6 * 32; i++) values[i] = Wave(f, i / 192, i / 32 % 6, i % 32 / 32.0, 0);
+      PutValues(file, field[f], 3, dims, values);
+    }
+    PutValues(file, "x-coordinate", 1, dims + 2, axis);
+    assert_true(H5Fclose(file) >= 0);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+/* Fields come as in the file, for DPOT as its data sets have them: whatever the model, a session's names and first values. */
+static void dpot_has_velocities_first_and_nobody_else(void **state)
+{
+  static const char *const published[] = {"density", "pressure", "Vx", "Vy"}, *const dpot[] = {"Vx", "Vy", "density", "pressure"};
+  static const int         number[] = {0, 1, 2, 3}, number_dpot[] = {2, 3, 0, 1};
+  char                     base[EK_PATH];
+
+  (void)state;
+  Scratch(base);
+  MakeLines(base);
+  for (int row = 0; row < EkModelFamily.count; row++) {
+    const char *const        type = EkFamilyMember(&EkModelFamily, row)->name;
+    const int                one = strstr(type, "1d") != NULL, first = !strcmp(type, "dpot"), fields = one ? 3 : 4;
+    const char *const *const want = first ? dpot : published;
+    EkSession                s;
+    size_t                   stride;
+    float                   *values;
+    Job                      job;
+
+    JobCreate(&job, EkTestRun()->comm, base, type, "data: {file: %s/%s.h5, test: 1, initial_step: 3, t_train: 4%s}\nmodel: {type: %s%s}\n", base,
+              one ? "lines" : "waves", strstr(type, "unet2d") ? ", resolution: 16" : "", type, first ? ", depth: 1, embed_dim: 16" : strstr(type, "fno") ? ", modes: 2" : ", features: 4");
+    EK_OK(EkSessionCreate(&job.run, &job.deck, EK_CHOOSE_FFT, &s));
+    stride = s->shape.grid.stride;
+    values = malloc((size_t)(s->info->frames * fields) * stride * sizeof(float));
+    assert_int_equal(s->shape.fields, fields);
+    EK_OK(EkMixtureReadTest(s->mixture, 0, 1, (const PetscInt[1]){0}, stride, values));
+    for (int f = 0; f < fields; f++) {
+      if (strcmp(s->info->field[f], want[f])) fail_msg("%s: field %d is %s, %s is wanted", type, f, s->info->field[f], want[f]);
+      if (!strstr(type, "unet2d")) assert_true(values[(size_t)f * stride] == Wave((first ? number_dpot : number)[f], 0, 0, 0, 0));
+    }
+    free(values);
+    EK_OK(EkSessionDestroy(&s));
+  }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_a_sitting_equals_one_sitting), cmocka_unit_test(any_number_of_ranks_trains_the_same),
     cmocka_unit_test(losses_of_the_files_add_up),          cmocka_unit_test(figures_are_there_file_by_file),
     cmocka_unit_test(masked_fields_train_nothing),         cmocka_unit_test(keys_reach_the_training),
+    cmocka_unit_test(dpot_has_velocities_first_and_nobody_else),
 };
 EK_TEST_MAIN(tests)
