@@ -177,11 +177,11 @@ static void check_convolution(const EkConvShape *s)
 static void convolutions_equal_plain_sums(void **state)
 {
   static const EkConvShape shape[] = {
-      {2, {8, 6}, 3, 5, 3, 1},    {2, {8, 6}, 40, 32, 3, 1},   {2, {1, 1}, 17, 33, 3, 1}, {2, {2, 4}, 5, 20, 2, 2},
-      {2, {5, 7}, 16, 4, 1, 1},   {2, {9, 9}, 2, 3, 5, 1},     {2, {4, 6}, 9, 8, 7, 1},   {2, {16, 16}, 5, 20, 2, 2},
-      {1, {24}, 30, 32, 3, 1},    {1, {24}, 5, 7, 2, 2},       {1, {2}, 16, 16, 3, 1}, /* few points, now many */
-      {2, {16, 12}, 3, 5, 3, 1},  {2, {9, 10}, 40, 32, 3, 1},  {2, {15, 7}, 16, 4, 1, 1}, {2, {11, 9}, 2, 3, 5, 1},
-      {2, {18, 16}, 5, 20, 2, 2}, {1, {100}, 30, 32, 3, 1},    {1, {144}, 5, 7, 2, 2},
+      {2, {8, 6}, 3, 5, 3, 1},    {2, {8, 6}, 40, 32, 3, 1},  {2, {1, 1}, 17, 33, 3, 1}, {2, {2, 4}, 5, 20, 2, 2},
+      {2, {5, 7}, 16, 4, 1, 1},   {2, {9, 9}, 2, 3, 5, 1},    {2, {4, 6}, 9, 8, 7, 1},   {2, {16, 16}, 5, 20, 2, 2},
+      {1, {24}, 30, 32, 3, 1},    {1, {24}, 5, 7, 2, 2},      {1, {2}, 16, 16, 3, 1}, /* few points, now many */
+      {2, {16, 12}, 3, 5, 3, 1},  {2, {9, 10}, 40, 32, 3, 1}, {2, {15, 7}, 16, 4, 1, 1}, {2, {11, 9}, 2, 3, 5, 1},
+      {2, {18, 16}, 5, 20, 2, 2}, {1, {100}, 30, 32, 3, 1},   {1, {144}, 5, 7, 2, 2},
   };
 
   (void)state;
@@ -233,6 +233,16 @@ static void weights_are_packed_once_a_run(void **state)
   assert_true(y[0] == 15);
   EK_OK(EkPackedDestroy(&packed));
   EK_OK(EkConvolutionDestroy(&c));
+}
+
+static void shapes_that_do_not_fit_are_refused(void **state)
+{
+  EkConvolution c;
+
+  (void)state;
+  EK_FAILS(EkConvolutionCreate(&(EkConvShape){2, {8, 8}, 4, 4, 2, 1}, &c), "kernel 2 with stride 1 does not make 8 points of 8");
+  EK_FAILS(EkConvolutionCreate(&(EkConvShape){1, {1}, 4, 4, 2, 2}, &c), "does not make 0 points of 1");
+  EK_FAILS(EkConvolutionCreate(&(EkConvShape){3, {8, 8, 8}, 4, 4, 3, 1}, &c), "3 dimensions");
 }
 
 /* ---- normalisation ---------------------------------------------------------------------------------------------- */
@@ -299,8 +309,9 @@ static void pooling_settles_ties_and_shows_nan(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(convolutions_equal_plain_sums), cmocka_unit_test(unets_run_on_fast_code),
-    cmocka_unit_test(weights_are_packed_once_a_run), cmocka_unit_test(tanh_is_accurate_and_keeps_nan),
-    cmocka_unit_test(moments_survive_a_large_mean),  cmocka_unit_test(pooling_settles_ties_and_shows_nan),
+    cmocka_unit_test(convolutions_equal_plain_sums),      cmocka_unit_test(unets_run_on_fast_code),
+    cmocka_unit_test(shapes_that_do_not_fit_are_refused), cmocka_unit_test(weights_are_packed_once_a_run),
+    cmocka_unit_test(tanh_is_accurate_and_keeps_nan),     cmocka_unit_test(moments_survive_a_large_mean),
+    cmocka_unit_test(pooling_settles_ties_and_shows_nan),
 };
 EK_TEST_MAIN(tests)

@@ -8,6 +8,7 @@
    passes the same; on 16 x 16 oneDNN is faster. On lines of few points and many samples both take the same time. */
 #define POINTS  64
 #define COLUMNS 256
+_Static_assert(POINTS <= COLUMNS, "a product takes one sample at least");
 
 /* A line is a plane of one row. */
 typedef struct {
