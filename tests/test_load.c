@@ -559,7 +559,7 @@ static void parts_there_are_none_of(void **state)
   JobCreate(&job, EkTestRun()->comm, base, "deep",
             WAVES "model: {type: dpot, depth: 2, patch_size: 4, weights: %s, load: blocks, " SIZES "}\n", weights);
   Refused(&job, "12 of its or the model's tensors do not fit", "blocks.1.norm1.weight: missing, wanted F32 16\n");
-  Refused(&job, "do not fit", "this looks like no preset: embed_dim 16, depth 1\n");
+  Refused(&job, "do not fit", "this looks like weights of dpot; for them, set model: {depth: 1}\n");
 }
 
 static void decks_that_ask_in_vain(void **state)
@@ -679,11 +679,11 @@ static void another_preset_is_recognised(void **state)
   EK_OK(EkWeightsWrite(EkTestRun(), path, n, table, values));
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, weights: %s}\n", path);
   Refused(&job, "69 of its or the model's tensors do not fit",
-          "small.safetensors': this looks like preset small: embed_dim 1024, depth 6\n");
+          "small.safetensors': this looks like weights of dpot; for them, set model: {preset: small, embed_dim: 1024, depth: 6}\n");
   Refused(&job, "tensors do not fit", "small.safetensors': and 49 more\n");
   if (EkTestRun()->rank == 0) assert_int_equal(said_lines, EK_LISTED + 2);
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: fno2d, width: 4, modes: [3], weights: %s}\n", path);
-  Refused(&job, "tensors do not fit", "small.safetensors': this looks like a dpot, preset small: embed_dim 1024, depth 6\n");
+  Refused(&job, "tensors do not fit", "small.safetensors': this looks like weights of dpot; for them, set model: {type: dpot, preset: small, embed_dim: 1024, depth: 6");
 }
 
 /* What a shape may come from is said beside it. */

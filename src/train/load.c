@@ -144,7 +144,7 @@ static void PrintSummary(EkSession s, const char *parts, int n, const EkTensorIn
 
 static PetscErrorCode ReadWeights(EkSession s, const Wish *wish, int n, const EkTensorInfo found[])
 {
-  char            hint[512];
+  char            hint[1024];
   EkWeightsChoice choice = {.parts = PartsOf(wish), .resize = POSITION, .hint = hint};
 
   PetscFunctionBegin;
