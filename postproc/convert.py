@@ -111,7 +111,9 @@ def unwrap(path, saved):
             notes = {key: repr(plain(saved[key])) for key in kept if isinstance(plain(saved.get(key)), (int, float))}
             if isinstance(saved.get("normalize"), str):
                 notes["normalize"] = saved["normalize"]
-            left = [str(key) for key in saved if key not in (model, optimizer, *notes)]
+            if isinstance(saved.get("args"), Namespace):
+                notes["args"] = json.dumps(plain_values(saved["args"]))
+            left = [str(key) for key in saved if key not in (model, optimizer, *notes)] + lost_arguments(saved.get("args"))
             return checked(path, saved[model]), saved.get(optimizer), left, notes
     found = ", ".join(str(key) for key in list(saved)[:8]) if isinstance(saved, dict) else type(saved).__name__
     raise FileError(f"{path}: no state_dict in it, nor 'model' or 'model_state_dict' that holds one (found: {found or 'nothing'})")
@@ -120,6 +122,17 @@ def unwrap(path, saved):
 def plain(value):
     """A number out of a tensor of one."""
     return value.load().item() if isinstance(value, Tensor) and value.count == 1 and value.kind != "bfloat16" else value
+
+
+def plain_values(arguments):
+    return {key: value for key, value in vars(arguments).items() if isinstance(key, str) and is_plain(value)}
+
+
+def lost_arguments(arguments):
+    """ "args.NAME" of what is no plain value """
+    if not isinstance(arguments, Namespace):
+        return []
+    return [f"args.{key}" for key in vars(arguments) if key not in plain_values(arguments)]
 
 
 def checked(path, state):
@@ -180,7 +193,9 @@ def read_moments(path, state, optimizer, left):
 def is_plain(value):
     if isinstance(value, (list, tuple)):
         return all(is_plain(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, (float, str))
 
 
 # ---- to PyTorch ------------------------------------------------------------------------------------------------------------
@@ -195,7 +210,7 @@ def to_torch(options):
     value = state
     if options.like:
         model, optimizer, kept = WRAPPERS[options.like]
-        value = {model: state}
+        value = arguments_of(options.source, metadata) | {model: state}
         if not options.no_optimizer:
             value[optimizer] = optimizer_state(options.source, state, tensors, metadata)
         value |= {key: number(metadata, key) for key in kept}
@@ -207,7 +222,7 @@ def to_torch(options):
         if "optimizer_group" not in metadata:
             print("note: its param_group is PyTorch's default: lr 0.001, betas 0.9, 0.999, eps 1e-8, weight_decay 0")
     left = ["optimizer"] if has_moments and (options.no_optimizer or not options.like) else []
-    left += ["normalize"] if "normalize" in metadata and not options.like else []
+    left += [key for key in ("normalize", "args") if key in metadata and not options.like]
     if left:
         print(f"left out: {', '.join(left)}" + ("" if options.like else " (--like dpot or pdebench keeps it)"))
 
@@ -218,6 +233,17 @@ def is_paired(path, name, tensor, paired):
     if tensor.kind not in OF_REAL or tensor.shape[-1:] != (2,):
         raise FileError(f"{path}: '{name}' is listed as complex, but is {tensor.kind} of shape {tensor.shape}, not pairs")
     return True
+
+
+def arguments_of(path, metadata):
+    """{"args": Namespace}, or nothing where the file knows none."""
+    try:
+        values = json.loads(metadata.get("args", "{}"))
+    except (TypeError, ValueError):
+        values = None
+    if not isinstance(values, dict) or not all(is_plain(value) for value in values.values()):
+        raise FileError(f"{path}: args in __metadata__ is no JSON object of plain values: {metadata['args']}")
+    return {"args": Namespace(**values)} if "args" in metadata else {}
 
 
 def number(metadata, key):

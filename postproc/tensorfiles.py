@@ -104,6 +104,9 @@ def replace(path, write):
 class Namespace:
     """argparse.Namespace as plain data: its values are attributes."""
 
+    def __init__(self, /, **values):
+        vars(self).update(values)
+
 
 @dataclass
 class Storage:
@@ -264,6 +267,8 @@ class Pickle:
             self.out.write(b"X" + struct.pack("<I", len(value.encode())) + value.encode())
         elif isinstance(value, Tensor):
             self.put_tensor(value)
+        elif isinstance(value, Namespace):
+            self.put_namespace(value)
         elif isinstance(value, dict):
             self.put_dict(value)
         elif isinstance(value, (list, tuple)):
@@ -292,6 +297,13 @@ class Pickle:
             self.put(item)
         self.out.write(b"u")
 
+    def put_namespace(self, value):
+        """argparse.Namespace without a call of it, then its attributes: NEWOBJ, BUILD."""
+        self.put_global("argparse", "Namespace")
+        self.out.write(b")\x81")
+        self.put_dict(vars(value))
+        self.out.write(b"b")
+
     def put_list(self, value):
         self.out.write(b"(" if isinstance(value, tuple) else b"](")
         for item in value:
@@ -318,7 +330,7 @@ def contiguous(shape):
 
 
 def write_torch(path, value):
-    """A file for torch.load: dicts, lists, tuples, scalars, texts and Tensors."""
+    """A file for torch.load: dicts, lists, tuples, scalars, texts, Namespaces and Tensors."""
     text = Pickle(value)
     root = os.path.splitext(os.path.basename(path))[0]
 

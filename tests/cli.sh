@@ -526,7 +526,7 @@ try nothing-left-to-predict refused 1 "data_initial_step" train "$deck" -data_in
 try nothing-to-evaluate refused 1 "data_test" evaluate "$deck" -data_test 0 -model_weights $case_1d/init.safetensors "${same_size[@]}" -data_t_train 8
 
 try missing-weights refused 1 "none.safetensors" evaluate "$deck" -model_weights "$scratch/none.safetensors"
-try weights-that-do-not-fit refused 16 "fc0.weight: found F32 12 x 13, wanted F32 4 x 7|conv3.weights1|fc1.weight: found|15 of its or the model's tensors do not fit" \
+try weights-that-do-not-fit refused 17 "fc0.weight: found F32 12 x 13, wanted F32 4 x 7|conv3.weights1|fc1.weight: found|set model: {width: 12, modes: [6]}|15 of its or the model's tensors do not fit" \
   train "$deck" -model_weights $case_1d/init.safetensors
 try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/cut.safetensors"
 try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/nan.safetensors"

@@ -228,9 +228,17 @@ static inline float Expected(const Shape *shape, const EkDataOptions *o, PetscIn
 static inline PetscInt List(const Shape *shape, const EkDataOptions *o, EkSplit split, PetscInt list[])
 {
   const PetscInt test = o->test < 0 ? (shape->samples / 10 ? shape->samples / 10 : 1) : o->test,
-                 end = o->train < 0 ? shape->samples : test + o->train;
+                 end = o->train < 0 ? shape->samples : test + o->train, last = shape->samples - test;
   PetscInt n = 0;
 
+  if (o->test_from == EK_FROM_END && split == EK_TEST) {
+    for (PetscInt s = last; s < shape->samples; s++) list[n++] = s;
+    return n;
+  }
+  if (o->test_from == EK_FROM_END) {
+    for (PetscInt s = 0; s < (o->train < 0 ? last : o->train); s += o->reduced_batch) list[n++] = s;
+    return n;
+  }
   if (split == EK_TEST) {
     for (PetscInt s = 0; s < test; s++) list[n++] = s;
   } else {

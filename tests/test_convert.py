@@ -1,5 +1,6 @@
 """Checks of postproc/convert.py on files that PyTorch made, and against PyTorch itself where it is installed. Prints a line a check; exit
 status 1 if one fails."""
+import argparse
 import contextlib
 import io
 import json
@@ -120,7 +121,7 @@ def a_safetensors_file_is_well_formed(scratch):
 @check
 def wrappers_prefixes_and_moments(scratch):
     out = works(made("published.pth"), f"{scratch}/a.safetensors")
-    assert out.splitlines()[1:] == ["Adam's moments of 7 tensors after 2 updates", "taken off the names: module.", "left out: args"], out
+    assert out.splitlines()[1:] == ["Adam's moments of 7 tensors after 2 updates", "taken off the names: module."], out
     assert out.startswith("12 tensors, 53 parameters -> "), out
     same_bytes(f"{scratch}/a.safetensors", made("published.safetensors"))
     works(made("adam.pth"), f"{scratch}/b.safetensors")
@@ -147,6 +148,8 @@ def the_optimizer_can_stay(scratch):
 
 def flat(value, where=""):
     """Leaves of nested dicts by their path."""
+    if isinstance(value, tensorfiles.Namespace):
+        return {f"{where}/Namespace": None} | flat(vars(value), where)
     if not isinstance(value, dict):
         return {where: value.load() if isinstance(value, tensorfiles.Tensor) else value}
     return {path: leaf for key, item in value.items() for path, leaf in flat(item, f"{where}/{key}").items()}
@@ -175,10 +178,33 @@ def and_back_again(scratch):
     same_bytes(f"{scratch}/b.safetensors", made("adam.safetensors"))
     works(made("published.safetensors"), f"{scratch}/c.pth", "--like", "dpot")
     back = tensorfiles.read_torch(f"{scratch}/c.pth")
-    assert list(back) == ["model", "optimizer"] and list(back["model"]) == NAMES
-    same_trees(tensorfiles.read_torch(made("published.pth"))["optimizer"], back["optimizer"])
+    saved = tensorfiles.read_torch(made("published.pth"))
+    saved["model"] = {name.removeprefix("module."): value for name, value in saved["model"].items()}
+    assert list(back) == list(saved) == ["args", "model", "optimizer"] and list(back["model"]) == list(saved["model"]) == NAMES
+    same_trees(saved, back)
     works(f"{scratch}/c.pth", f"{scratch}/d.safetensors")
     same_bytes(f"{scratch}/d.safetensors", made("published.safetensors"))
+
+
+@check
+def plain_arguments_are_kept(scratch):
+    """Of a Namespace what JSON holds, each value of its type; what it does not hold is named."""
+    plain = {"lr": 1e-3, "width": 512, "seed": 2**62, "resume": None, "use_ln": False, "name": "a \"b\" \u00e9",
+             "weights": [8, 2.5, None, ["x", True]], "none": [], "self": 1}
+    one = tensorfiles.Tensor("float32", (2,), lambda: np.ones(2, "f4"))
+    args = tensorfiles.Namespace(**plain, device={"index": 0}, mean=one, inner=tensorfiles.Namespace(a=1))
+    tensorfiles.write_torch(f"{scratch}/a.pth", {"args": args, "model": {"a": one}})
+    out = works(f"{scratch}/a.pth", f"{scratch}/a.safetensors")
+    assert out.endswith("left out: args.device, args.mean, args.inner\n"), out
+    out = works(f"{scratch}/a.safetensors", f"{scratch}/b.pth", "--like", "dpot", "--no-optimizer")
+    assert "left out" not in out, out
+    back = vars(tensorfiles.read_torch(f"{scratch}/b.pth")["args"])
+    assert list(back.items()) == list(plain.items()) and [type(value) for value in back.values()] == [type(value) for value in plain.values()]
+    assert "left out: args (--like" in works(f"{scratch}/a.safetensors", f"{scratch}/c.pth")
+    for text in ("no JSON", "[1]", '{"a": {"b": 1}}', '{"a": 1e400, "b": 9223372036854775808}'):
+        tensorfiles.write_safetensors(f"{scratch}/bad.safetensors", {"a": one}, {"args": text})
+        refused("bad.safetensors: args in __metadata__ is no JSON object of plain values: ", f"{scratch}/bad.safetensors", f"{scratch}/d.pth",
+                "--like", "dpot")
 
 
 @check
@@ -450,8 +476,17 @@ def torch_reads_every_dtype(scratch):
     assert back["b"].dtype == torch.float16 and back["b"].tolist() == [1, -2]
 
 
+def torch_reads_arguments(scratch):
+    """What torch gets is argparse's own, as it was."""
+    works(made("published.safetensors"), f"{scratch}/a.pth", "--like", "dpot")
+    saved, back = torch.load(made("published.pth")), torch.load(f"{scratch}/a.pth")
+    assert isinstance(back["args"], argparse.Namespace) and back["args"] == saved["args"] and back["args"].width == 20
+    assert list(saved) == list(back) and saved["optimizer"]["param_groups"] == back["optimizer"]["param_groups"]
+
+
 if torch:
     check(torch_goes_on_where_it_was)
+    check(torch_reads_arguments)
     check(torch_reads_every_dtype)
 
 if __name__ == "__main__":

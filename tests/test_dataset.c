@@ -76,6 +76,8 @@ static void samples_are_the_published_slices(void **state)
       CheckRead(&shapes[s], &options);
       options.cache = 0;
       CheckRead(&shapes[s], &options);
+      options.test_from = EK_FROM_END;
+      CheckRead(&shapes[s], &options);
     }
   }
 }

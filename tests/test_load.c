@@ -237,30 +237,84 @@ static void second_moments_of_complex_tensors(void **state)
 
 static void moments_that_are_not_there(void **state)
 {
-  static const EkTensorInfo lost[1] = {{"optimizer.exp_avg.bias", 1, {5}, PETSC_FALSE, PETSC_FALSE, 0, 5}},
+  static const EkTensorInfo whole[2] = {{"optimizer.exp_avg.bias", 1, {5}, PETSC_FALSE, PETSC_FALSE, 0, 5},
+                                        {"optimizer.exp_avg_sq.bias", 1, {5}, PETSC_FALSE, PETSC_FALSE, 5, 5}},
                             short_[2] = {{"optimizer.exp_avg.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 0, 4},
                                          {"optimizer.exp_avg_sq.bias", 1, {4}, PETSC_FALSE, PETSC_FALSE, 4, 4}};
-  const float values[8] = {0};
-  EkParams    p = TorchParams();
-  EkDeck      deck = TorchDeck(TORCH "positions.safetensors", "all,optimizer", "adam", 0.999);
-  EkOptimizer o;
-  Capture     capture;
-  char        base[EK_PATH];
+  const float  values[10] = {0};
+  const EkNote steps = {EK_NOTE_STEPS, "2"};
+  EkParams     p = TorchParams();
+  EkDeck       deck = TorchDeck(TORCH "positions.safetensors", "all,optimizer", "adam", 0.999);
+  EkOptimizer  o;
+  Capture      capture;
+  char         base[EK_PATH];
 
   (void)state;
   EkTestScratch(base);
   EK_OK(EkOptimizerCreate(&deck.optim, p, 0, p->total, &o));
   EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "positions.safetensors' holds no moments of Adam; leave optimizer out");
   snprintf(deck.model.weights, EK_PATH, "%.900s/lost.safetensors", base);
-  EK_OK(EkWeightsWrite(EkTestRun(), deck.model.weights, 1, lost, values));
+  EK_OK(EkWeightsWrite(EkTestRun(), deck.model.weights, 2, whole, values));
   EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o),
            "does not say how many updates its moments are of ('optimizer_steps' is missing)");
-  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, lost, values, 1, &(EkNote){EK_NOTE_STEPS, "2.5"}));
+  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 2, whole, values, 1, &(EkNote){EK_NOTE_STEPS, "2.5"}));
   EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "('optimizer_steps' is 2.5)");
-  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 2, short_, values, 1, &(EkNote){EK_NOTE_STEPS, "2"}));
+  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 2, short_, values, 1, &steps));
   QUIET_FAILS(&capture, EkLoadMoments(EkTestRun(), &deck, o), "1 of its or the model's tensors do not fit");
   Says(&capture, "bias: found F32 4, wanted F32 5\n");
+  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, whole + 1, values, 1, &steps));
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "lost.safetensors' has exp_avg_sq of 'bias' but not its exp_avg; leave optimizer out");
+  EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, whole, values, 1, &steps));
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "lost.safetensors' has exp_avg of 'bias' but not its exp_avg_sq; leave optimizer out");
+  snprintf(deck.model.load, EK_PATH, "w0,optimizer"); /* outside the parts, nobody asks */
+  QUIET_OK(&capture, EkLoadMoments(EkTestRun(), &deck, o));
   EK_OK(EkOptimizerDestroy(&o));
+  EK_OK(EkParamsDestroy(&p));
+}
+
+/* A second moment below zero is a root of a negative number in the first step. */
+static void second_moments_are_not_negative(void **state)
+{
+  static const EkTensorInfo table[4] = {{"optimizer.exp_avg.w0.weight", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6},
+                                        {"optimizer.exp_avg_sq.w0.weight", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 6, 6},
+                                        {"optimizer.exp_avg.conv0.weights1", 3, {2, 3, 2}, PETSC_TRUE, PETSC_FALSE, 12, 12},
+                                        {"optimizer.exp_avg_sq.conv0.weights1", 3, {2, 3, 2}, PETSC_TRUE, PETSC_FALSE, 24, 12}};
+  static const struct {
+    const char *optimizer, *note;
+    int         at;
+    float       value;
+    const char *words; /* NULL: it is taken */
+  } row[] = {{"adam", NULL, 10, -0.5f, "exp_avg_sq of 'w0.weight' is -0.5 at (1, 1), but a mean of squares is not below zero"},
+             {"adamw", NULL, 6, -1e-30f, "exp_avg_sq of 'w0.weight' is -1e-30 at (0, 0)"},
+             {"adam", NULL, 30, -1.5f, "exp_avg_sq of 'conv0.weights1' is -1.5 at (1, 0, 0)"},
+             {"adam", NULL, 31, -0.25f, "exp_avg_sq of 'conv0.weights1' is -0.25 at (1, 0, 1)"},
+             {"adam", NULL, 31, -1e-7f, NULL}, /* rounding of g conj(g) */
+             {"adam", "adam", 31, -1e-7f, "exp_avg_sq of 'conv0.weights1' is -1e-07 at (1, 0, 1)"},
+             {"adam_pytorch", NULL, 31, -1e-7f, "exp_avg_sq of 'conv0.weights1' is -1e-07 at (1, 0, 1)"}};
+  EkParams p = TorchParams();
+  EkDeck   deck;
+  Capture  capture;
+  char     base[EK_PATH], path[EK_PATH];
+
+  (void)state;
+  EkTestScratch(base);
+  snprintf(path, EK_PATH, "%.900s/negative.safetensors", base);
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    const EkNote notes[2] = {{EK_NOTE_STEPS, "2"}, {"optimizer", row[i].note}};
+    EkOptimizer  o;
+    float        values[36];
+
+    for (int k = 0; k < 36; k++) values[k] = 1;
+    values[row[i].at] = row[i].value;
+    EK_OK(EkWeightsWriteNoted(EkTestRun(), path, 4, table, values, 2, notes));
+    deck = TorchDeck(path, "all,optimizer", row[i].optimizer, 0.999);
+    EK_OK(EkOptimizerCreate(&deck.optim, p, 0, p->total, &o));
+    if (row[i].words)
+      EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), row[i].words);
+    else
+      QUIET_OK(&capture, EkLoadMoments(EkTestRun(), &deck, o));
+    EK_OK(EkOptimizerDestroy(&o));
+  }
   EK_OK(EkParamsDestroy(&p));
 }
 
@@ -505,7 +559,7 @@ static void parts_there_are_none_of(void **state)
   JobCreate(&job, EkTestRun()->comm, base, "deep",
             WAVES "model: {type: dpot, depth: 2, patch_size: 4, weights: %s, load: blocks, " SIZES "}\n", weights);
   Refused(&job, "12 of its or the model's tensors do not fit", "blocks.1.norm1.weight: missing, wanted F32 16\n");
-  Refused(&job, "do not fit", "this looks like no preset: embed_dim 16, depth 1\n");
+  Refused(&job, "do not fit", "this looks like weights of dpot; for them, set model: {depth: 1}\n");
 }
 
 static void decks_that_ask_in_vain(void **state)
@@ -625,11 +679,11 @@ static void another_preset_is_recognised(void **state)
   EK_OK(EkWeightsWrite(EkTestRun(), path, n, table, values));
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, weights: %s}\n", path);
   Refused(&job, "69 of its or the model's tensors do not fit",
-          "small.safetensors': this looks like preset small: embed_dim 1024, depth 6\n");
+          "small.safetensors': this looks like weights of dpot; for them, set model: {preset: small, embed_dim: 1024, depth: 6}\n");
   Refused(&job, "tensors do not fit", "small.safetensors': and 49 more\n");
   if (EkTestRun()->rank == 0) assert_int_equal(said_lines, EK_LISTED + 2);
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: fno2d, width: 4, modes: [3], weights: %s}\n", path);
-  Refused(&job, "tensors do not fit", "small.safetensors': this looks like a dpot, preset small: embed_dim 1024, depth 6\n");
+  Refused(&job, "tensors do not fit", "small.safetensors': this looks like weights of dpot; for them, set model: {type: dpot, preset: small, embed_dim: 1024, depth: 6");
 }
 
 /* What a shape may come from is said beside it. */
@@ -662,6 +716,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(three_more_steps_are_torchs),
     cmocka_unit_test(second_moments_of_complex_tensors),
     cmocka_unit_test(moments_that_are_not_there),
+    cmocka_unit_test(second_moments_are_not_negative),
     cmocka_unit_test(moments_go_on),
     cmocka_unit_test(export_with_moments),
     cmocka_unit_test(a_checkpoint_wins),

@@ -184,6 +184,33 @@ static void windows_of_dpot_files(void **state)
   }
 }
 
+/* A test set that lies apart stays apart: `end` takes the last of it, training begins where it did. */
+static void the_end_of_a_test_set_apart(void **state)
+{
+  static const Shape folder = {"dpot", 2, 2, 7, 5, {6, 4, 1}};
+  EkDataOptions      options;
+  EkDataset          data;
+  const EkDataInfo  *info;
+  float              out[5 * 2 * 24];
+  char               scratch[EK_PATH], path[2 * EK_PATH];
+
+  (void)state;
+  EkTestScratch(scratch);
+  snprintf(path, sizeof(path), "%s/folder", scratch);
+  MakeFolder(path, &folder, 3);
+  options = Options(path);
+  options.test = 2;
+  options.test_from = EK_FROM_END;
+  EK_OK(EkDatasetOpen(EkTestRun(), &options, &data));
+  EK_OK(EkDatasetGetInfo(data, &info));
+  assert_true(info->count[EK_TEST] == 2 && info->count[EK_TRAIN] == 4);
+  EK_OK(EkDatasetRead(data, EK_TEST, 1, (PetscInt[]){0}, 24, out));
+  assert_true(out[0] == At(&folder, 1, 0, 0, 0, 0));
+  EK_OK(EkDatasetRead(data, EK_TRAIN, 1, (PetscInt[]){0}, 24, out));
+  assert_true(out[0] == At(&folder, 3, 0, 0, 0, 0));
+  EK_OK(EkDatasetDestroy(&data));
+}
+
 static void dpot_files_that_do_not_fit(void **state)
 {
   static const Shape shape = {"dpot", 2, 2, 3, 5, {6, 4, 1}}, other = {"dpot", 2, 1, 3, 4, {6, 4, 1}},
@@ -561,6 +588,7 @@ static void keys_have_defaults(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(dpot_layouts_hold_the_same_values),
     cmocka_unit_test(windows_of_dpot_files),
+    cmocka_unit_test(the_end_of_a_test_set_apart),
     cmocka_unit_test(dpot_files_that_do_not_fit),
     cmocka_unit_test(a_single_file_is_read_as_it_is),
     cmocka_unit_test(fields_come_in_dpot_order),

@@ -63,8 +63,49 @@ static void wrong_models_are_refused(void **state)
   EK_OK(EkParamsDestroy(&params));
 }
 
+/* Tensors of another network than the deck's: the hint names the model and the keys that differ, none where nothing does. */
+static void networks_are_recognised(void **state)
+{
+#define DPOT(...) {.preset = 0, .embed_dim = 16, .depth = 3, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 5, .mlp_ratio = 2, .modes = {1, {2}}, __VA_ARGS__}
+  static const struct {
+    const char    *type;
+    EkModelOptions options;
+    const char    *words; /* for the deck below */
+  } net[] = {{"fno1d", {.width = 6, .modes = {1, {5}}}, "fno1d; for them, set model: {type: fno1d, width: 6, modes: [5]}"},
+             {"fno2d", {.width = 6, .modes = {1, {5}}}, "fno2d; for them, set model: {width: 6, modes: [5]}"},
+             {"fno2d", {.width = 4, .modes = {2, {5, 3}}}, "fno2d; for them, set model: {modes: [5, 3]}"},
+             {"fno2d", {.width = 6, .modes = {2, {3, 3}}}, "fno2d; for them, set model: {width: 6}"},
+             {"unet1d", {.features = 4}, "unet1d; for them, set model: {type: unet1d, features: 4}"},
+             {"unet2d", {.features = 8}, "unet2d; for them, set model: {type: unet2d, features: 8}"},
+             {"dpot", DPOT(.n_cls = 12, .normalize = PETSC_TRUE), "dpot; for them, set model: {type: dpot, embed_dim: 16, depth: 3, n_blocks: 2, patch_size: 4, out_layer_dim: 5, mlp_ratio: 2, normalize: true}"},
+             {"dpot", DPOT(.time_agg = EK_TIME_MLP, .n_cls = 7), "out_layer_dim: 5, mlp_ratio: 2, time_agg: mlp, n_cls: 7}"}};
+#undef DPOT
+  const EkModelOptions deck = {.type = EkFamilyFind(&EkModelFamily, "fno2d"), .width = 4, .modes = {1, {3}}, .n_cls = 12};
+  const PetscInt       n[2] = {32, 32};
+  EkTensorInfo         nothing = {.name = "conv0.weights1", .rank = 5};
+  char                 text[512];
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(net) / sizeof(net[0]); i++) {
+    EkModelOptions options = net[i].options;
+    EkModelShape   shape   = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
+    EkParams       params;
+
+    options.type = EkFamilyFind(&EkModelFamily, net[i].type);
+    EK_OK(EkParamsCreate(&params));
+    EK_OK(EkModelDeclare(&options, &shape, params));
+    EK_OK(EkModelGuess(&deck, params->n, params->table, text, sizeof(text)));
+    if (!strstr(text, net[i].words)) fail_msg("'%s' is not in '%s'", net[i].words, text);
+    EK_OK(EkModelGuess(&options, params->n, params->table, text, sizeof(text)));
+    assert_string_equal(text, "");
+    EK_OK(EkParamsDestroy(&params));
+  }
+  EK_OK(EkModelGuess(&deck, 1, &nothing, text, sizeof(text)));
+  assert_string_equal(text, "");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fno1d_matches_pytorch), cmocka_unit_test(fno2d_matches_pytorch), cmocka_unit_test(parameter_counts_are_the_published_ones),
-    cmocka_unit_test(wrong_models_are_refused),
+    cmocka_unit_test(wrong_models_are_refused), cmocka_unit_test(networks_are_recognised),
 };
 EK_TEST_MAIN(tests)

@@ -221,12 +221,78 @@ static void every_misfit_is_listed(void **state)
     assert_non_null(strstr(text, "a.safetensors': conv0.weights1: found F32 3 x 5 x 4 x 7 x 2, wanted F32 4 x 5 x 4 x 7 x 2\n"));
     assert_non_null(strstr(text, "w9.weight: missing, wanted F32 5 x 3 x 1\n"));
     assert_non_null(strstr(text, "w0.weight: found F32 5 x 3 x 1, the model has no such tensor\n"));
-    assert_non_null(strstr(text, "w0.bias: value 2 is not finite\n"));
+    assert_non_null(strstr(text, "w0.bias: found F32 5, wanted F32 5, but value 2 is not finite\n"));
     assert_non_null(strstr(text, "fc1.weight: found F32 128 x 5, wanted F32 128 x 5 x 1\n"));
     assert_null(strstr(text, "scale"));
   }
-  EK_FAILS(EkWeightsReadAll(EkTestRun(), path, &n, &found, &got), "tensor 'w0.bias': value 2 is not finite");
+  EK_FAILS(EkWeightsReadAll(EkTestRun(), path, &n, &found, &got), "tensor 'w0.bias', F32 5: value 2 is not finite");
   assert_true(!found && !got);
+}
+
+/* By index along each axis, (re, im) included; the first of two. */
+static void the_place_of_a_bad_value_is_said(void **state)
+{
+  static const struct {
+    size_t      at;
+    const char *place, *all;
+  } bad[] = {{0 + (((2 * 5 + 4) * 4 + 1) * 7 + 6) * 2 + 1, "conv0.weights1: found F32 3 x 5 x 4 x 7 x 2, wanted F32 3 x 5 x 4 x 7 x 2, but value (2, 4, 1, 6, 1) is",
+              "tensor 'conv0.weights1', F32 3 x 5 x 4 x 7 x 2: value (2, 4, 1, 6, 1) is not finite"},
+             {848 + 3 * 3 + 1, "w0.weight: found F32 5 x 3 x 1, wanted F32 5 x 3 x 1, but value (3, 1, 0) is not finite\n", "value (3, 1, 0) is not finite"},
+             {872, "scale: found F32 scalar, wanted F32 scalar, but value 0 is not finite\n", "'scale', F32 scalar: value 0 is"}};
+  float         arena[TOTAL], *got;
+  EkTensorInfo *found;
+  char          dir[EK_PATH], path[EK_PATH], text[4096];
+  int           n;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "a.safetensors");
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    Fill(arena, 3);
+    arena[bad[i].at] = i ? NAN : -INFINITY;
+    EK_OK(EkWeightsWrite(EkTestRun(), path, NTENSORS, table, arena));
+    Printed(path, NTENSORS, table, text, sizeof(text));
+    if (EkTestRun()->rank == 0 && !strstr(text, bad[i].place)) fail_msg("'%s' is not in: %s", bad[i].place, text);
+    EK_FAILS(EkWeightsReadAll(EkTestRun(), path, &n, &found, &got), bad[i].all);
+  }
+}
+
+/* Axes in the order of another framework, those of pairs (re, im) apart; the same shape in another type is no reason. */
+static void reversed_axes_are_recognised(void **state)
+{
+#define REVERSED "; its axes are reversed, or as TensorFlow and JAX have them (x, y, in, out instead of out, in, x, y)\n"
+  static const EkTensorInfo there[] = {{"a", 4, {4, 4, 7, 19}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                       {"b", 5, {3, 2, 5, 6, 2}, PETSC_TRUE, PETSC_FALSE, 0, 1},
+                                       {"c", 3, {3, 5, 6}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                       {"d", 2, {5, 3}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                       {"e", 3, {1, 7, 9}, PETSC_FALSE, PETSC_FALSE, 0, 1}},
+                            want[] = {{"a", 4, {19, 7, 4, 4}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                      {"b", 5, {6, 5, 2, 3, 2}, PETSC_TRUE, PETSC_FALSE, 0, 1},
+                                      {"c", 3, {5, 3, 6}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                      {"d", 2, {3, 5}, PETSC_FALSE, PETSC_FALSE, 0, 1},
+                                      {"e", 3, {7, 9, 1}, PETSC_FALSE, PETSC_FALSE, 0, 1}};
+  static const char *const line[] = {"a: found F32 4 x 4 x 7 x 19, wanted F32 19 x 7 x 4 x 4" REVERSED,
+                                     "b: found F32 3 x 2 x 5 x 6 x 2, wanted F32 6 x 5 x 2 x 3 x 2" REVERSED,
+                                     "c: found F32 3 x 5 x 6, wanted F32 5 x 3 x 6; it is transposed\n",
+                                     "d: found F32 5 x 3, wanted F32 3 x 5; it is transposed\n", "e: found F32 1 x 7 x 9, wanted F32 7 x 9 x 1\n"};
+#undef REVERSED
+  EkTensorInfo stored[5];
+  float        arena[TOTAL];
+  char         dir[EK_PATH], path[EK_PATH], text[4096];
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "a.safetensors");
+  Fill(arena, 4);
+  memcpy(stored, there, sizeof(there));
+  for (int t = 0; t < 5; t++) {
+    for (int d = 0; d < stored[t].rank; d++) stored[t].count *= (size_t)stored[t].shape[d];
+  }
+  EK_OK(EkWeightsWrite(EkTestRun(), path, 5, stored, arena));
+  Printed(path, 5, want, text, sizeof(text));
+  for (int t = 0; t < 5 && EkTestRun()->rank == 0; t++) {
+    if (!strstr(text, line[t])) fail_msg("'%s' is not in: %s", line[t], text);
+  }
 }
 
 static void other_types_are_named(void **state)
@@ -264,14 +330,14 @@ static void broken_headers(void **state)
   } broken[] = {
       {"{" A "}", 1LL << 40, "a header of 1099511627776 bytes"},
       {"{" A "}", -2, "not a safetensors file"}, /* stands for the largest length */
-      {"{" A "}", 100, "is truncated: a header of 100 bytes"},
+      {"{" A "}", 100, "is truncated: a header of 100 bytes, the file has 70; the end is missing, copy it again"},
       {"{" A "}", 1, "a header of 1 bytes"},
       {"[" A "]", -1, "not a JSON object"},
       {"{" A, -1, "not a JSON object"},
       {"7", 2, "not a JSON object"},
       {"{" A "," A "}", -1, "there are two tensors 'a'"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", -1, "tensor 'a' has 4 bytes, its shape needs 8"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", -1, "is truncated: tensor 'a' ends at byte"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", -1, "is truncated: tensor 'a', F32 3, ends at byte 75, the file at 71; the end is missing, copy it again"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", -1, "impossible data_offsets"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", -1, "impossible data_offsets"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", -1, "impossible data_offsets"},
@@ -425,6 +491,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(any_order_doubles_and_counters),
     cmocka_unit_test(counters_are_whole_numbers),
     cmocka_unit_test(every_misfit_is_listed),
+    cmocka_unit_test(the_place_of_a_bad_value_is_said),
+    cmocka_unit_test(reversed_axes_are_recognised),
     cmocka_unit_test(other_types_are_named),
     cmocka_unit_test(broken_headers),
     cmocka_unit_test(random_damage),

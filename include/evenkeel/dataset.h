@@ -4,10 +4,13 @@
    file of `data` (N, X, Y, T), one field, whose name's _train becomes _test in that of its test set; they have no coordinates (cell centres
    of [0, 1] are taken), and their test trajectories come first. Read by hyperslab, each rank only the samples it needs. Whole rows of contiguous data are read and strided in
    memory; chunked data go through HDF5 a trajectory at a time. Source: PDEBench's file formats and loader. The split is that of "Model
-   Balancing" (EMNLP 2024), test first, for every family; PDEBench's own loader takes the last tenth of a file of groups for the test. */
+   Balancing" (EMNLP 2024), test first, for every family; PDEBench's own loader takes the last tenth of a file of groups for the test (test_from end),
+   DPOT the last of PDEBench's files. */
 #pragma once
 #include "evenkeel/keys.h"
 
+extern const EkFamily EkTestFromFamily;  /* start end: rows in the order of EkTestFrom */
+typedef enum { EK_FROM_START, EK_FROM_END } EkTestFrom;
 extern const EkFamily EkNormalizeFamily; /* none field: rows in the order of EkNormalize */
 typedef enum { EK_NORMALIZE_NONE, EK_NORMALIZE_FIELD } EkNormalize;
 typedef enum { EK_ORDER_FILE, EK_ORDER_DPOT } EkFieldOrder;
@@ -16,8 +19,9 @@ typedef struct {
   char       file[EK_PATH];
   char       fields[EK_PATH]; /* names of the fields to read, comma-separated, in the order wanted; "": all of the file's */
   int        normalize;       /* EkNormalize: field: each field minus its mean over the training set, over its standard deviation there */
-  PetscInt   test;          /* first N trajectories of the file; -1: a tenth of them (rounded down, at least 1) */
-  PetscInt   train;         /* the N after those, before reduced_batch; -1: all the rest */
+  PetscInt   test;          /* N trajectories of the file; -1: a tenth of them (rounded down, at least 1) */
+  int        test_from;     /* EkTestFrom: the test set is the file's first or last N; of a set that lies apart its first or last */
+  PetscInt   train;         /* the N after those, or with test_from end the file's first N, before reduced_batch; -1: all the rest */
   PetscInt   reduced_batch; /* every k-th of the training trajectories: ceil(N/k) are kept */
   PetscInt   reduced_resolution, reduced_resolution_t; /* every k-th point of each axis; every k-th frame, ceil kept */
   PetscInt   initial_step;  /* frames given */

@@ -63,6 +63,8 @@ typedef PetscBool (*EkKeyUse)(const void *options, const EkKey *key);
 /* Writes the block as YAML that loads again to the same values, without keys that have no use (uses NULL: all have); continued: the table before it
    belongs to the same block. */
 PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, EkKeyUse uses, PetscBool continued);
+/* The keys that say something else in `wanted` than in `options`, as YAML on one line, "embed_dim: 64, depth: 4". */
+PetscErrorCode EkKeysDifference(const EkKeyTable *table, const void *options, const void *wanted, char *text, size_t length);
 /* The key's name without its block: "lr". */
 const char *EkKeyWord(const EkKeyTable *table, const EkKey *key);
 /* Name, default, unit, meaning, members: for `list` and -help. */

@@ -48,11 +48,13 @@ typedef struct {
   /* window: fields whose channels are the given frames, t slow, field fast; coordinates: dim channels. */
   PetscErrorCode (*apply)(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates,
                           EkTensor *prediction);
+  /* Are a file's tensors, by their names and axes, of this network? Then its dimension, and the options get the sizes the tensors have; 0: no. */
+  int (*recognise)(int n, const EkTensorInfo found[], EkModelOptions *options);
 } EkModelRow;
 
 PetscBool EkModelVelocitiesFirst(const EkModelOptions *options);
-/* What a file's tensors look like, for the one who took it for something else: DPOT's preset or sizes; "" where that is what the options say or nothing
-   is recognised. */
+/* What a file's tensors look like, for the one who took it for something else: the model, and the keys that differ for it from these options;
+   "" where none does or nothing is recognised. */
 PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length);
 /* Errors on the world: a model for another dimension than the data's, modes that do not fit the grid. */
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);

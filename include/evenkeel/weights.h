@@ -54,4 +54,7 @@ PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory 
 /* Their table alone, from the header. Offsets are those ReadAll would give. Collective. */
 PetscErrorCode EkWeightsList(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table);
 
+/* Where value i of a tensor lies: "7", or "(0, 7, 0, 0)" of several axes. Returns text. */
+const char *EkValuePlace(const EkTensorInfo *tensor, PetscInt64 i, char text[160]);
+
 #define EK_LISTED 20 /* names or lines at most, then "and n more" */

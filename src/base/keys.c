@@ -376,6 +376,38 @@ PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode ValueText(const EkKey *key, const void *options, char **text)
+{
+  size_t length;
+  FILE  *file = open_memstream(text, &length);
+
+  PetscFunctionBegin;
+  EkCheckAlloc(file, "a key's value");
+  WriteValue(file, key, (const char *)options + key->offset);
+  fclose(file);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkKeysDifference(const EkKeyTable *table, const void *options, const void *wanted, char *text, size_t length)
+{
+  size_t used = 0;
+
+  PetscFunctionBegin;
+  text[0] = 0;
+  for (int i = 0; i < table->count; i++) {
+    const EkKey *key = &table->keys[i];
+    char        *is, *should;
+
+    PetscCall(ValueText(key, options, &is));
+    PetscCall(ValueText(key, wanted, &should));
+    if (strcmp(is, should) && used < length)
+      used += (size_t)snprintf(text + used, length - used, "%s%s: %s", used ? ", " : "", EkKeyWord(table, key), should);
+    free(is);
+    free(should);
+  }
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkKeysPrint(FILE *file, const EkKeyTable *table)
 {
   char names[1024];

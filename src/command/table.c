@@ -25,7 +25,7 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
 }
 
 static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
-                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkNormalizeFamily, &EkMaskFamily, &EkPresetFamily, &EkTimeAggFamily};
+                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkTestFromFamily, &EkNormalizeFamily, &EkMaskFamily, &EkPresetFamily, &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)
 {

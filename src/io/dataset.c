@@ -6,7 +6,13 @@ static PetscInt Kept(PetscInt n, PetscInt every)
   return n / every + (n % every != 0);
 }
 
-/* Test set first, then training: the split of "Model Balancing". */
+static const EkMember test_from_row[] = {
+    [EK_FROM_START] = {"start", "the first are the test set, the next are trained on (as published)"},
+    [EK_FROM_END] = {"end", "the last are the test set, the first are trained on"},
+};
+const EkFamily EkTestFromFamily = EK_FAMILY("data_test_from", test_from_row);
+
+/* Test set first, then training: the split of "Model Balancing"; or the other way round. */
 static PetscErrorCode Split(EkDataset d)
 {
   const EkDataOptions *o = &d->options;
@@ -30,8 +36,8 @@ static PetscErrorCode Split(EkDataset d)
   d->info.samples = n;
   d->info.count[EK_TEST] = test;
   d->info.count[EK_TRAIN] = Kept(train, o->reduced_batch);
-  d->first[EK_TEST] = 0;
-  d->first[EK_TRAIN] = apart >= 0 ? apart : test;
+  d->first[EK_TEST] = o->test_from == EK_FROM_END ? most - test : 0;
+  d->first[EK_TRAIN] = apart >= 0 ? apart : o->test_from == EK_FROM_END ? 0 : test;
   d->stride[EK_TEST] = 1;
   d->stride[EK_TRAIN] = o->reduced_batch;
   PetscFunctionReturn(0);

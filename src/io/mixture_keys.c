@@ -22,10 +22,10 @@ static const EkKey data_key[] = {
     {"data_normalize", EK_KEY_CHOICE, EACH(normalize), "none", 0, 0, &EkNormalizeFamily, NULL,
      "what the network gets; figures and predictions are always in the file's units"},
     {"data_test", EK_KEY_INTS, FIELD(test), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
-     "the first of the file are the test set, one number for all files or one a file; -1: a tenth of them, or DPOT's own test "
-     "set"},
+     "of the file that are the test set, one number for all files or one a file; -1: a tenth of them, or DPOT's own test set"},
+    {"data_test_from", EK_KEY_CHOICE, EACH(test_from), "start", 0, 0, &EkTestFromFamily, NULL, "where in each file the test set lies"},
     {"data_train", EK_KEY_INTS, FIELD(train), "-1", -1, PETSC_MAX_INT, NULL, "trajectories",
-     "the next are trained on, likewise; -1: all the rest"},
+     "are trained on, likewise: those after the test set, or the first where it is the last; -1: all the rest"},
     {"data_reduced_batch", EK_KEY_INT, EACH(reduced_batch), "1", 1, PETSC_MAX_INT, NULL, NULL, "train on every k-th of them"},
     {"data_reduced_resolution", EK_KEY_INT, EACH(reduced_resolution), "1", 1, PETSC_MAX_INT, NULL, NULL,
      "every k-th point of each axis"},

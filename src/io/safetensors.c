@@ -132,12 +132,15 @@ static PetscErrorCode CheckLayout(const char *path, int n, Entry *entry, PetscIn
         entry[i].stored.name);
   qsort(entry, (size_t)n, sizeof(*entry), ByAddress);
   for (int i = 0; i < n; at = entry[i++].end) {
-    const char *name = entry[i].stored.name;
+    const EkStored *stored = &entry[i].stored;
+    const char     *name = stored->name;
+    char            shape[160];
 
-    BAD(entry[i].end > file_bytes, WHAT " '%s' is truncated: tensor '%s' ends at byte %lld, the file at %lld", path, name,
-        (long long)entry[i].end, (long long)file_bytes);
-    BAD(entry[i].stored.address < at, WHAT " '%s': tensor '%s' overlaps another", path, name);
-    BAD(entry[i].stored.address > at, WHAT " '%s': there is a gap before tensor '%s'", path, name);
+    BAD(entry[i].end > file_bytes,
+        WHAT " '%s' is truncated: tensor '%s', %s %s, ends at byte %lld, the file at %lld; the end is missing, copy it again", path,
+        name, stored->type, EkShapeText(stored->rank, stored->shape, shape), (long long)entry[i].end, (long long)file_bytes);
+    BAD(stored->address < at, WHAT " '%s': tensor '%s' overlaps another", path, name);
+    BAD(stored->address > at, WHAT " '%s': there is a gap before tensor '%s'", path, name);
   }
   BAD(at != file_bytes, WHAT " '%s': %lld bytes follow the last tensor", path, (long long)(file_bytes - at));
   PetscFunctionReturn(0);
@@ -186,7 +189,7 @@ static PetscErrorCode ReadHeader(const char *path, int fd, PetscInt64 file_bytes
   PetscCall(EkFileRead(WHAT, path, fd, size, sizeof(size), 0));
   for (int i = 7; i >= 0; i--) n = n << 8 | size[i];
   BAD(n < 2 || n > MAX_HEADER, WHAT " '%s' is not a safetensors file: a header of %llu bytes", path, (unsigned long long)n);
-  BAD((PetscInt64)n > file_bytes - 8, WHAT " '%s' is truncated: a header of %llu bytes, the file has %lld", path,
+  BAD((PetscInt64)n > file_bytes - 8, WHAT " '%s' is truncated: a header of %llu bytes, the file has %lld; the end is missing, copy it again", path,
       (unsigned long long)n, (long long)file_bytes);
   PetscCall(PetscMalloc1(n + 1, text));
   PetscCall(EkFileRead(WHAT, path, fd, *text, (size_t)n, 8));

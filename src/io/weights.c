@@ -21,12 +21,14 @@ static PetscErrorCode ReadTensors(const EkSource *source, const EkTensorInfo *ta
 {
   PetscFunctionBegin;
   for (int i = 0; i < source->n; i++) {
-    PetscInt64 bad;
+    const EkStored *stored = &source->stored[i];
+    char            shape[160], place[160];
+    PetscInt64      bad;
 
-    PetscCall(EkSourceRead(source, &source->stored[i], arena + table[i].offset));
+    PetscCall(EkSourceRead(source, stored, arena + table[i].offset));
     bad = EkNotFinite(table[i].count, arena + table[i].offset);
-    PetscCheck(bad < 0, PETSC_COMM_SELF, PETSC_ERR_FP, WHAT " '%s': tensor '%s': value %lld is not finite", source->path,
-               table[i].name, (long long)bad);
+    PetscCheck(bad < 0, PETSC_COMM_SELF, PETSC_ERR_FP, WHAT " '%s': tensor '%s', %s %s: value %s is not finite", source->path,
+               stored->name, stored->type, EkShapeText(stored->rank, stored->shape, shape), EkValuePlace(&table[i], bad, place));
   }
   PetscFunctionReturn(0);
 }

@@ -57,17 +57,26 @@ static const char *WantedText(const EkTensorInfo *wanted, char text[160])
   return EkShapeText(wanted->rank, shape, text);
 }
 
+/* Is the file's shape the wanted one with the order of its first `axes` axes reversed? */
+static PetscBool IsReversed(const EkStored *stored, const EkTensorInfo *wanted, int axes)
+{
+  for (int d = 0; d < stored->rank; d++) {
+    if (stored->shape[d] != wanted->shape[d < axes ? axes - 1 - d : d]) return PETSC_FALSE;
+  }
+  return PETSC_TRUE;
+}
+
 /* What may have happened to a tensor of another shape than wanted. */
 static const char *Reason(const EkStored *stored, const EkTensorInfo *wanted)
 {
   if (stored->is_complex && !wanted->is_complex) return "; it is complex, the model's is real";
   if (wanted->is_complex && !stored->is_complex && stored->rank == wanted->rank - 1)
     return "; it is real, the model's is complex";
-  if (stored->rank < 2 || stored->rank != wanted->rank || stored->shape[0] == stored->shape[1]) return "";
-  for (int d = 0; d < stored->rank; d++) {
-    if (stored->shape[d] != wanted->shape[d < 2 ? 1 - d : d]) return "";
-  }
-  return "; it is transposed";
+  if (stored->rank < 2 || stored->rank != wanted->rank || SameShape(stored, wanted)) return "";
+  if (IsReversed(stored, wanted, 2)) return "; it is transposed";
+  if (IsReversed(stored, wanted, wanted->rank - wanted->is_complex))
+    return "; its axes are reversed, or as TensorFlow and JAX have them (x, y, in, out instead of out, in, x, y)";
+  return "";
 }
 
 /* ---- interpolation ------------------------------------------------------------------------------------------ */
@@ -146,7 +155,7 @@ static void FitMissing(Fit *fit, const EkTensorInfo *wanted, float *out)
 static PetscErrorCode FitTensor(Fit *fit, const EkTensorInfo *wanted, float *out)
 {
   const EkStored *stored = FindStored(fit, wanted->name);
-  char            found[160], want[160];
+  char            found[160], want[160], place[160];
   PetscInt64      bad;
 
   PetscFunctionBegin;
@@ -164,7 +173,9 @@ static PetscErrorCode FitTensor(Fit *fit, const EkTensorInfo *wanted, float *out
     PetscFunctionReturn(0);
   }
   bad = EkNotFinite(wanted->count, out);
-  if (bad >= 0) Misfit(fit, "%s: value %lld is not finite\n", wanted->name, (long long)bad);
+  if (bad >= 0)
+    Misfit(fit, "%s: found %s %s, wanted F32 %s, but value %s is not finite\n", wanted->name, stored->type,
+           EkShapeText(stored->rank, stored->shape, found), WantedText(wanted, want), EkValuePlace(wanted, bad, place));
   PetscFunctionReturn(0);
 }
 

@@ -2,6 +2,7 @@
    and back to pixels by a transposed convolution. The frames stand side by side in one field until they are aggregated, the
    pixels of the result until its last layer. */
 #include "dpot.h"
+#include "recognise.h"
 #include <math.h>
 #include <string.h>
 
@@ -183,26 +184,43 @@ PetscErrorCode EkDpotDeclare(const EkModelOptions *o, const EkModelShape *shape,
 
 /* ---- recognising files -------------------------------------------------------------------------------------- */
 
-PetscErrorCode EkDpotGuess(int n, const EkTensorInfo found[], PetscInt *embed_dim, PetscInt *depth, char *text, size_t length)
+/* Blocks of which there is a first norm. */
+static PetscInt Depth(int n, const EkTensorInfo found[])
 {
-  static const char end[]  = ".norm1.weight";
-  const char       *preset = "no preset";
+  static const char end[] = ".norm1.weight";
+  PetscInt          depth = 0;
 
-  PetscFunctionBegin;
-  *embed_dim = *depth = 0;
   for (int i = 0; i < n; i++) {
     const char  *name = found[i].name;
     const size_t letters = strlen(name);
 
-    if (!strcmp(name, "pos_embed") && found[i].rank == 4) *embed_dim = found[i].shape[1];
-    *depth += !strncmp(name, "blocks.", 7) && letters >= sizeof(end) && !strcmp(name + letters + 1 - sizeof(end), end);
+    depth += !strncmp(name, "blocks.", 7) && letters >= sizeof(end) && !strcmp(name + letters + 1 - sizeof(end), end);
   }
-  if (!*embed_dim) *depth = 0;
+  return depth;
+}
+
+int EkDpotRecognise(int n, const EkTensorInfo found[], EkModelOptions *o)
+{
+  const EkTensorInfo *position = EkFindTensor(n, found, "pos_embed", 4), *filter = EkFindTensor(n, found, "blocks.0.filter.w1", 4),
+                     *hidden = EkFindTensor(n, found, "blocks.0.mlp.0.weight", 4), *out = EkFindTensor(n, found, "out_layer.0.weight", 4),
+                     *classes = EkFindTensor(n, found, "cls_head.4.weight", 2);
+  const PetscInt depth = Depth(n, found);
+
+  if (!position || !depth) return 0;
+  o->embed_dim = position->shape[1];
+  o->depth = depth;
   for (int i = 0; i < EkPresetFamily.count; i++) {
-    if (preset_row[i].embed_dim == *embed_dim && preset_row[i].depth == *depth) preset = preset_row[i].member.name;
+    if (preset_row[i].embed_dim == o->embed_dim && preset_row[i].depth == depth) o->preset = i;
   }
-  PetscCall(PetscSNPrintf(text, length, "%s%s: embed_dim %d, depth %d", strcmp(preset, "no preset") ? "preset " : "", preset, (int)*embed_dim, (int)*depth));
-  PetscFunctionReturn(0);
+  if (filter) o->n_blocks = filter->shape[1];
+  if (hidden && Hidden(o) != hidden->shape[0]) o->mlp_ratio = (PetscReal)hidden->shape[0] / (PetscReal)hidden->shape[1];
+  if (out) o->out_layer_dim = out->shape[1];
+  if (out) o->patch_size = out->shape[2];
+  if (classes) o->n_cls = classes->shape[0];
+  if (EkFindTensor(n, found, "time_agg_layer.w", 3))
+    o->time_agg = EkFindTensor(n, found, "time_agg_layer.gamma", 2) ? EK_TIME_EXP_MLP : EK_TIME_MLP;
+  if (out) o->normalize = (PetscBool)(EkFindTensor(n, found, "scale_feats_mu.weight", 2) != NULL);
+  return 2;
 }
 
 /* ---- the network -------------------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
 
 /* What the deck leaves open takes the preset's sizes. */
 PetscErrorCode EkDpotSettle(EkModelOptions *options);
-/* Sizes of the network a file's tensors are of, and "preset small: embed_dim 1024, depth 6"; depth 0: they are of no DPOT. */
-PetscErrorCode EkDpotGuess(int n, const EkTensorInfo found[], PetscInt *embed_dim, PetscInt *depth, char *text, size_t length);
+/* Modes leave no trace in weights; options of which nothing is found stay as they are. */
+int EkDpotRecognise(int n, const EkTensorInfo found[], EkModelOptions *options);
 /* Errors on the world: patches that do not divide the grid, channels that do not make the blocks or groups. */
 PetscErrorCode EkDpotDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
 /* The window holds all initial_step frames. coordinates are not used: DPOT counts x, y and t from 0 to 1 itself. */

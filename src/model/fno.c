@@ -1,6 +1,7 @@
 /* Fourier neural operator as PDEBench has it (Li et al. 2021; models-and-data 3): fc0, four layers of spectral convolution + pointwise w with GELU after
    the first three, fc1-GELU-fc2; two zero points appended to every axis in between. */
 #include "fno.h"
+#include "recognise.h"
 #include <math.h>
 
 #define LAYERS  4
@@ -166,4 +167,25 @@ PetscErrorCode EkFnoMeasureTransforms(const EkModelOptions *options, const EkMod
   }
   *choice = seconds[EK_TRANSFORM_FFT] < seconds[EK_TRANSFORM_GEMM] ? EK_CHOOSE_FFT : EK_CHOOSE_GEMM;
   PetscFunctionReturn(0);
+}
+
+/* ---- recognising files ---------------------------------------------------------------------------------------- */
+
+int EkFnoRecognise(int n, const EkTensorInfo found[], EkModelOptions *options)
+{
+  const EkTensorInfo *lift = EkFindTensor(n, found, "fc0.weight", 2), *first = NULL;
+  PetscBool           other = PETSC_FALSE;
+  int                 dim;
+
+  for (dim = 0; dim < 3 && !first;) first = EkFindTensor(n, found, "conv0.weights1", 3 + ++dim);
+  if (!lift || !first) return 0;
+  options->width = lift->shape[0];
+  for (int d = 0; d < dim; d++) other = (PetscBool)(other || !options->modes.n || Modes(options, d) != first->shape[2 + d]);
+  if (!other) return dim;
+  options->modes = (EkInts){1, {first->shape[2]}};
+  for (int d = 1; d < dim; d++) {
+    if (first->shape[2 + d] != first->shape[2]) options->modes.n = dim;
+    options->modes.v[d] = first->shape[2 + d];
+  }
+  return dim;
 }

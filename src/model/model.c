@@ -6,12 +6,12 @@
 #include <string.h>
 
 static const EkModelRow model_row[] = {
-    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
-    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply},
-    {{"unet1d", "UNet, 1D (PDEBench)"}, 1, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply},
-    {{"unet2d", "UNet, 2D (PDEBench)"}, 2, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply},
+    {{"fno1d", "Fourier neural operator, 1D (PDEBench)"}, 1, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply, EkFnoRecognise},
+    {{"fno2d", "Fourier neural operator, 2D (PDEBench)"}, 2, PETSC_FALSE, "width modes transform", EkFnoSettle, EkFnoDeclare, EkFnoApply, EkFnoRecognise},
+    {{"unet1d", "UNet, 1D (PDEBench)"}, 1, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply, EkUnetRecognise},
+    {{"unet2d", "UNet, 2D (PDEBench)"}, 2, PETSC_FALSE, "features", NULL, EkUnetDeclare, EkUnetApply, EkUnetRecognise},
     {{"dpot", "auto-regressive denoising operator transformer, 2D (DPOT)"}, 2, PETSC_TRUE, "modes preset embed_dim depth n_blocks patch_size out_layer_dim mlp_ratio time_agg normalize n_cls",
-     EkDpotSettle, EkDpotDeclare, EkDpotApply},
+     EkDpotSettle, EkDpotDeclare, EkDpotApply, EkDpotRecognise},
 };
 const EkFamily EkModelFamily = EK_FAMILY("model_type", model_row);
 
@@ -87,15 +87,19 @@ PetscBool EkModelVelocitiesFirst(const EkModelOptions *options) { return model_r
 
 PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length)
 {
-  PetscInt embed_dim, depth;
-  char     sizes[256];
+  EkModelOptions guess;
+  char           keys[512];
 
   PetscFunctionBegin;
   text[0] = 0;
-  PetscCall(EkDpotGuess(n, found, &embed_dim, &depth, sizes, sizeof(sizes)));
-  if (!depth) PetscFunctionReturn(0);
-  if (model_row[options->type].declare != EkDpotDeclare) PetscCall(PetscSNPrintf(text, length, "this looks like a dpot, %s", sizes));
-  else if (options->embed_dim != embed_dim || options->depth != depth) PetscCall(PetscSNPrintf(text, length, "this looks like %s", sizes));
+  for (int i = 0; i < EkModelFamily.count; i++) {
+    guess      = *options;
+    guess.type = i;
+    if (model_row[i].recognise(n, found, &guess) != model_row[i].dim) continue;
+    PetscCall(EkKeysDifference(&EkModelKeys, options, &guess, keys, sizeof(keys)));
+    if (*keys) PetscCall(PetscSNPrintf(text, length, "this looks like weights of %s; for them, set model: {%s}", model_row[i].member.name, keys));
+    break;
+  }
   PetscFunctionReturn(0);
 }
 

@@ -2,6 +2,7 @@
    times as many channels and 16 times at the bottom; everything between the first and the last operator is blocked. Coordinates
    are no input. */
 #include "unet.h"
+#include "recognise.h"
 #include <math.h>
 
 #define LEVELS  4
@@ -177,4 +178,18 @@ PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *sh
   PetscCall(EkLinear(graph, 1, &x, "conv.weight", "conv.bias", EK_NONE, PETSC_FALSE, prediction));
   PetscCall(EkGraphSegmentEnd(graph, EK_RECOMPUTE_BLOCK));
   PetscFunctionReturn(0);
+}
+
+/* ---- recognising files -------------------------------------------------------------------------------------- */
+
+int EkUnetRecognise(int n, const EkTensorInfo found[], EkModelOptions *options)
+{
+  for (int dim = 1; dim <= 3; dim++) {
+    const EkTensorInfo *first = EkFindTensor(n, found, "encoder1.enc1conv1.weight", 2 + dim);
+
+    if (!first) continue;
+    options->features = first->shape[0];
+    return dim;
+  }
+  return 0;
 }

@@ -144,7 +144,7 @@ static void PrintSummary(EkSession s, const char *parts, int n, const EkTensorIn
 
 static PetscErrorCode ReadWeights(EkSession s, const Wish *wish, int n, const EkTensorInfo found[])
 {
-  char            hint[512];
+  char            hint[1024];
   EkWeightsChoice choice = {.parts = PartsOf(wish), .resize = POSITION, .hint = hint};
 
   PetscFunctionBegin;
@@ -200,7 +200,24 @@ static PetscBool IsPublished(size_t n, const float *v)
   return some;
 }
 
-/* Second moments of complex tensors as this optimizer keeps them. */
+/* Means of squares are not below zero. In the published form of a complex tensor imaginary parts are rounding of either sign. */
+static PetscErrorCode CheckSquares(EkRun run, const char *path, const EkTensorInfo *tensor, const float *v, PetscBool published)
+{
+  char place[160];
+
+  PetscFunctionBegin;
+  for (size_t i = 0; i < tensor->count; i++) {
+    const float least = published && i % 2 ? -1e-5f * v[i - 1] : 0;
+
+    PetscCheck(v[i] >= least, run->comm, PETSC_ERR_FILE_UNEXPECTED,
+               "model_load: '%s': exp_avg_sq of '%s' is %g at %s, but a mean of squares is not below zero; the file is damaged or not "
+               "Adam's: leave " OPTIMIZER " out",
+               path, tensor->name, (double)v[i], EkValuePlace(tensor, (PetscInt64)i, place));
+  }
+  PetscFunctionReturn(0);
+}
+
+/* Second moments checked, those of complex tensors as this optimizer keeps them. */
 static PetscErrorCode Convert(EkRun run, const char *path, const EkOptimizer o, PetscBool twice, float *v)
 {
   const PetscBool paired = EkWordIn(EkFamilyMember(&EkOptimizerFamily, o->options.optimizer)->name, "adam");
@@ -208,14 +225,15 @@ static PetscErrorCode Convert(EkRun run, const char *path, const EkOptimizer o, 
   PetscFunctionBegin;
   for (int t = 0; t < o->params->n; t++) {
     const EkTensorInfo *tensor = &o->params->table[t];
+    const PetscBool     published = (PetscBool)(tensor->is_complex && paired && !twice);
     float              *at = v + tensor->offset;
 
-    if (!tensor->is_complex) continue;
-    PetscCheck(paired || !(twice || IsPublished(tensor->count, at)), run->comm, PETSC_ERR_USER_INPUT,
+    PetscCheck(!tensor->is_complex || paired || !(twice || IsPublished(tensor->count, at)), run->comm, PETSC_ERR_USER_INPUT,
                "model_load: '%s' holds one second moment for real and imaginary part of '%s', as train_optimizer adam has it; %s "
                "needs one for each",
                path, tensor->name, EkFamilyMember(&EkOptimizerFamily, o->options.optimizer)->name);
-    for (size_t i = 0; i < tensor->count && paired && !twice; i += 2) at[i] = at[i + 1] = at[i] + at[i + 1];
+    PetscCall(CheckSquares(run, path, tensor, at, published));
+    for (size_t i = 0; i < tensor->count && published; i += 2) at[i] = at[i + 1] = at[i] + at[i + 1];
   }
   PetscFunctionReturn(0);
 }
@@ -233,6 +251,44 @@ static PetscErrorCode ReadSteps(EkRun run, const char *path, PetscInt64 *steps)
              EK_NOTE_STEPS, note ? note : "missing");
   *steps = (PetscInt64)value;
   PetscCall(PetscFree(note));
+  PetscFunctionReturn(0);
+}
+
+/* A tensor of these that is missing among the others is an error: with one moment alone, the first step has nothing to divide by,
+ * or nothing to divide. */
+static PetscErrorCode CheckPartners(EkRun run, const char *path, const char *parts, const int n[2], EkTensorInfo *const found[2],
+                                    int which)
+{
+  static const char *const name[2] = {"exp_avg", "exp_avg_sq"};
+
+  PetscFunctionBegin;
+  for (int i = 0; i < n[which]; i++) {
+    const char *tensor = found[which][i].name;
+    PetscBool   both = (PetscBool)!EkInParts(tensor, parts);
+
+    for (int j = 0; j < n[!which] && !both; j++) both = (PetscBool)!strcmp(found[!which][j].name, tensor);
+    PetscCheck(both, run->comm, PETSC_ERR_FILE_UNEXPECTED,
+               "model_load: '%s' has %s of '%s' but not its %s; leave " OPTIMIZER " out, or convert or export the file again with both",
+               path, name[which], tensor, name[!which]);
+  }
+  PetscFunctionReturn(0);
+}
+
+/* Are there moments, and both of every tensor? */
+static PetscErrorCode CheckMoments(EkRun run, const char *path, const char *parts)
+{
+  EkTensorInfo  *found[2] = {NULL, NULL};
+  PetscErrorCode code = 0;
+  int            n[2];
+
+  PetscFunctionBegin;
+  for (int which = 0; which < 2 && !code; which++)
+    code = EkWeightsList(run, path, which ? EK_MEMORY_SECOND : EK_MEMORY_FIRST, &n[which], &found[which]);
+  for (int which = 0; which < 2 && !code; which++) code = CheckPartners(run, path, parts, n, found, which);
+  for (int which = 0; which < 2; which++) PetscCall(PetscFree(found[which]));
+  PetscCall(code);
+  PetscCheck(n[0], run->comm, PETSC_ERR_FILE_UNEXPECTED,
+             "model_load: '%s' holds no moments of Adam; leave " OPTIMIZER " out, or convert or export it with them", path);
   PetscFunctionReturn(0);
 }
 
@@ -255,19 +311,15 @@ static PetscErrorCode ReadMoment(EkRun run, const char *path, const Wish *wish, 
 
 PetscErrorCode EkLoadMoments(EkRun run, const EkDeck *deck, EkOptimizer o)
 {
-  const char   *path = deck->model.weights;
-  EkTensorInfo *found;
-  PetscBool     twice = PETSC_FALSE;
-  Wish          wish;
-  int           n, missing;
+  const char *path = deck->model.weights;
+  PetscBool   twice = PETSC_FALSE;
+  Wish        wish;
+  int         missing;
 
   PetscFunctionBegin;
   PetscCall(WishOf(deck, &wish));
   if (!*path || !wish.optimizer) PetscFunctionReturn(0);
-  PetscCall(EkWeightsList(run, path, EK_MEMORY_FIRST, &n, &found));
-  PetscCall(PetscFree(found));
-  PetscCheck(n, run->comm, PETSC_ERR_FILE_UNEXPECTED,
-             "model_load: '%s' holds no moments of Adam; leave " OPTIMIZER " out, or convert or export it with them", path);
+  PetscCall(CheckMoments(run, path, PartsOf(&wish)));
   PetscCall(ReadSteps(run, path, &o->steps));
   PetscCall(IsTwice(run, path, &twice));
   for (int which = 0; which < 2; which++) PetscCall(ReadMoment(run, path, &wish, o, which, twice, &missing));
