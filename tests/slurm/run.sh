@@ -284,7 +284,7 @@ chain() {
   ln -s chain.out "$dir/out"
   [ ${#jobs[@]} -eq 4 ] || { wrong "${#jobs[@]} jobs, not 4: $(<"$dir/sbatch")"; return; }
   for i in 0 1; do
-    epochs "$dir/run" $((3 + 10 * i)) "${jobs[i]}" || return
+    epochs "$dir/run" $(($(rows "$dir/run") + 3)) "${jobs[i]}" || return # of this job's own: its ranks listen then
     ask "${jobs[i]}"
     expect_end "${jobs[i]}" FAILED 75:0 0 || return
   done
