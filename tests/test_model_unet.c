@@ -341,10 +341,11 @@ static void statistics_of_the_batch(Small *s)
   for (int pass = 0; pass < 2; pass++) {
     for (int p = 0; p < s->params->n; p++) {
       const EkTensorInfo *t = &s->params->table[p];
-      const double        n = values_of(s, t->name);
-      const double        factor = pass == 0 ? 0 : strstr(t->name, "running_mean") ? 10 : 10 * (n - 1) / n;
+      double              n, factor;
 
       if (!strstr(t->name, "running_")) continue;
+      n = values_of(s, t->name);
+      factor = pass == 0 ? 0 : strstr(t->name, "running_mean") ? 10 : 10 * (n - 1) / n;
       for (size_t i = 0; i < t->count; i++) s->params->weights[t->offset + i] *= (float)factor;
     }
     if (pass == 0) small_loss(s);
