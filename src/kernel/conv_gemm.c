@@ -1,10 +1,10 @@
-/* Convolution as a matrix product: a column for each point of y holds what the kernel sees of x there (im2col), for as many samples
-   at a time as fit in COLUMNS. */
+/* Convolution as a matrix product: a column for each point of y holds what the kernel sees of x there (im2col), for as many
+   samples at a time as fit in COLUMNS. */
 #include "conv.h"
 
-/* Up to so many points of y. There a pass moves more weights than values, and oneDNN's direct code wants them in layouts of its own:
-   512 to 512 channels on 4 x 4 points, batch 4, take 5.9, 6.0 and 4.3 ms (forward, data, weights) with products, 8.1, 9.4 and
-   11.1 ms with oneDNN and the copies it needs (one AVX2 core); on 8 x 8 points weights take two thirds of the time, the other
+/* Up to so many points of y. There a pass moves more weights than values, and oneDNN's direct code wants them in layouts of its
+   own: 512 to 512 channels on 4 x 4 points, batch 4, take 5.9, 6.0 and 4.3 ms (forward, data, weights) with products, 8.1, 9.4
+   and 11.1 ms with oneDNN and the copies it needs (one AVX2 core); on 8 x 8 points weights take two thirds of the time, the other
    passes the same; on 16 x 16 oneDNN is faster. On lines of few points and many samples both take the same time. */
 #define POINTS  64
 #define COLUMNS 256
@@ -12,21 +12,22 @@ _Static_assert(POINTS <= COLUMNS, "a product takes one sample at least");
 
 /* A line is a plane of one row. */
 typedef struct {
+  PetscInt in, out;
   PetscInt n[2], m[2];           /* points of x and of y */
   PetscInt taps[2], margin[2];   /* of the kernel; zeros around x */
   PetscInt step[2], wide, plane; /* stride; row and plane of x with its margin */
-  size_t   rows;                 /* of the matrix: channels of x by taps */
+  size_t   points, rows;         /* of y; of the matrix: channels of x by taps */
   size_t   x_sample, y_sample;   /* floats of a blocked sample */
 } Geometry;
 
-/* Where in the scratch what is. */
-typedef struct {
-  float *columns, *planes, *margin;
-} Room;
-
 static Geometry Describe(const EkConvShape *s)
 {
-  Geometry g = {.n = {1, s->n[0]}, .taps = {1, s->kernel}, .margin = {0, (s->kernel - 1) / 2}, .step = {1, s->stride}};
+  Geometry g = {.in = s->in,
+                .out = s->out,
+                .n = {1, s->n[0]},
+                .taps = {1, s->kernel},
+                .margin = {0, (s->kernel - 1) / 2},
+                .step = {1, s->stride}};
 
   if (s->dim == 2) {
     g.n[0] = s->n[0], g.n[1] = s->n[1];
@@ -35,40 +36,55 @@ static Geometry Describe(const EkConvShape *s)
   for (int d = 0; d < 2; d++) g.m[d] = g.n[d] / g.step[d];
   g.wide = g.n[1] + 2 * g.margin[1];
   g.plane = (g.n[0] + 2 * g.margin[0]) * g.wide;
+  g.points = (size_t)(g.m[0] * g.m[1]);
   g.rows = (size_t)(s->in * g.taps[0] * g.taps[1]);
   g.x_sample = EK_BLOCKED_CHANNELS(s->in) * (size_t)(g.n[0] * g.n[1]);
-  g.y_sample = EK_BLOCKED_CHANNELS(s->out) * (size_t)(g.m[0] * g.m[1]);
+  g.y_sample = EK_BLOCKED_CHANNELS(s->out) * g.points;
   return g;
 }
 
-static size_t PointsOf(const Geometry *g) { return (size_t)(g->m[0] * g->m[1]); }
-
-/* Samples of one product. */
-static int Together(const Geometry *g, int batch) { return PetscMin(batch, (int)(COLUMNS / PointsOf(g))); }
-
 PetscBool EkConvIsGemm(const EkConvShape *s)
 {
-  const Geometry g = Describe(s);
-
-  return (PetscBool)(PointsOf(&g) <= POINTS);
+  return (PetscBool)(Describe(s).points <= POINTS);
 }
 
 size_t EkConvGemmScratch(const EkConvShape *s)
 {
   const Geometry g = Describe(s);
 
-  return (g.rows + (size_t)s->out) * COLUMNS + EK_BLOCK * (size_t)g.plane;
+  return (g.rows + (size_t)g.out) * COLUMNS + EK_BLOCK * (size_t)g.plane;
 }
 
-static Room Divide(const EkConvShape *s, const Geometry *g, float *scratch)
+/* One product: samples from `at` on, and what it works on, in the scratch. */
+typedef struct {
+  Geometry g;
+  int      at, n;
+  size_t   width; /* columns of both matrices */
+  float   *columns, *planes, *margin;
+} Product;
+
+static Product Begin(const EkConvShape *s, float *scratch)
 {
-  Room r = {.columns = scratch, .planes = scratch + g->rows * COLUMNS};
+  Product p = {.g = Describe(s), .columns = scratch};
 
-  r.margin = r.planes + (size_t)s->out * COLUMNS;
-  return r;
+  p.planes = p.columns + p.g.rows * COLUMNS;
+  p.margin = p.planes + (size_t)p.g.out * COLUMNS;
+  return p;
 }
 
-static int Lanes(PetscInt channels, PetscInt from) { return (int)PetscMin(EK_BLOCK, channels - from); }
+/* The next samples that fit in, while there are any. */
+static PetscBool Next(Product *p, int batch)
+{
+  p->at += p->n;
+  p->n = PetscMin(batch - p->at, (int)(COLUMNS / p->g.points));
+  p->width = (size_t)p->n * p->g.points;
+  return (PetscBool)(p->n > 0);
+}
+
+static int Lanes(PetscInt channels, PetscInt from)
+{
+  return (int)PetscMin(EK_BLOCK, channels - from);
+}
 
 /* ---- fields and columns ------------------------------------------------------------------------------------- */
 
@@ -93,59 +109,86 @@ static void ScatterAdd(const Geometry *g, const float *row, float *plane)
   }
 }
 
-/* Rows of the matrix from a sample's, columns [0, points) of `width`. */
-static void ToColumns(const EkConvShape *s, const Geometry *g, const float *x, float *margin, size_t width, float *columns)
+/* A sample's columns of the matrix from its field. */
+static void SampleToColumns(const Product *p, const float *x, float *columns)
 {
-  for (PetscInt c = 0; c < s->in; c += EK_BLOCK) {
-    const int    lanes = Lanes(s->in, c);
+  const Geometry *g = &p->g;
+
+  for (PetscInt c = 0; c < g->in; c += EK_BLOCK) {
+    const int    lanes = Lanes(g->in, c);
     const float *block = x + (size_t)(c * g->n[0] * g->n[1]);
 
-    memset(margin, 0, (size_t)(lanes * g->plane) * sizeof(float));
+    memset(p->margin, 0, (size_t)(lanes * g->plane) * sizeof(float));
     for (PetscInt i = 0; i < g->n[0]; i++)
       EkBlockToPlanes((size_t)g->n[1], lanes, block + i * g->n[1] * EK_BLOCK, 0, 0,
-                      margin + (i + g->margin[0]) * g->wide + g->margin[1], (size_t)g->plane);
+                      p->margin + (i + g->margin[0]) * g->wide + g->margin[1], (size_t)g->plane);
     for (int l = 0; l < lanes; l++) {
       for (PetscInt a = 0; a < g->taps[0]; a++) {
-        for (PetscInt b = 0; b < g->taps[1]; b++, columns += width) Gather(g, margin + l * g->plane + a * g->wide + b, columns);
+        for (PetscInt b = 0; b < g->taps[1]; b++, columns += p->width)
+          Gather(g, p->margin + l * g->plane + a * g->wide + b, columns);
       }
     }
   }
 }
 
 /* The adjoint: a sample's field from its columns. */
-static void FromColumns(const EkConvShape *s, const Geometry *g, const float *columns, size_t width, float *margin, float *x)
+static void SampleFromColumns(const Product *p, const float *columns, float *x)
 {
-  for (PetscInt c = 0; c < s->in; c += EK_BLOCK) {
-    const int lanes = Lanes(s->in, c);
+  const Geometry *g = &p->g;
+
+  for (PetscInt c = 0; c < g->in; c += EK_BLOCK) {
+    const int lanes = Lanes(g->in, c);
     float    *block = x + (size_t)(c * g->n[0] * g->n[1]);
 
-    memset(margin, 0, (size_t)(lanes * g->plane) * sizeof(float));
+    memset(p->margin, 0, (size_t)(lanes * g->plane) * sizeof(float));
     for (int l = 0; l < lanes; l++) {
       for (PetscInt a = 0; a < g->taps[0]; a++) {
-        for (PetscInt b = 0; b < g->taps[1]; b++, columns += width)
-          ScatterAdd(g, columns, margin + l * g->plane + a * g->wide + b);
+        for (PetscInt b = 0; b < g->taps[1]; b++, columns += p->width)
+          ScatterAdd(g, columns, p->margin + l * g->plane + a * g->wide + b);
       }
     }
     for (PetscInt i = 0; i < g->n[0]; i++)
-      EkBlockFromPlanes((size_t)g->n[1], lanes, margin + (i + g->margin[0]) * g->wide + g->margin[1], (size_t)g->plane,
+      EkBlockFromPlanes((size_t)g->n[1], lanes, p->margin + (i + g->margin[0]) * g->wide + g->margin[1], (size_t)g->plane,
                         block + i * g->n[1] * EK_BLOCK, 0);
     if (lanes < EK_BLOCK) EkBlockClear((size_t)(g->n[0] * g->n[1]), block, lanes);
   }
 }
 
-static void YToPlanes(const EkConvShape *s, const Geometry *g, const float *y, size_t width, float *planes)
+static void XToColumns(const Product *p, const float *x)
 {
-  for (PetscInt c = 0; c < s->out; c += EK_BLOCK)
-    EkBlockToPlanes(PointsOf(g), Lanes(s->out, c), y + (size_t)c * PointsOf(g), 0, 0, planes + (size_t)c * width, width);
+  for (int b = 0; b < p->n; b++)
+    SampleToColumns(p, x + (size_t)(p->at + b) * p->g.x_sample, p->columns + (size_t)b * p->g.points);
 }
 
-static void YFromPlanes(const EkConvShape *s, const Geometry *g, const float *planes, size_t width, float *y)
+static void XFromColumns(const Product *p, float *x)
 {
-  for (PetscInt c = 0; c < s->out; c += EK_BLOCK) {
-    float *block = y + (size_t)c * PointsOf(g);
+  for (int b = 0; b < p->n; b++)
+    SampleFromColumns(p, p->columns + (size_t)b * p->g.points, x + (size_t)(p->at + b) * p->g.x_sample);
+}
 
-    EkBlockFromPlanes(PointsOf(g), Lanes(s->out, c), planes + (size_t)c * width, width, block, 0);
-    if (Lanes(s->out, c) < EK_BLOCK) EkBlockClear(PointsOf(g), block, Lanes(s->out, c));
+static void YToPlanes(const Product *p, const float *y)
+{
+  const Geometry *g = &p->g;
+
+  for (int b = 0; b < p->n; b++) {
+    for (PetscInt c = 0; c < g->out; c += EK_BLOCK)
+      EkBlockToPlanes(g->points, Lanes(g->out, c), y + (size_t)(p->at + b) * g->y_sample + (size_t)c * g->points, 0, 0,
+                      p->planes + (size_t)c * p->width + (size_t)b * g->points, p->width);
+  }
+}
+
+static void YFromPlanes(const Product *p, float *y)
+{
+  const Geometry *g = &p->g;
+
+  for (int b = 0; b < p->n; b++) {
+    for (PetscInt c = 0; c < g->out; c += EK_BLOCK) {
+      const int lanes = Lanes(g->out, c);
+      float    *block = y + (size_t)(p->at + b) * g->y_sample + (size_t)c * g->points;
+
+      EkBlockFromPlanes(g->points, lanes, p->planes + (size_t)c * p->width + (size_t)b * g->points, p->width, block, 0);
+      if (lanes < EK_BLOCK) EkBlockClear(g->points, block, lanes);
+    }
   }
 }
 
@@ -153,52 +196,36 @@ static void YFromPlanes(const EkConvShape *s, const Geometry *g, const float *pl
 
 void EkConvGemmForward(const EkConvShape *s, int batch, const float *weights, const float *x, float *scratch, float *y)
 {
-  const Geometry g = Describe(s);
-  const Room     room = Divide(s, &g, scratch);
-  const size_t   points = PointsOf(&g);
+  Product         p = Begin(s, scratch);
+  const Geometry *g = &p.g;
 
-  for (int at = 0, n; at < batch; at += n) {
-    n = Together(&g, batch - at);
-    const size_t width = (size_t)n * points;
-
-    for (int b = 0; b < n; b++)
-      ToColumns(s, &g, x + (size_t)(at + b) * g.x_sample, room.margin, width, room.columns + (size_t)b * points);
-    EkGemm(0, 0, (int)s->out, (int)width, (int)g.rows, 1, weights, g.rows, room.columns, width, 0, room.planes, width);
-    for (int b = 0; b < n; b++) YFromPlanes(s, &g, room.planes + (size_t)b * points, width, y + (size_t)(at + b) * g.y_sample);
+  while (Next(&p, batch)) {
+    XToColumns(&p, x);
+    EkGemm(0, 0, (int)g->out, (int)p.width, (int)g->rows, 1, weights, g->rows, p.columns, p.width, 0, p.planes, p.width);
+    YFromPlanes(&p, y);
   }
 }
 
 void EkConvGemmData(const EkConvShape *s, int batch, const float *weights, const float *dy, float *scratch, float *dx)
 {
-  const Geometry g = Describe(s);
-  const Room     room = Divide(s, &g, scratch);
-  const size_t   points = PointsOf(&g);
+  Product         p = Begin(s, scratch);
+  const Geometry *g = &p.g;
 
-  for (int at = 0, n; at < batch; at += n) {
-    n = Together(&g, batch - at);
-    const size_t width = (size_t)n * points;
-
-    for (int b = 0; b < n; b++) YToPlanes(s, &g, dy + (size_t)(at + b) * g.y_sample, width, room.planes + (size_t)b * points);
-    EkGemm(1, 0, (int)g.rows, (int)width, (int)s->out, 1, weights, g.rows, room.planes, width, 0, room.columns, width);
-    for (int b = 0; b < n; b++)
-      FromColumns(s, &g, room.columns + (size_t)b * points, width, room.margin, dx + (size_t)(at + b) * g.x_sample);
+  while (Next(&p, batch)) {
+    YToPlanes(&p, dy);
+    EkGemm(1, 0, (int)g->rows, (int)p.width, (int)g->out, 1, weights, g->rows, p.planes, p.width, 0, p.columns, p.width);
+    XFromColumns(&p, dx);
   }
 }
 
 void EkConvGemmWeights(const EkConvShape *s, int batch, const float *x, const float *dy, float *scratch, float *dweights)
 {
-  const Geometry g = Describe(s);
-  const Room     room = Divide(s, &g, scratch);
-  const size_t   points = PointsOf(&g);
+  Product         p = Begin(s, scratch);
+  const Geometry *g = &p.g;
 
-  for (int at = 0, n; at < batch; at += n) {
-    n = Together(&g, batch - at);
-    const size_t width = (size_t)n * points;
-
-    for (int b = 0; b < n; b++) {
-      ToColumns(s, &g, x + (size_t)(at + b) * g.x_sample, room.margin, width, room.columns + (size_t)b * points);
-      YToPlanes(s, &g, dy + (size_t)(at + b) * g.y_sample, width, room.planes + (size_t)b * points);
-    }
-    EkGemm(0, 1, (int)s->out, (int)g.rows, (int)width, 1, room.planes, width, room.columns, width, 1, dweights, g.rows);
+  while (Next(&p, batch)) {
+    XToColumns(&p, x);
+    YToPlanes(&p, dy);
+    EkGemm(0, 1, (int)g->out, (int)g->rows, (int)p.width, 1, p.planes, p.width, p.columns, p.width, 1, dweights, g->rows);
   }
 }
