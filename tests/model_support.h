@@ -245,7 +245,7 @@ static inline void check_case(const CaseKind *kind)
 
 /* ---- tables of parameters ----------------------------------------------------------------------------------------- */
 
-/* Entry *at of the table has this name and shape; on to the next. Sizes of 0 are no axes. */
+/* Entry *at of the table has this name and shape; on to the next. Sizes of 0 are no axes; what has none is a counter. */
 static inline void expect_entry(EkParams params, int *at, const PetscInt shape[4], const char *format, ...)
 {
   const EkTensorInfo *t = &params->table[*at];
@@ -259,6 +259,7 @@ static inline void expect_entry(EkParams params, int *at, const PetscInt shape[4
   assert_true(*at < params->n);
   while (rank < 4 && shape[rank]) rank++;
   if (strcmp(t->name, name) || t->rank != rank) fail_msg("entry %d is '%s' of rank %d, '%s' of rank %d is wanted", *at, t->name, t->rank, name, rank);
+  assert_int_equal(t->is_counter, rank == 0);
   for (int d = 0; d < rank; d++) {
     if (t->shape[d] != shape[d]) fail_msg("axis %d of '%s' is %d, %d is wanted", d, name, (int)t->shape[d], (int)shape[d]);
   }

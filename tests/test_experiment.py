@@ -201,6 +201,15 @@ def a_dry_run_prints_commands(scratch):
 
 
 @check
+def a_row_stops_when_its_job_says(scratch):
+    place(scratch)
+    for seconds, wall in ((3600, "00:59:5"), (-5, "00:00:01")):
+        status, output, _ = experiment(scratch, "run", "trial.yaml", "--dry-run", "--row", "1", STOP_BY=str(int(time.time()) + seconds))
+        assert status == 0 and f"-train_max_wall {wall}" in output or seconds > 0 and "-train_max_wall 01:00:00" in output, output
+    assert "max_wall" not in experiment(scratch, "run", "trial.yaml", "--dry-run", "--row", "1", STOP_BY="")[1]
+
+
+@check
 def an_interrupted_experiment_goes_on(scratch):
     place(scratch, FILE.replace("model_width: 1,", "model_width: 20,").replace("[1, 2]", "[1]").replace("[1e-3, 2.5e-3]", "[1e-3]"))
     first, second = loaded(scratch)

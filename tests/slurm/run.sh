@@ -250,12 +250,25 @@ time_limit() {
 }
 
 # A site whose launcher dies of signals: it gets none, though SLURM sends one, and the run watches the time.
+# JOB, which runs: when it has to stop as squeue says, and as the job's environment does where squeue does not answer
+knows_its_end() {
+  local end by
+  end=$(date -d "$(field "$1" EndTime)" +%s)
+  for by in "$(SLURM_JOB_ID=$1 ask_lib)" "$(SLURM_JOB_ID=$1 SLURM_JOB_END_TIME=$end PATH=$dir/deaf:$PATH ask_lib)"; do
+    if [ -z "$by" ] || [ $((end - by)) -lt 13 ] || [ $((end - by)) -gt 17 ]; then wrong "has to stop by '$by', the job ends at $end"; fi
+  done
+}
+ask_lib() { bash -c '. jobscripts/lib.sh && stop_by'; }
 ran_for() { [ $((SECONDS - began)) -ge "$1" ]; }
 time_limit_without_signals() {
   local began
   sed 's/^site_signals=yes.*/site_signals=no/' jobscripts/site.sh >"$dir/site.sh"
+  mkdir "$dir/deaf"
+  printf '#!/bin/sh\nexit 1\n' >"$dir/deaf/squeue"
+  chmod 755 "$dir/deaf/squeue"
   EVENKEEL_SITE=$dir/site.sh submit --time=1 --signal=B:USR1@40 jobscripts/train.sbatch "$deck" "${small[@]}" -out_dir "$dir/run" || return
   epochs "$dir/run" 3 "$job" || return
+  knows_its_end "$job"
   began=$SECONDS
   hold "$dir/run" ran_for 46
   expect_end "$job" COMPLETED 0:0 1+ || return
