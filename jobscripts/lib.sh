@@ -109,7 +109,7 @@ run() {
 }
 
 # The time, in seconds since 1970, by which training has to stop; nothing where there is no limit. A busy controller does not always
-# answer, and what SLURM told the job at its start may have been changed since.
+# answer; what newer SLURMs told the job at its start comes second, for it may have been changed since.
 stop_by() {
   local left days=0 seconds=0 part
   for _ in 1 2 3; do left=$(squeue --noheader --jobs="$job" --format=%L 2>/dev/null) && break; done
