@@ -61,7 +61,7 @@ check_settings() {
   positive CORES "$cores"
   for name in "${models[@]}"; do [ -n "${study[$name]:-}" ] || fail "MODELS: no '$name', there are: ${!study[*]}"; done
   for name in "${kinds[@]}"; do [[ " strong weak rebalance " == *" $name "* ]] || fail "KINDS: no '$name', there are: strong weak rebalance"; done
-  for name in evenkeel scaling/describe bench/bench_balance; do [ -x "$build$name" ] || fail "no $build$name: 'make scaling-programs' builds it"; done
+  for name in evenkeel scaling/describe bench/bench_balance bench/bench_step; do [ -x "$build$name" ] || fail "no $build$name: 'make scaling-programs' builds it"; done
   [ -r "$cluster" ] || fail "CLUSTER: cannot read '$cluster'"
   check_batches
   if [ -n "$simulate" ]; then check_simulation; fi
@@ -200,7 +200,7 @@ measure_rebalancing() {
   for ((repeat = 1; repeat <= repeats; repeat++)); do
     for p in "${ranks[@]}"; do
       start "$p" "${build}bench/bench_balance" models >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
-      while read -r name seconds; do
+      while read -r name seconds _; do
         name=${name#rebalance_} set=published
         if [[ $name == *_all ]]; then set=all; fi
         record model="${name%_all}" kind="refresh_$set" source=measured ranks="$p" repeat="$repeat" step="$seconds" oversubscribed=$((p > cores))
@@ -210,10 +210,23 @@ measure_rebalancing() {
   done
 }
 
-# What a step sends and how long its parts took on one rank: all that a prediction needs.
+# What arithmetic takes with all cores at work over what it takes on one: steps by turns, so that a slow hour slows both.
+measure_crowd() { # model
+  local gain
+  if [ "$cores" -eq 1 ]; then echo 1; return; fi
+  start "$cores" "${build}bench/bench_step" 7 0 "${1}_1" speedup >"$out/log" 2>&1 || fail "bench_step ${1}_1 on $cores ranks: $(tail -3 "$out/log")"
+  gain=$(sed -nE 's/^.* ([0-9.]+) side by side.*/\1/p' "$out/log")
+  awk -v cores="$cores" -v gain="$gain" 'BEGIN {if (gain <= 0) exit 1; printf "%.4g\n", cores / gain}' || fail "bench_step ${1}_1 says nothing: $(tail -3 "$out/log")"
+}
+
+# What a step sends, how long its parts took on one rank, what neighbours cost it: all that a prediction needs.
 describe() { # model
+  local crowd
   start 1 "${build}scaling/describe" "${simulated_ranks[*]}" "$out/$1.yaml" >"$out/$1.step" 2>"$out/log" || fail "describe $1: $(tail -3 "$out/log")"
   "$python" postproc/scaling.py costs "$csv" "$1" >>"$out/$1.step" || exit 1
+  crowd=$(measure_crowd "$1") || exit 1
+  echo "crowd=$crowd" >>"$out/$1.step"
+  say "$1: with a rank on each of $cores cores arithmetic takes $crowd times as long as on one alone"
 }
 
 predict() { # model kind ranks batch

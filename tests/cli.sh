@@ -284,6 +284,10 @@ step_is_described() {
     $launch -n 2 "${build}scaling/skeleton" $(cat "$dir/step") batch=4 steps=2 forward=1e-4 backward=1e-4 $way >"$dir/out" 2>"$dir/err" || wrong "skeleton: $(head -1 "$dir/err")"
     grep -qE '^2,4,([0-9.e-]+,){6}[0-9.e-]+$' "$dir/out" || wrong "no row: $(head -1 "$dir/out")"
   done
+  # two samples a rank, on a node with room for three ranks half of whose slowdown they have
+  # shellcheck disable=SC2086
+  $launch -n 2 "${build}scaling/skeleton" floats=2 batch=4 forward=1e-3 backward=2e-3 optimizer=5e-3 crowd=5 cores=3 >"$dir/out" 2>"$dir/err"
+  awk -F, 'NR == 1 && $4 >= 6e-3 && $5 >= 12e-3 && $7 >= 15e-3 {found = 1} END {exit !found}' "$dir/out" || wrong "neighbours cost nothing: $(cat "$dir/out" "$dir/err")"
 }
 
 # A run without an end in the background on RANKS ranks; returns when it has finished an epoch. $job is mpirun's process.

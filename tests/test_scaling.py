@@ -23,7 +23,8 @@ PROGRAMS = {
 while [ "${1#-}" != "$1" ]; do case $1 in -n | -N) shift 2 ;; *) shift ;; esac; done
 exec "$@"
 """,
-    "bin/smpirun": """echo "$2,0,0.5,0.1,0.1,0.1,0.1,0.1,0.25"
+    "bin/smpirun": """echo "$*" >>"$SCRATCH/simulated"
+echo "$2,0,0.5,0.1,0.1,0.1,0.1,0.1,0.25"
 """,
     "build/evenkeel": """[ "$1" = train ] || exit 0
 dir=$(sed -n 's/^out: {dir: "\\(.*\\)"}/\\1/p' "$2")
@@ -33,7 +34,8 @@ echo '{"timing": {"step_seconds_median": 1, "phase_seconds": {"io": 1, "forward"
 """,
     "build/scaling/describe": "echo floats=1\n",
     "build/scaling/skeleton_sim": "exit 0\n",
-    "build/bench/bench_balance": "echo rebalance_fno2d 0.5\n",
+    "build/bench/bench_balance": "echo rebalance_fno2d 0.5 s\n",
+    "build/bench/bench_step": "echo 'products 150 GFLOP/s'; echo \"$3 1.70 x 1 rank, ${GAIN:-40.00} side by side (0.1 s on 64 ranks)\"\n",
 }
 
 STRONG = {"serial": 0.02, "work/p": 3.0, "log2 p": 4e-3, "p - 1": 2e-4}
@@ -332,6 +334,24 @@ def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
     assert done.returncode == 0, done.stderr
     others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
     assert recorded(environment, *columns) == strong + others
+
+
+@check
+def predictions_know_what_neighbours_cost(scratch):
+    """64 ranks that do as much as 40 alone take 1.6 times as long each; a cluster may have its own figure."""
+    environment = stand_ins(scratch)
+    cluster, simulated = (os.path.join(scratch, name) for name in ("cluster.txt", "simulated"))
+    for own, told in (("", ["crowd=1.6"]), ("CROWD=1.25\n", ["crowd=1.6", "crowd=1.25"])):
+        with open(cluster, "w", encoding="utf-8") as file:
+            file.write("NODES=1\nCORES=16\nNODE_BANDWIDTH=1e9\nNODE_LATENCY=1e-6\n" + own)
+        done = study_script(environment, "--simulate", CLUSTER=cluster, CORES="64")
+        assert done.returncode == 0 and "1.6 times as long" in done.stdout, done.stderr
+        with open(simulated, encoding="utf-8") as file:
+            words = file.read().splitlines()[-1].split()
+        assert [word for word in words if word.startswith("crowd=")] == told and "cores=16" in words, words
+    done = study_script(environment, "--simulate", CLUSTER=cluster, CORES="64", GAIN="none")
+    assert done.returncode == 1 and "bench_step" in done.stderr, done.stderr
+    assert study_script(environment, "--simulate", CLUSTER=cluster, CORES="1", GAIN="none").returncode == 0
 
 
 def launches(environment):

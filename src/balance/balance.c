@@ -231,15 +231,6 @@ PetscErrorCode EkBalanceCreate(EkMesh mesh, const EkBalanceOptions *options, int
 
 /* ---- refresh ---- */
 
-static EkSpectrumOptions SpectrumOptions(EkBalance b, const EkTask *task)
-{
-  const EkLayer  *layer = &b->layer[task->layer];
-  const PetscBool single = (PetscBool)(b->options.fit == EK_FIT_XMIN_MID && !layer->relative_filter);
-
-  return (EkSpectrumOptions){
-      .solver = task->solver, .threshold = single ? b->options.eig_filter / layer->scale : -1, .xmin_pos = b->options.xmin_pos};
-}
-
 /* The tasks of this rank: those of its group first, in the order that all its members follow. */
 static PetscErrorCode ComputeMine(EkBalance b)
 {
@@ -250,7 +241,7 @@ static PetscErrorCode ComputeMine(EkBalance b)
     for (int t = 0; t < b->plan.ntasks; t++) {
       const EkTask           *task = &b->plan.task[t];
       const EkMatrixBatch    *batch = TaskBatch(b, task);
-      const EkSpectrumOptions options = SpectrumOptions(b, task);
+      const EkSpectrumOptions options = EkSpectrumOptionsOf(&b->options, &b->layer[task->layer], task->solver);
       double                 *lambda = b->mine + b->place[t];
 
       if (task->distributed != (pass == 0) || task->owner != (task->distributed ? group : rank)) continue;

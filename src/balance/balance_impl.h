@@ -30,14 +30,16 @@ typedef struct {
   double    threshold;
   PetscReal xmin_pos;
 } EkSpectrumOptions;
+EkSpectrumOptions EkSpectrumOptionsOf(const EkBalanceOptions *options, const EkLayer *layer, EkSolver solver);
 
-/* Worth trying single precision on this matrix? Few columns gain nothing, and a nearly square matrix has eigenvalues down to zero
-   (Marchenko-Pastur), some of them near the filter. */
+/* Worth trying single precision on this matrix? Few columns gain nothing. */
 PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a);
-/* True if single-precision eigenvalues (ascending) of a Gram matrix can be used. ssyev and pssyev are off by up to 8e-9 n times
-   the largest (measured, n = 256 to 1536): none may lie within twice that of the threshold, and the tail must start where that is
-   1e-4 of the value. */
-PetscBool EkSingleSuffices(const EkSpectrumOptions *options, PetscInt n, const float lambda[]);
+/* Whether single-precision eigenvalues (ascending) of a Gram matrix can be used. They cannot if the tail starts below a thousandth of
+   the largest; how many the filter drops is open if one lies within `error` of the largest from the threshold. Measured against
+   double precision on normal, shifted and power-law weights, square and 2:1, n = 256 to 1024: a value is off by 1e-5 of itself,
+   and by 5e-8 (ssyev) or 4e-7 (pssyev) of the largest; alpha by 3e-5 at most. */
+typedef enum { EK_SINGLE_FAILS, EK_SINGLE_NEAR_FILTER, EK_SINGLE_SUFFICES } EkSingle;
+EkSingle EkSingleSuffices(const EkSpectrumOptions *options, double error, PetscInt n, const float lambda[]);
 
 /* Outcome of one matrix, carried in the place of its eigenvalues so that every rank learns of it from the gather that it takes
  * part in anyway. */

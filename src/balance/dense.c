@@ -4,6 +4,8 @@
 
 /* Rows of the long side that enter the Gram matrix at once: bounds the copy in double. */
 #define PANEL 512
+/* ssyev of a single-precision Gram matrix: small eigenvalues are off by up to 5e-8 of the largest. */
+#define SINGLE_ERROR 4e-7
 
 struct EkDense_ {
   double *a, *gram, *w, *work, *rwork;
@@ -26,21 +28,22 @@ EkTall EkTallView(const EkMatrixBatch *batch, PetscInt k)
 
 PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a)
 {
-  return (PetscBool)(options->threshold >= 0 && a->n >= 256 && 4 * a->m >= 5 * a->n);
+  return (PetscBool)(options->threshold >= 0 && a->n >= 256 && !a->is_complex);
 }
 
-PetscBool EkSingleSuffices(const EkSpectrumOptions *options, PetscInt n, const float lambda[])
+EkSingle EkSingleSuffices(const EkSpectrumOptions *options, double error, PetscInt n, const float lambda[])
 {
-  const double largest = lambda[n - 1], margin = 1.5e-8 * (double)n * largest;
-  PetscInt     dropped = 0;
+  const double largest = lambda[n - 1], margin = error * largest + 2e-4 * options->threshold;
+  PetscInt     dropped = 0, near = 0;
 
-  if (!(largest > 1e-30 && largest < 1e30)) return PETSC_FALSE;
+  if (!(largest > 1e-30 && largest < 1e30)) return EK_SINGLE_FAILS;
   for (PetscInt k = 0; k < n; k++) {
-    if (fabs(lambda[k] - options->threshold) <= margin) return PETSC_FALSE;
+    near += fabs(lambda[k] - options->threshold) <= margin;
     dropped += lambda[k] < options->threshold;
   }
-  if (dropped == n) return PETSC_FALSE;
-  return (PetscBool)(lambda[dropped + (PetscInt)((double)(n - dropped) / options->xmin_pos)] >= 1e4 * margin);
+  if (dropped + near >= n) return EK_SINGLE_FAILS;
+  if (lambda[dropped + (PetscInt)((double)(n - dropped) / options->xmin_pos)] < 1e-3 * largest) return EK_SINGLE_FAILS;
+  return near ? EK_SINGLE_NEAR_FILTER : EK_SINGLE_SUFFICES;
 }
 
 /* Rows lo..hi in double, column-major (pairs when complex). False if a value is not finite. */
@@ -77,17 +80,75 @@ static PetscBool FormGram(EkDense d, const EkTall *a)
   return PETSC_TRUE;
 }
 
-/* Single-precision eigenvalues of the real Gram matrix, taken if they are good enough; the double one is left as it is. */
-static PetscBool SingleEigenvalues(EkDense d, int n, const EkSpectrumOptions *options, double lambda[])
+/* Rows lo..hi of a real matrix, column-major. */
+static void PackSingle(const EkTall *a, PetscInt lo, PetscInt hi, float *out)
 {
-  int info;
+  for (PetscInt j = 0; j < a->n; j++) {
+    const float *x = a->data + (size_t)lo * a->row_step + (size_t)j * a->col_step;
 
-  for (int j = 0; j < n; j++) {
-    for (size_t i = (size_t)j * n + j; i < (size_t)(j + 1) * n; i++) d->single[i] = (float)d->gram[i];
+    for (PetscInt i = lo; i < hi; i++, x += a->row_step) *out++ = *x;
   }
+}
+
+/* Lower triangle of the real Gram matrix in single precision. A matrix with a step of 1 is multiplied where it lies: its columns
+   or its rows are the columns of BLAS. False if a value is not finite: it shows on the diagonal. */
+static PetscBool FormSingleGram(EkDense d, const EkTall *a)
+{
+  const PetscBool by_rows = (PetscBool)(a->col_step == 1), in_place = (PetscBool)(by_rows || a->row_step == 1);
+  const int       n = (int)a->n;
+  const float     one = 1;
+  float           check = 0;
+
+  for (PetscInt lo = 0; lo < a->m; lo += PANEL) {
+    const int    rows = (int)PetscMin(PANEL, a->m - lo);
+    const int    lead = in_place ? (int)(by_rows ? a->row_step : a->col_step) : rows;
+    const float  beta = lo ? 1 : 0;
+    const float *panel = in_place ? a->data + (size_t)lo * a->row_step : (const float *)d->a;
+
+    if (!in_place) PackSingle(a, lo, lo + rows, (float *)d->a);
+    ssyrk_("L", by_rows ? "N" : "T", &n, &rows, &one, panel, &lead, &beta, d->single, &n);
+  }
+  for (int j = 0; j < n; j++) check += 0.0f * d->single[(size_t)j * ((size_t)n + 1)];
+  return (PetscBool)(check == 0);
+}
+
+/* The eigenvalues of the Gram matrix (in double, overwritten) below x: as many as D of L D L^T = Gram - x has below zero
+   (Sylvester). A 2 x 2 block of D has one of each sign. False if the matrix cannot be factorised. */
+static PetscBool CountBelow(EkDense d, int n, double x, PetscInt *below)
+{
+  const size_t step = (size_t)n + 1;
+  int          info;
+
+  for (size_t j = 0; j < (size_t)n; j++) d->gram[j * step] -= x;
+  dsytrf_("L", &n, d->gram, &n, d->iwork, d->work, &d->lwork, &info);
+  *below = 0;
+  for (int j = 0; j < n; j++) {
+    const PetscBool block = (PetscBool)(d->iwork[j] < 0);
+
+    *below += block || d->gram[(size_t)j * step] < 0;
+    j += block;
+  }
+  return (PetscBool)(info == 0);
+}
+
+/* Eigenvalues in single precision, taken if they are good enough. Where they cannot tell how many the filter drops, those are
+   counted in double, and values that lie on the wrong side of it (by rounding, all within its margin) are put on the right one. */
+static PetscBool SingleEigenvalues(EkDense d, const EkTall *a, const EkSpectrumOptions *options, double lambda[])
+{
+  const int n = (int)a->n;
+  PetscInt  dropped;
+  EkSingle  found;
+  int       info;
+
+  if (!FormSingleGram(d, a)) return PETSC_FALSE;
   ssyev_("N", "L", &n, d->single, &n, d->wsingle, d->worksingle, &d->lworksingle, &info);
-  if (info || !EkSingleSuffices(options, n, d->wsingle)) return PETSC_FALSE;
+  found = info ? EK_SINGLE_FAILS : EkSingleSuffices(options, SINGLE_ERROR, n, d->wsingle);
+  if (found == EK_SINGLE_FAILS) return PETSC_FALSE;
   for (int i = 0; i < n; i++) lambda[i] = PetscMax(0, d->wsingle[i]);
+  if (found == EK_SINGLE_SUFFICES) return PETSC_TRUE;
+  if (!FormGram(d, a) || !CountBelow(d, n, options->threshold, &dropped)) return PETSC_FALSE;
+  for (PetscInt i = 0; i < dropped; i++) lambda[i] = PetscMin(lambda[i], options->threshold * (1 - 1e-9));
+  for (PetscInt i = dropped; i < n; i++) lambda[i] = PetscMax(lambda[i], options->threshold * (1 + 1e-9));
   return PETSC_TRUE;
 }
 
@@ -96,11 +157,11 @@ static void GramSpectrum(EkDense d, const EkTall *a, const EkSpectrumOptions *op
   const int n = (int)a->n;
   int       info = 0;
 
+  if (EkSinglePromises(options, a) && SingleEigenvalues(d, a, options, lambda)) return;
   if (!FormGram(d, a)) {
     lambda[0] = EK_SPECTRUM_NOT_FINITE;
     return;
   }
-  if (!a->is_complex && EkSinglePromises(options, a) && SingleEigenvalues(d, n, options, lambda)) return;
   if (a->is_complex)
     zheev_("N", "L", &n, d->gram, &n, d->w, d->work, &d->lwork, d->rwork, &info);
   else
@@ -134,12 +195,12 @@ void EkDenseSpectrum(EkDense d, const EkTall *a, const EkSpectrumOptions *option
     GramSpectrum(d, a, options, lambda);
 }
 
-/* Doubles of work the double-precision routine for this matrix asks for. */
+/* Doubles of work the double-precision routines for this matrix ask for. */
 static int WorkLength(const EkTall *a, EkSolver solver)
 {
   const int m = (int)a->m, n = (int)a->n, one = 1, query = -1;
   double    x[2] = {0};
-  int       i[1], info;
+  int       i[1], info, factorise = 0;
 
   if (solver == EK_SOLVER_SVD) {
     if (a->is_complex)
@@ -148,9 +209,12 @@ static int WorkLength(const EkTall *a, EkSolver solver)
       dgesdd_("N", &m, &n, x, &m, x, NULL, &one, NULL, &one, x, &query, i, &info);
   } else if (a->is_complex)
     zheev_("N", "L", &n, x, &n, x, x, &query, x, &info);
-  else
+  else {
+    dsytrf_("L", &n, x, &n, i, x, &query, &info);
+    factorise = (int)x[0];
     dsyev_("N", "L", &n, x, &n, x, x, &query, &info);
-  return (int)x[0];
+  }
+  return PetscMax(factorise, (int)x[0]);
 }
 
 static int WorkLengthSingle(int n)
@@ -180,7 +244,7 @@ PetscErrorCode EkDenseCreate(int nbatches, const EkMatrixBatch *const batches[],
     a_size = PetscMax(a_size, parts * cols * (size_t)(svd ? tall.m : PetscMin(tall.m, PANEL)));
     d->lwork = PetscMax(d->lwork, WorkLength(&tall, solver[b]));
     if (!svd) gram_size = PetscMax(gram_size, parts * cols * cols);
-    if (!svd && !tall.is_complex && EkSinglePromises(&(EkSpectrumOptions){.threshold = 0}, &tall)) {
+    if (!svd && EkSinglePromises(&(EkSpectrumOptions){.threshold = 0}, &tall)) {
       single_size = PetscMax(single_size, cols * cols);
       d->lworksingle = PetscMax(d->lworksingle, WorkLengthSingle((int)tall.n));
     }

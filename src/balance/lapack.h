@@ -3,6 +3,8 @@
 #pragma once
 
 /* BLAS: C := alpha A^T A + beta C, one triangle; C := alpha op(A) op(B) + beta C */
+void ssyrk_(const char *uplo, const char *trans, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
+            const float *beta, float *c, const int *ldc);
 void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
             const double *beta, double *c, const int *ldc);
 void zherk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
@@ -17,6 +19,8 @@ void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const i
             const int *lwork, int *info);
 void zheev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
             const int *lwork, double *rwork, int *info);
+/* A = L D L^T of a symmetric matrix, D with blocks of 1 and 2 (ipiv < 0) */
+void dsytrf_(const char *uplo, const int *n, double *a, const int *lda, int *ipiv, double *work, const int *lwork, int *info);
 void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
              double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
 void zgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,

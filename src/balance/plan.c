@@ -5,6 +5,8 @@
 #define PRODUCT_FLOP   2.5e-11
 #define REDUCTION_FLOP 6e-11
 #define MATRIX_SECONDS 1e-5
+/* Single precision takes this share of it. */
+#define SINGLE_SHARE 0.55
 /* A column of a distributed reduction waits for a handful of messages. */
 #define COLUMN_SECONDS 5e-5
 /* A layer that takes less is not divided over ranks. */
@@ -18,29 +20,55 @@ typedef struct {
   double                  share;
 } Policy;
 
-/* Seconds of one matrix on one rank. Flops: Golub and Van Loan, values only; gesdd factorises tall matrices first. */
-static double MatrixSeconds(const EkTall *a, EkSolver solver)
+/* How each matrix of a batch is computed, and the seconds it takes on one rank. */
+typedef struct {
+  EkTall   tall;
+  EkSolver solver;
+  double   seconds;
+} Way;
+
+EkSpectrumOptions EkSpectrumOptionsOf(const EkBalanceOptions *options, const EkLayer *layer, EkSolver solver)
+{
+  const PetscBool single = (PetscBool)(options->fit == EK_FIT_XMIN_MID && !layer->relative_filter);
+
+  return (EkSpectrumOptions){
+      .solver = solver, .threshold = single ? options->eig_filter / layer->scale : -1, .xmin_pos = options->xmin_pos};
+}
+
+/* Flops: Golub and Van Loan, values only. */
+static double GramSeconds(const EkTall *a, const EkSpectrumOptions *options)
+{
+  const double m = (double)a->m, n = (double)a->n, unit = a->is_complex ? 4 : EkSinglePromises(options, a) ? SINGLE_SHARE : 1;
+
+  return MATRIX_SECONDS + unit * (PRODUCT_FLOP * m * n * n + REDUCTION_FLOP * 4 / 3 * n * n * n);
+}
+
+/* The same; gesdd factorises tall matrices first. */
+static double SingularSeconds(const EkTall *a)
 {
   const double m = (double)a->m, n = (double)a->n, unit = a->is_complex ? 4 : 1;
 
-  if (solver == EK_SOLVER_GRAM) return MATRIX_SECONDS + unit * (PRODUCT_FLOP * m * n * n + REDUCTION_FLOP * 4 / 3 * n * n * n);
   if (m > 11.0 / 6 * n) return MATRIX_SECONDS + unit * (PRODUCT_FLOP * 2 * m * n * n + REDUCTION_FLOP * 2 * n * n * n);
   return MATRIX_SECONDS + unit * REDUCTION_FLOP * (4 * m * n * n - 4.0 / 3 * n * n * n);
 }
 
-static EkSolver Resolve(const Policy *policy, const EkTall *a)
+static Way ChooseWay(const Policy *policy, const EkLayer *layer, int b)
 {
-  if (policy->options->solver != EK_SOLVER_AUTO) return (EkSolver)policy->options->solver;
-  return MatrixSeconds(a, EK_SOLVER_GRAM) <= MatrixSeconds(a, EK_SOLVER_SVD) ? EK_SOLVER_GRAM : EK_SOLVER_SVD;
+  const EkTall            tall = EkTallView(&layer->batch[b], 0);
+  const EkSpectrumOptions options = EkSpectrumOptionsOf(policy->options, layer, EK_SOLVER_GRAM);
+  const double            gram = GramSeconds(&tall, &options), svd = SingularSeconds(&tall);
+  EkSolver                solver = (EkSolver)policy->options->solver;
+
+  if (solver == EK_SOLVER_AUTO) solver = gram <= svd ? EK_SOLVER_GRAM : EK_SOLVER_SVD;
+  return (Way){tall, solver, solver == EK_SOLVER_GRAM ? gram : svd};
 }
 
-static PetscBool IsDistributed(const Policy *policy, const EkTall *a)
+static PetscBool IsDistributed(const Policy *policy, const Way *way)
 {
   int rows, cols;
 
-  EkGridShape(policy->ranks, a->n, &rows, &cols);
-  return (PetscBool)(rows * cols > 1 && a->n >= policy->options->scalapack_min &&
-                     MatrixSeconds(a, Resolve(policy, a)) > policy->share);
+  EkGridShape(policy->ranks, way->tall.n, &rows, &cols);
+  return (PetscBool)(rows * cols > 1 && way->tall.n >= policy->options->scalapack_min && way->seconds > policy->share);
 }
 
 /* The share shrinks as matrices longer than it leave the pool; what has left stays longer than it. */
@@ -54,11 +82,10 @@ static void FindShare(Policy *policy, int nlayers, const EkLayer layers[])
     policy->share = 0;
     for (int l = 0; l < nlayers; l++) {
       for (int b = 0; b < layers[l].nbatches; b++) {
-        const EkTall a = EkTallView(&layers[l].batch[b], 0);
+        const Way    way = ChooseWay(policy, &layers[l], b);
         const Policy known = {policy->options, policy->ranks, before};
 
-        if (!IsDistributed(&known, &a))
-          policy->share += (double)layers[l].batch[b].count * MatrixSeconds(&a, Resolve(policy, &a)) / policy->ranks;
+        if (!IsDistributed(&known, &way)) policy->share += (double)layers[l].batch[b].count * way.seconds / policy->ranks;
       }
     }
   } while (policy->share < before);
@@ -66,35 +93,32 @@ static void FindShare(Policy *policy, int nlayers, const EkLayer layers[])
 
 /* Into how many tasks a batch is cut: matrices that are distributed go one by one; of a long pooled batch no rank gets more than
  * half its share. */
-static PetscInt Parts(const Policy *policy, const EkTall *a, PetscInt count)
+static PetscInt Parts(const Policy *policy, const Way *way, PetscInt count)
 {
-  const double seconds = (double)count * MatrixSeconds(a, Resolve(policy, a));
-
-  if (IsDistributed(policy, a)) return count;
+  if (IsDistributed(policy, way)) return count;
   if (policy->ranks == 1) return 1;
-  return (PetscInt)PetscMin(count, 1 + (PetscInt64)(seconds / PetscMax(policy->share / 2, CHUNK_SECONDS)));
+  return (PetscInt)PetscMin(count, 1 + (PetscInt64)((double)count * way->seconds / PetscMax(policy->share / 2, CHUNK_SECONDS)));
 }
 
 /* Tasks of one batch appended to the plan; with task NULL they are only counted. */
-static void AddTasks(EkPlan *plan, const Policy *policy, int layer, int b, const EkMatrixBatch *batch)
+static void AddTasks(EkPlan *plan, const Policy *policy, const EkLayer layers[], int l, int b)
 {
-  const EkTall    a = EkTallView(batch, 0);
-  const EkSolver  solver = Resolve(policy, &a);
-  const PetscBool distributed = IsDistributed(policy, &a);
-  const PetscInt  parts = Parts(policy, &a, batch->count);
-  PetscInt64      lo, hi;
+  const EkMatrixBatch *batch = &layers[l].batch[b];
+  const Way            way = ChooseWay(policy, &layers[l], b);
+  const PetscInt       parts = Parts(policy, &way, batch->count);
+  PetscInt64           lo, hi;
 
   for (PetscInt p = 0; p < parts; p++, plan->ntasks++) {
     EkSlice(batch->count, parts, p, &lo, &hi);
     if (!plan->task) continue;
-    plan->task[plan->ntasks] = (EkTask){.layer = layer,
+    plan->task[plan->ntasks] = (EkTask){.layer = l,
                                         .batch = b,
                                         .first = (PetscInt)lo,
                                         .count = (PetscInt)(hi - lo),
-                                        .solver = solver,
-                                        .distributed = distributed,
-                                        .seconds = (double)(hi - lo) * MatrixSeconds(&a, solver),
-                                        .values = (size_t)(hi - lo) * (size_t)a.n};
+                                        .solver = way.solver,
+                                        .distributed = IsDistributed(policy, &way),
+                                        .seconds = (double)(hi - lo) * way.seconds,
+                                        .values = (size_t)(hi - lo) * (size_t)way.tall.n};
   }
 }
 
@@ -102,7 +126,7 @@ static void AddAllTasks(EkPlan *plan, const Policy *policy, int nlayers, const E
 {
   plan->ntasks = 0;
   for (int l = 0; l < nlayers; l++) {
-    for (int b = 0; b < layers[l].nbatches; b++) AddTasks(plan, policy, l, b, &layers[l].batch[b]);
+    for (int b = 0; b < layers[l].nbatches; b++) AddTasks(plan, policy, layers, l, b);
   }
 }
 

@@ -1,6 +1,6 @@
 /* Time of a refresh: the published and all layers of the 2D models, then large single matrices by each route.
      mpirun -n 2 bench_balance [models]
-   Prints `rebalance_MODEL SECONDS` and `rebalance_MODEL_all SECONDS` (median over refreshes of the slowest rank), who computes
+   Prints `rebalance_MODEL SECONDS s` and `rebalance_MODEL_all SECONDS s` (median over refreshes of the slowest rank), who computes
    what in the small ones, and a table of the matrices, which `models` leaves out. */
 #include "evenkeel/train.h"
 #include <stdio.h>
@@ -108,7 +108,7 @@ static PetscErrorCode BenchModel(EkMesh mesh, const EkBalanceOptions *options, c
   PetscCall(CountRepeats(balance, mesh, &repeats));
   PetscCall(MedianRefresh(balance, mesh, repeats, &median));
   if (n <= LAYERS_SHOWN) PetscCall(EkBalanceView(balance, stdout));
-  if (mesh->run->rank == 0) printf("rebalance_%s%s %.6f\n", model->name, set == EK_LAYERS_ALL ? "_all" : "", median);
+  if (mesh->run->rank == 0) printf("rebalance_%s%s %.6f s\n", model->name, set == EK_LAYERS_ALL ? "_all" : "", median);
   fflush(stdout);
   PetscCall(EkBalanceDestroy(&balance));
   PetscCall(EkParamsDestroy(&params));

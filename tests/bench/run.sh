@@ -20,7 +20,7 @@ $launch -n "$np" "${build}bench/bench_step" 9 0 all speedup | sed -n 's/^\([a-z0
 title "memory and time of train_recompute, 1 rank (quotients over none)"
 $launch -n 1 "${build}bench/bench_recompute" 5 | tee -a "$out"
 title "rebalancing, $np ranks"
-$launch -n "$np" "${build}bench/bench_balance" | tee -a "$out"
+$launch -n "$np" "${build}bench/bench_balance" | tee /dev/stderr | grep '^rebalance_' >> "$out" # the rest are tables
 title "reading, $np ranks"
 $launch -n "$np" "${build}bench/bench_io" | tee -a "$out"
 if [ -x "${build}bench/bench_generate" ]; then

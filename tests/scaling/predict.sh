@@ -2,7 +2,7 @@
 # What a training step would take on a described cluster:
 #   predict.sh STEP PARAMETERS RANKS BATCH
 # STEP: name=value lines, those of build/scaling/describe and the seconds of a measured step (postproc/scaling.py costs).
-# PARAMETERS: of the cluster (fat_tree.txt). Prints `ranks,batch,step,forward,backward,allreduce,optimizer,io,spectra`.
+# PARAMETERS: of the cluster (fat_tree.txt); its CROWD goes before that of STEP. Prints `ranks,batch,step,forward,backward,allreduce,optimizer,io,spectra`.
 # PIECES: of a long sum so many are simulated, the rest take as long as the last (2; 0: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,7 +15,10 @@ trap 'rm -rf "$scratch"' EXIT
 
 tests/scaling/platform.sh "$parameters" "$ranks" "$scratch/cluster"
 mapfile -t arguments < <(grep -v '^#' "$step")
-add=$(sed -nE 's/^ADD=([^ ]*).*/\1/p' "$parameters")
+parameter() { sed -nE "s/^$1=([^ ]*).*/\1/p" "$parameters"; }
+add=$(parameter ADD) crowd=$(parameter CROWD)
+arguments+=(cores="$(parameter CORES)")
+if [ -n "$crowd" ]; then arguments+=(crowd="$crowd"); fi
 # Only the pauses count as arithmetic; messages take what the links say (SimGrid's own factors are those of TCP over Ethernet);
 # which algorithm a collective takes is decided as Open MPI does.
 if ! smpirun -np "$ranks" -platform "$scratch/cluster.xml" -hostfile "$scratch/cluster.hosts" \

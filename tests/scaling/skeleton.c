@@ -31,6 +31,8 @@ typedef struct {
   double forward, backward, io; /* a sample */
   double optimizer, refresh;    /* the whole, on one rank */
   double add;                   /* a float of a sum; a simulation does not charge for it otherwise */
+  double crowd;                 /* arithmetic on a node full of ranks over that of one rank alone */
+  long   cores;                 /* of a node; 0: not known */
   double share;                 /* of a refresh: the busiest rank's */
   Sums   forward_sums, backward_sums;
 } Step;
@@ -99,6 +101,8 @@ static int ReadNumber(Step *s, const char *name, const char *text)
                {"optimizer", NULL, &s->optimizer},
                {"io", NULL, &s->io},
                {"refresh", NULL, &s->refresh},
+               {"crowd", NULL, &s->crowd},
+               {"cores", &s->cores, NULL},
                {"add", NULL, &s->add}};
   char *end;
 
@@ -287,6 +291,20 @@ static void Refresh(const Step *s, State *state)
   Lap(state, SPECTRA, &since);
 }
 
+/* The seconds are one rank's that has a node for itself; with others beside it, it has less of the caches, the memory and the
+   clock. Between one rank and a full node the slowdown is taken to grow evenly. */
+static void Crowd(Step *s, int ranks)
+{
+  const long   neighbours = (ranks < s->cores ? ranks : s->cores) - 1;
+  const double factor = neighbours > 0 ? 1 + (s->crowd - 1) * (double)neighbours / (double)(s->cores - 1) : 1;
+
+  s->io *= factor;
+  s->forward *= factor;
+  s->backward *= factor;
+  s->optimizer *= factor;
+  s->refresh *= factor;
+}
+
 /* ---- runs ---- */
 
 static int Ascending(const void *a, const void *b)
@@ -413,7 +431,7 @@ static int ReadArguments(Step *s, const State *state, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-  Step  s = {.chunk = 1 << 18, .steps = 1}; /* CHUNK of src/mesh/mesh.c */
+  Step  s = {.chunk = 1 << 18, .steps = 1, .crowd = 1}; /* CHUNK of src/mesh/mesh.c */
   State state = {0};
   int   good = 1;
 
@@ -423,8 +441,10 @@ int main(int argc, char **argv)
   s.share = 1.0 / state.size;
   if (argc == 2 && !strcmp(argv[1], "calibrate") && state.size == 2)
     Calibrate(&state);
-  else if ((good = ReadArguments(&s, &state, argc, argv)))
+  else if ((good = ReadArguments(&s, &state, argc, argv))) {
+    Crowd(&s, state.size);
     RunOn(&s, &state);
+  }
   MPI_Finalize();
   return !good;
 }
