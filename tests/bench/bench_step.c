@@ -1,7 +1,8 @@
 /* One training step (forward, backward, allreduce, Adam) of the published models on random data, whole global batch over the ranks:
      mpirun -n 2 bench_step [repetitions [chunk [case | all [speedup]]]]
-   One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, peak memory over ranks (MiB, of this case or a larger one before it). The
-   first line says what all ranks reach together in products of 512 x 512 by 512 x 256: the bound for DPOT.
+   One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, their share of what sgemm reaches on all ranks at once just before each step
+   (median of quotients), peak memory over ranks (MiB, of this case or a larger one before it). The first line is sgemm's best, in products of 512 x 512
+   by 512 x 256.
    speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for itself at the same time,
    so that what slows the machine down for more than a step slows all three. The line has what all ranks together gain over rank 0 alone, and what
    ranks gain that share nothing but the machine (cores, caches, memory): the bound. Medians of quotients. */
@@ -135,24 +136,59 @@ static PetscErrorCode TimeStep(EkRun run, const Case *c, EkMesh mesh, Step *s, d
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, int repetitions, int chunk)
+/* Matrices of a product and what all ranks together reach in some, at the same time. */
+enum { PRODUCT_M = 512, PRODUCT_N = 256, PRODUCT_K = 512, PRODUCT_ROW = 272, PRODUCTS = 8 };
+typedef struct {
+  float *A, *B, *C;
+} Product;
+
+static PetscErrorCode ProductSpeed(EkMesh mesh, const Product *p, double *gflops)
 {
-  double seconds[REPETITIONS], memory, flops, median;
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Barrier(mesh->world));
+  *gflops = EkTime();
+  for (int i = 0; i < PRODUCTS; i++)
+    EkGemm(0, 0, PRODUCT_M, PRODUCT_N, PRODUCT_K, 1, p->A, PRODUCT_K, p->B, PRODUCT_ROW, 0, p->C, PRODUCT_ROW);
+  *gflops = PRODUCTS * 2e-9 * PRODUCT_M * PRODUCT_N * PRODUCT_K / (EkTime() - *gflops);
+  PetscCall(EkMeshSumDouble(mesh, 1, gflops));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode BenchProducts(EkRun run, EkMesh mesh, const Product *product)
+{
+  double best = 0, speed;
+
+  PetscFunctionBegin;
+  for (int trial = 0; trial < 20; trial++) {
+    PetscCall(ProductSpeed(mesh, product, &speed));
+    best = speed > best ? speed : best;
+  }
+  if (run->rank == 0) printf("%-18s %9.1f GFLOP/s\n", "products", best);
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, const Product *product, int repetitions, int chunk)
+{
+  double seconds[REPETITIONS], share[REPETITIONS], memory, flops, median;
   size_t planned, unshared;
   Step   s = {.lo = 0};
 
   PetscFunctionBegin;
   PetscCall(Build(run, c, mesh, chunk, &s));
   PetscCall(OneStep(c, mesh, &s));
-  for (int r = 0; r < repetitions; r++) PetscCall(TimeStep(run, c, mesh, &s, &seconds[r]));
+  flops = EkGraphFlops(s.graph) * c->batch;
+  for (int r = 0; r < repetitions; r++) {
+    PetscCall(ProductSpeed(mesh, product, &share[r]));
+    PetscCall(TimeStep(run, c, mesh, &s, &seconds[r]));
+    share[r] = 1e-9 * flops / seconds[r] / share[r];
+  }
   median = Median(repetitions, seconds);
   memory = (double)EkPeakMemory();
-  flops  = EkGraphFlops(s.graph) * c->batch;
   EkGraphMemory(s.graph, &planned, &unshared);
   PetscCall(EkMeshSumDouble(mesh, 1, &memory));
   if (run->rank == 0) {
-    printf("%-18s %9.4f s %7.1f GFLOP/s %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, median, 1e-9 * flops / median, memory / 1048576, (double)planned / 1048576,
-           (double)unshared / 1048576);
+    printf("%-18s %9.4f s %7.1f GFLOP/s %3.0f %% of sgemm %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, median, 1e-9 * flops / median,
+           100 * Median(repetitions, share), memory / 1048576, (double)planned / 1048576, (double)unshared / 1048576);
     if (getenv("EK_PROFILE")) PetscCall(EkGraphProfile(s.graph, stdout));
   }
   PetscCall(Free(&s));
@@ -174,7 +210,7 @@ static PetscErrorCode QuietBarrier(MPI_Comm comm)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, int repetitions, int chunk)
+static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, const Product *unused, int repetitions, int chunk)
 {
   struct EkRun_ self = *run;
   EkMeshOptions one  = {1, 1, 0};
@@ -183,6 +219,7 @@ static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, int re
   Step          all = {.lo = 0}, whole = {.lo = 0};
 
   PetscFunctionBegin;
+  (void)unused;
   self.comm = PETSC_COMM_SELF, self.rank = 0, self.size = 1;
   PetscCall(EkMeshCreate(&self, &one, &single));
   PetscCall(Build(run, c, mesh, chunk, &all));
@@ -206,47 +243,26 @@ static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, int re
   PetscFunctionReturn(0);
 }
 
-/* All ranks at the same time. */
-static PetscErrorCode BenchProducts(EkRun run, EkMesh mesh)
-{
-  enum { M = 512, N = 256, K = 512, ROW = 272 };
-  double  best = 0;
-  float  *A, *B, *C;
-
-  PetscFunctionBegin;
-  PetscCall(PetscCalloc3(M * K, &A, K * ROW, &B, M * ROW, &C));
-  for (int trial = 0; trial < 20; trial++) {
-    double speed;
-
-    PetscCallMPI(MPI_Barrier(run->comm));
-    speed = EkTime();
-    for (int i = 0; i < 8; i++) EkGemm(0, 0, M, N, K, 1, A, K, B, ROW, 0, C, ROW);
-    speed = 8 * 2e-9 * M * N * K / (EkTime() - speed);
-    PetscCall(EkMeshSumDouble(mesh, 1, &speed));
-    best = speed > best ? speed : best;
-  }
-  if (run->rank == 0) printf("%-18s %9.1f GFLOP/s\n", "products", best);
-  PetscCall(PetscFree3(A, B, C));
-  PetscFunctionReturn(0);
-}
-
 int main(int argc, char **argv)
 {
   const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? PetscMin(atoi(argv[1]), REPETITIONS) : 9, chunk = argc > 2 ? atoi(argv[2]) : 0;
   const char   *only = argc > 3 ? argv[3] : "all";
   const int     speedup = argc > 4 && !strcmp(argv[4], "speedup");
   EkMeshOptions options = {0, 1, 0};
+  Product       product;
   EkMesh        mesh;
   EkRun         run;
 
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   PetscCall(EkMeshCreate(run, &options, &mesh));
-  PetscCall(BenchProducts(run, mesh));
+  PetscCall(PetscCalloc3(PRODUCT_M * PRODUCT_K, &product.A, PRODUCT_K * PRODUCT_ROW, &product.B, PRODUCT_M * PRODUCT_ROW, &product.C));
+  PetscCall(BenchProducts(run, mesh, &product));
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     if (strcmp(only, "all") && strcmp(only, cases[i].name)) continue;
-    PetscCall((speedup ? BenchSpeedup : Bench)(run, &cases[i], mesh, repetitions, chunk > 0 ? chunk : cases[i].chunk));
+    PetscCall((speedup ? BenchSpeedup : Bench)(run, &cases[i], mesh, &product, repetitions, chunk > 0 ? chunk : cases[i].chunk));
   }
+  PetscCall(PetscFree3(product.A, product.B, product.C));
   PetscCall(EkMeshDestroy(&mesh));
   PetscCall(EkRunDestroy(&run));
   PetscCall(PetscFinalize());

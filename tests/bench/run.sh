@@ -34,6 +34,9 @@ for line in open(sys.argv[1]):
     found = re.match(r"([a-z][a-z0-9_]*)\s+([-+0-9.eE]+)(?:\s+(\S+))?", line)
     if found:
         figures[found[1]] = {"value": float(found[2]), "unit": found[3] or ""}
+        share = re.search(r"(\d+) % of sgemm", line)
+        if share:
+            figures[found[1] + "_share"] = {"value": float(share[1]), "unit": "% of sgemm"}
 json.dump(figures, open(sys.argv[2], "w"), indent=1)
 print("written to", sys.argv[2])
 PY
