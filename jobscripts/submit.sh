@@ -10,6 +10,9 @@ export EVENKEEL_HOME
 # shellcheck source=jobscripts/site.sh
 . "${EVENKEEL_SITE:-$EVENKEEL_HOME/jobscripts/site.sh}" || exit 2
 
+# From a task of an array sbatch would hand these on, and the job would take itself for the task.
+unset "${!SLURM_ARRAY_@}"
+
 options=() # bash before 4.4 takes an empty array for one that is not set
 if [ -n "$site_partition" ]; then options+=(--partition="$site_partition"); fi
 if [ -n "$site_account" ]; then options+=(--account="$site_account"); fi
