@@ -383,6 +383,48 @@ foreign_checkpoint() {
   refused 1 "$dir/none.h5" train "$deck" -out_dir "$dir/other" -train_resume "$dir/none.h5"
 }
 
+# A weight file's spectra, without data or deck, are those the run that wrote it has noted last; layers.csv has them to the digit.
+spectra_of_a_run() {
+  local weights n set
+  for set in published all; do
+    expect 2 0 train "$deck" -balance_layers $set -out_dir "$dir/$set" || return
+    for weights in final.safetensors checkpoint.h5; do
+      for n in 1 3; do
+        rm -rf "$dir/found"
+        expect $n 0 spectrum "$dir/$set/$weights" -balance_layers $set -balance_min_eigs 2 -spectrum_out "$dir/found" || return
+        sed -n 's/^3,//p' "$dir/$set/layers.csv" | cut -d, -f1-7 >"$dir/wanted"
+        sed -n 's/^0,//p' "$dir/found/layers.csv" | cut -d, -f1-7 | cmp -s - "$dir/wanted" || wrong "$weights, $set, $n ranks: other spectra than the run's"
+        [ -s "$dir/wanted" ] && [ -s "$dir/found/spectra.h5" ] || wrong "no spectra"
+        grep -q "fno1d, .* parameters; $(wc -l <"$dir/wanted") layers ($set)" "$dir/out" || wrong "not taken for an fno1d: $(head -1 "$dir/out")"
+        awk -F, 'NR == FNR {printed[$1] = $2; next} !($1 in printed) || (printed[$1] - $2) ^ 2 > 3e-7 {exit 1}' \
+          <(awk '/^(fc|w|conv)[0-9]/ {print $1 "," $4}' "$dir/out") "$dir/wanted" || wrong "the screen has other alphas"
+      done
+    done
+  done
+  refused 1 "holds a run already" spectrum "$dir/all/final.safetensors" -spectrum_out "$dir/all"
+  sed 's/"fc1.weight"/"fc9.weight"/' "$dir/all/final.safetensors" >"$dir/other.safetensors"
+  expect 1 0 spectrum "$dir/other.safetensors" || return
+  grep -qx "much of it is a fno1d, but 'fc1.weight' is missing or has another shape" "$dir/out" || wrong "no word of fc1: $(head -1 "$dir/out")"
+  grep -q '^fc9 ' "$dir/out" || wrong "fc9 is left out"
+}
+
+# Of a network that is not ours: a linear weight diag(1, 2), a convolution by the identity, whose eigenvalues count half; no bias, nothing else.
+spectra_of_a_foreign_file() {
+  local one='\0\0\200\077' two='\0\0\0\100' zero='\0\0\0\0' header
+  header='{"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b.c.weight":{"dtype":"F32","shape":[2,2,1,1],"data_offsets":[24,40]},'
+  header+='"b.c.bias":{"dtype":"F32","shape":[2],"data_offsets":[40,48]},"scale":{"dtype":"F32","shape":[1,2],"data_offsets":[48,56]}}'
+  # shellcheck disable=SC2059 # bytes
+  {
+    printf "\\x$(printf %x $((${#header} % 256)))\\x$(printf %x $((${#header} / 256)))\0\0\0\0\0\0"
+    printf '%s' "$header"
+    printf "$one$zero$zero$zero$two$zero$one$zero$zero$one$one$two$one$two"
+  } >"$dir/foreign.safetensors"
+  expect 2 0 spectrum "$dir/foreign.safetensors" -balance_rule none || return
+  grep -qE '^a +2 +2 +[^ ]+ +[^ ]+ +5 +4 +1\.25$' "$dir/out" || wrong "a: $(grep '^a' "$dir/out")"
+  grep -qE '^b\.c +2 +2 +[^ ]+ +[^ ]+ +1 +0\.5 +2\.00$' "$dir/out" || wrong "b.c: $(grep '^b' "$dir/out")"
+  grep -q '10 parameters; 2 layers' "$dir/out" || wrong "not two layers: $(head -1 "$dir/out")"
+}
+
 # A sound file on any number of ranks: the same JSON, everything on the screen. Then one that is not: status 1, and the line says which trajectory.
 inspects() {
   local n word
@@ -474,6 +516,8 @@ try writes-predictions writes_predictions
 try generates-every-deck generates_every_deck
 try reads-every-deck reads_every_deck
 try inspects inspects
+try spectra-of-a-run spectra_of_a_run
+try spectra-of-a-foreign-file spectra_of_a_foreign_file
 try no-windows no_windows
 try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
@@ -488,7 +532,7 @@ try petsc-options petsc_options
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 
-try no-command refused 1 "what shall be done|generate train evaluate export inspect list help"
+try no-command refused 1 "what shall be done|generate train evaluate export inspect spectrum list help"
 try unknown-command refused 1 "'trian' is not known|train" trian
 try no-deck refused 1 "train needs a deck" train
 try missing-deck refused 1 "$scratch/none.yaml|cannot be read" train "$scratch/none.yaml"
@@ -540,6 +584,12 @@ try export-of-what refused 1 "'moments' is not known; usage: evenkeel export" ex
 try export-without-moments refused 1 "init.safetensors' holds no moments of Adam" export $case_1d/init.safetensors "$scratch/x.safetensors" optimizer
 try export-of-nothing refused 1 "none.h5" export "$scratch/none.h5" "$scratch/x.safetensors"
 try export-to-nowhere refused 1 "$scratch/none/x.safetensors" export $case_1d/init.safetensors "$scratch/none/x.safetensors"
+
+try spectrum-of-nothing refused 1 "spectrum wants one file of weights" spectrum
+try spectrum-missing refused 1 "$scratch/none.safetensors" spectrum "$scratch/none.safetensors"
+try spectrum-of-nan refused 1 "nan.safetensors|tensor 'fc2.bias'|is not finite" spectrum "$scratch/nan.safetensors"
+try spectrum-key refused 1 "train_lr is not used" spectrum $case_1d/init.safetensors -train_lr 1
+try spectrum-to-nowhere refused 1 "out_dir|README.md" spectrum $case_1d/init.safetensors -spectrum_out README.md/x
 
 try inspect-nothing refused 1 "inspect wants one data file" inspect
 try inspect-missing refused 1 "$scratch/none.hdf5" inspect "$scratch/none.hdf5"

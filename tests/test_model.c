@@ -63,6 +63,32 @@ static void wrong_models_are_refused(void **state)
   EK_OK(EkParamsDestroy(&params));
 }
 
+/* From its tensors alone a network can be declared again: the same tensors of the same modules. */
+static void expect_recognised(EkParams params, int type, const EkModelShape *shape)
+{
+  EkModelOptions options;
+  EkModelShape   data;
+  EkParams       again;
+  PetscBool      known;
+
+  EK_OK(EkModelRecognise(params->n, params->table, &options, &data, &known));
+  assert_true(known && options.type == type && data.fields == shape->fields && data.initial_step == shape->initial_step);
+  EK_OK(EkParamsCreate(&again));
+  EK_OK(EkModelDeclare(&options, &data, again));
+  assert_int_equal(again->n, params->n);
+  for (int t = 0; t < again->n; t++) {
+    const EkTensorInfo *a = &again->table[t], *b = &params->table[t];
+
+    assert_string_equal(a->name, b->name);
+    assert_true(a->rank == b->rank && a->is_complex == b->is_complex && again->info[t].kind == params->info[t].kind);
+    assert_memory_equal(a->shape, b->shape, sizeof(*a->shape) * (size_t)a->rank);
+  }
+  EK_OK(EkParamsDestroy(&again));
+  params->table[params->n - 2].shape[0] = 0; /* whatever a file says, nothing is divided by it */
+  EK_OK(EkModelRecognise(params->n, params->table, &options, &data, &known));
+  assert_false(known);
+}
+
 /* Tensors of another network than the deck's: the hint names the model and the keys that differ, none where nothing does. */
 static void networks_are_recognised(void **state)
 {
@@ -83,6 +109,9 @@ static void networks_are_recognised(void **state)
   const EkModelOptions deck = {.type = EkFamilyFind(&EkModelFamily, "fno2d"), .width = 4, .modes = {1, {3}}, .n_cls = 12};
   const PetscInt       n[2] = {32, 32};
   EkTensorInfo         nothing = {.name = "conv0.weights1", .rank = 5};
+  EkModelOptions       other;
+  EkModelShape         data;
+  PetscBool            known;
   char                 text[512];
 
   (void)state;
@@ -98,10 +127,13 @@ static void networks_are_recognised(void **state)
     if (!strstr(text, net[i].words)) fail_msg("'%s' is not in '%s'", net[i].words, text);
     EK_OK(EkModelGuess(&options, params->n, params->table, text, sizeof(text)));
     assert_string_equal(text, "");
+    expect_recognised(params, options.type, &shape);
     EK_OK(EkParamsDestroy(&params));
   }
   EK_OK(EkModelGuess(&deck, 1, &nothing, text, sizeof(text)));
   assert_string_equal(text, "");
+  EK_OK(EkModelRecognise(1, &nothing, &other, &data, &known));
+  assert_false(known);
 }
 
 static const struct CMUnitTest tests[] = {

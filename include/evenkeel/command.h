@@ -14,10 +14,12 @@ PetscErrorCode EkCommandTrain(EkRun run, int *exit_status);
 PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status);
 PetscErrorCode EkCommandExport(EkRun run, int *exit_status);
 PetscErrorCode EkCommandInspect(EkRun run, int *exit_status);
+PetscErrorCode EkCommandSpectrum(EkRun run, int *exit_status);
+extern const EkKeyTable EkSpectrumKeys;
 PetscErrorCode EkCommandList(EkRun run, int *exit_status);
 
-/* Options of a command that takes the keys of one block only; every mistake is raised together. Collective. */
-PetscErrorCode EkCommandReadKeys(EkRun run, const EkKeyTable *table, void *options);
+/* Options of a command that takes the keys of these tables only, options[i] those of table[i]; every mistake is raised together. Collective. */
+PetscErrorCode EkCommandReadKeys(EkRun run, int n, const EkKeyTable *const table[], void *const options[]);
 
 /* Every key table and every family there is: what `list` shows, what "known" means in messages about keys. */
 const EkKeyTable *const *EkAllKeyTables(int *count);

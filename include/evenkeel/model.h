@@ -48,14 +48,17 @@ typedef struct {
   /* window: fields whose channels are the given frames, t slow, field fast; coordinates: dim channels. */
   PetscErrorCode (*apply)(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates,
                           EkTensor *prediction);
-  /* Are a file's tensors, by their names and axes, of this network? Then its dimension, and the options get the sizes the tensors have; 0: no. */
-  int (*recognise)(int n, const EkTensorInfo found[], EkModelOptions *options);
+  /* Are a file's tensors, by their names and axes, of this network? Then its dimension, the options get the sizes the tensors have, and shape what the
+     data of such a network look like, on a grid as large as needed; 0: no. */
+  int (*recognise)(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape);
 } EkModelRow;
 
 PetscBool EkModelVelocitiesFirst(const EkModelOptions *options);
 /* What a file's tensors look like, for the one who took it for something else: the model, and the keys that differ for it from these options;
    "" where none does or nothing is recognised. */
 PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length);
+/* The network whose tensors a file has, settled, and data that it may be declared for; *known false: none. Not collective. */
+PetscErrorCode EkModelRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape, PetscBool *known);
 /* Errors on the world: a model for another dimension than the data's, modes that do not fit the grid. */
 PetscErrorCode EkModelDeclare(const EkModelOptions *options, const EkModelShape *shape, EkParams params);
 /* Resolves `auto` by timing both forms on this process. Call on one rank and broadcast the result. */

@@ -126,5 +126,9 @@ PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, cons
    leaves out. tensor_layer[t]: index of the layer tensor t belongs to, or -1. Both arrays are PetscMalloc'ed for the caller. Not collective. */
 PetscErrorCode EkLayersCreate(EkParams params, EkLayerSet set, int *n, EkLayer **layers, int **tensor_layer);
 
+/* What a refresh has found, in DIR, made when missing: layers.csv as of epoch 0, with the ratio for the rate, and spectra.h5. Error: DIR holds a
+   run. Collective, rank 0 writes. */
+PetscErrorCode EkSpectraDirWrite(EkRun run, const char *dir, EkBalance balance);
+
 /* Trains as the deck says, from the start or from a checkpoint; *exit_status 0 or EK_EXIT_STOPPED. Collective. */
 PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status);

@@ -7,7 +7,7 @@ static PetscErrorCode ReadOptions(EkRun run, EkGenerateOptions *options)
   PetscFunctionBegin;
   PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT, "generate wants one deck: evenkeel generate DECK [-key value ...]");
   PetscCall(EkRunLoadDeck(run, run->argv[1]));
-  PetscCall(EkCommandReadKeys(run, &EkGenerateKeys, options));
+  PetscCall(EkCommandReadKeys(run, 1, (const EkKeyTable *const[]){&EkGenerateKeys}, (void *const[]){options}));
   PetscCall(EkGenerateSettle(run, options));
   PetscFunctionReturn(0);
 }

@@ -7,7 +7,7 @@ static PetscErrorCode ReadOptions(EkRun run, EkInspectOptions *options)
   PetscCheck(run->argc == 2, run->comm, PETSC_ERR_USER_INPUT,
              "inspect wants one data file: evenkeel inspect FILE [-key value ...]");
   PetscCall(PetscStrncpy(options->file, run->argv[1], EK_PATH));
-  PetscCall(EkCommandReadKeys(run, &EkInspectKeys, options));
+  PetscCall(EkCommandReadKeys(run, 1, (const EkKeyTable *const[]){&EkInspectKeys}, (void *const[]){options}));
   PetscFunctionReturn(0);
 }
 

@@ -11,12 +11,13 @@ static const EkCommand command_row[] = {
     {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"}, "DECK [-model_weights FILE] [-key value ...]", EkCommandEvaluate},
     {{"export", "weights of a checkpoint as safetensors, on request with Adam's moments"}, "CHECKPOINT OUT.safetensors [optimizer]", EkCommandExport},
     {{"inspect", "what a data file is, and whether it is sound"}, "FILE [-key value ...]", EkCommandInspect},
+    {{"spectrum", "power-law exponents of the layers of any weight file"}, "WEIGHTS [-key value ...]", EkCommandSpectrum},
     {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
     {{"help", "the same; so do -h, -help and --help, alone or behind another command"}, "", EkCommandList},
 };
 const EkFamily EkCommandFamily = EK_FAMILY("command", command_row);
 
-static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkEvaluateKeys, &EkOutKeys, &EkGenerateKeys, &EkInspectKeys};
+static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkEvaluateKeys, &EkOutKeys, &EkGenerateKeys, &EkInspectKeys, &EkSpectrumKeys};
 
 const EkKeyTable *const *EkAllKeyTables(int *count)
 {
@@ -33,14 +34,14 @@ const EkFamily *const *EkAllFamilies(int *count)
   return family;
 }
 
-PetscErrorCode EkCommandReadKeys(EkRun run, const EkKeyTable *table, void *options)
+PetscErrorCode EkCommandReadKeys(EkRun run, int n, const EkKeyTable *const table[], void *const options[])
 {
   EkProblems problems;
 
   PetscFunctionBegin;
   PetscCall(EkProblemsCreate(&problems));
-  PetscCall(EkKeysRead(run, table, options, problems));
-  PetscCall(EkKeysCheckAll(run, 1, &table, (int)(sizeof(key_table) / sizeof(key_table[0])), key_table, problems));
+  for (int i = 0; i < n; i++) PetscCall(EkKeysRead(run, table[i], options[i], problems));
+  PetscCall(EkKeysCheckAll(run, n, table, (int)(sizeof(key_table) / sizeof(key_table[0])), key_table, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscFunctionReturn(0);
 }

@@ -171,15 +171,18 @@ PetscErrorCode EkFnoMeasureTransforms(const EkModelOptions *options, const EkMod
 
 /* ---- recognising files ---------------------------------------------------------------------------------------- */
 
-int EkFnoRecognise(int n, const EkTensorInfo found[], EkModelOptions *options)
+int EkFnoRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape)
 {
-  const EkTensorInfo *lift = EkFindTensor(n, found, "fc0.weight", 2), *first = NULL;
+  const EkTensorInfo *lift = EkFindTensor(n, found, "fc0.weight", 2), *project = EkFindTensor(n, found, "fc2.weight", 2), *first = NULL;
   PetscBool           other = PETSC_FALSE;
+  PetscInt            points[3];
   int                 dim;
 
   for (dim = 0; dim < 3 && !first;) first = EkFindTensor(n, found, "conv0.weights1", 3 + ++dim);
   if (!lift || !first) return 0;
   options->width = lift->shape[0];
+  for (int d = 0; d < dim; d++) points[d] = 2 * first->shape[2 + d];
+  *shape = EkDataShape(dim, points, project ? project->shape[0] : 0, lift->shape[1] - dim);
   for (int d = 0; d < dim; d++) other = (PetscBool)(other || !options->modes.n || Modes(options, d) != first->shape[2 + d]);
   if (!other) return dim;
   options->modes = (EkInts){1, {first->shape[2]}};

@@ -88,6 +88,7 @@ PetscBool EkModelVelocitiesFirst(const EkModelOptions *options) { return model_r
 PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensorInfo found[], char *text, size_t length)
 {
   EkModelOptions guess;
+  EkModelShape   shape;
   char           keys[512];
 
   PetscFunctionBegin;
@@ -95,11 +96,35 @@ PetscErrorCode EkModelGuess(const EkModelOptions *options, int n, const EkTensor
   for (int i = 0; i < EkModelFamily.count; i++) {
     guess      = *options;
     guess.type = i;
-    if (model_row[i].recognise(n, found, &guess) != model_row[i].dim) continue;
+    if (model_row[i].recognise(n, found, &guess, &shape) != model_row[i].dim) continue;
     PetscCall(EkKeysDifference(&EkModelKeys, options, &guess, keys, sizeof(keys)));
     if (*keys) PetscCall(PetscSNPrintf(text, length, "this looks like weights of %s; for them, set model: {%s}", model_row[i].member.name, keys));
     break;
   }
+  PetscFunctionReturn(0);
+}
+
+static PetscBool HasEmpty(int n, const EkTensorInfo found[])
+{
+  for (int i = 0; i < n; i++) {
+    for (int d = 0; d < found[i].rank; d++) {
+      if (found[i].shape[d] < 1) return PETSC_TRUE;
+    }
+  }
+  return PETSC_FALSE;
+}
+
+PetscErrorCode EkModelRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape, PetscBool *known)
+{
+  PetscFunctionBegin;
+  *known = PETSC_FALSE;
+  if (HasEmpty(n, found)) PetscFunctionReturn(0);
+  for (int i = 0; i < EkModelFamily.count && !*known; i++) {
+    *options = (EkModelOptions){.type = i};
+    *shape   = (EkModelShape){.fields = 0};
+    *known   = (PetscBool)(model_row[i].recognise(n, found, options, shape) == model_row[i].dim && shape->fields > 0);
+  }
+  if (*known) PetscCall(EkModelSettle(options));
   PetscFunctionReturn(0);
 }
 

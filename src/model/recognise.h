@@ -11,3 +11,10 @@ static inline const EkTensorInfo *EkFindTensor(int n, const EkTensorInfo found[]
   }
   return NULL;
 }
+
+/* Data of which a network sees `channels` at once, `fields` a frame; no fields where that cannot be. */
+static inline EkModelShape EkDataShape(int dim, const PetscInt n[], PetscInt fields, PetscInt channels)
+{
+  if (fields < 1 || channels < fields || channels % fields) return (EkModelShape){EkGridMake(dim, n), 0, 0};
+  return (EkModelShape){EkGridMake(dim, n), fields, channels / fields};
+}

@@ -182,13 +182,15 @@ PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *sh
 
 /* ---- recognising files -------------------------------------------------------------------------------------- */
 
-int EkUnetRecognise(int n, const EkTensorInfo found[], EkModelOptions *options)
+int EkUnetRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape)
 {
   for (int dim = 1; dim <= 3; dim++) {
-    const EkTensorInfo *first = EkFindTensor(n, found, "encoder1.enc1conv1.weight", 2 + dim);
+    const EkTensorInfo *first = EkFindTensor(n, found, "encoder1.enc1conv1.weight", 2 + dim), *last = EkFindTensor(n, found, "conv.weight", 2 + dim);
+    const PetscInt      points = 1 << LEVELS;
 
     if (!first) continue;
     options->features = first->shape[0];
+    *shape = EkDataShape(dim, (const PetscInt[3]){points, points, points}, last ? last->shape[0] : 0, first->shape[1]);
     return dim;
   }
   return 0;

@@ -116,14 +116,14 @@ PetscErrorCode EkRunDirTables(EkTrainer t, PetscBool resumed)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Append(EkTrainer t, const char *name, const char *text)
+static PetscErrorCode Append(const EkDeck *deck, const char *name, const char *text)
 {
   char  path[2 * EK_PATH];
   FILE *file;
   int   failed;
 
   PetscFunctionBegin;
-  PetscCall(Path(&t->session->deck, name, path));
+  PetscCall(Path(deck, name, path));
   file = fopen(path, "a");
   PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
   failed = fputs(text, file) < 0;
@@ -156,7 +156,7 @@ static PetscErrorCode AppendSet(EkTrainer t, int k, const EkSetFigures *figures)
   EK_FIGURES(EK_CELL)
 #undef EK_CELL
   PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
-  PetscCall(Append(t, "sets.csv", line));
+  PetscCall(Append(&t->session->deck, "sets.csv", line));
   PetscFunctionReturn(0);
 }
 
@@ -185,12 +185,12 @@ PetscErrorCode EkRunDirEpoch(EkTrainer t, double loss, double rate)
   EK_FIGURES(EK_CELL)
 #undef EK_CELL
   PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(t, "metrics.csv", line) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(&t->session->deck, "metrics.csv", line) : 0));
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? AppendSets(t) : 0));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteLayers(EkTrainer t, double rate)
+static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscInt epoch, double rate)
 {
   const EkLayerState *layer;
   EkSpectrumRecord   *record;
@@ -198,14 +198,14 @@ static PetscErrorCode WriteLayers(EkTrainer t, double rate)
   int                 n;
 
   PetscFunctionBegin;
-  PetscCall(EkBalanceGetLayers(t->balance, &n, &layer));
+  PetscCall(EkBalanceGetLayers(balance, &n, &layer));
   PetscCall(PetscCalloc2(n, &record, (size_t)n * 512 + 1, &text));
   for (int l = 0; l < n; l++) {
     const EkLayerState *s = &layer[l];
     char                line[512];
     const PetscInt      dropped = s->neigs - s->num_evals;
 
-    PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT ",%s", t->at.epoch, s->name));
+    PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT ",%s", epoch, s->name));
     Cell(line, sizeof(line), s->alpha);
     Cell(line, sizeof(line), s->D);
     Cell(line, sizeof(line), (double)s->num_evals);
@@ -217,9 +217,9 @@ static PetscErrorCode WriteLayers(EkTrainer t, double rate)
     PetscCall(PetscStrlcat(text, line, (size_t)n * 512 + 1));
     record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[dropped + s->tail]};
   }
-  PetscCall(Append(t, "layers.csv", text));
-  PetscCall(Path(&t->session->deck, "spectra.h5", path));
-  PetscCall(EkSpectraAppend(path, t->at.epoch, n, record));
+  PetscCall(Append(deck, "layers.csv", text));
+  PetscCall(Path(deck, "spectra.h5", path));
+  PetscCall(EkSpectraAppend(path, epoch, n, record));
   PetscCall(PetscFree2(record, text));
   PetscFunctionReturn(0);
 }
@@ -227,7 +227,30 @@ static PetscErrorCode WriteLayers(EkTrainer t, double rate)
 PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
 {
   PetscFunctionBegin;
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(t, next_rate) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(&t->session->deck, t->balance, t->at.epoch, next_rate) : 0));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteSpectra(const EkDeck *deck, EkBalance balance)
+{
+  char path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(OpenHere(deck));
+  PetscCall(StartTable(deck, "layers.csv", layers_header, -1));
+  PetscCall(Path(deck, "spectra.h5", path));
+  unlink(path);
+  PetscCall(WriteLayers(deck, balance, 0, 1));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkSpectraDirWrite(EkRun run, const char *dir, EkBalance balance)
+{
+  EkDeck deck = {.train.resume = "no"};
+
+  PetscFunctionBegin;
+  PetscCall(PetscStrncpy(deck.out.dir, dir, sizeof(deck.out.dir)));
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteSpectra(&deck, balance) : 0));
   PetscFunctionReturn(0);
 }
 
