@@ -251,6 +251,24 @@ def alphas(panels, title):
     return figure
 
 
+def exponents(table, title):
+    """Tail exponent of each layer at the last epoch there is, a line a layer in the model's order, and their median."""
+    alpha = table.alpha[-1]
+    places = np.arange(len(alpha))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + max(1, 0.17 * len(alpha))))
+    ax.axvline(np.nanmedian(alpha) if np.isfinite(alpha).any() else np.nan, color=REFERENCE, linestyle="--", label="median")
+    ax.plot(alpha, places, "o", color=PALETTE[0], markersize=4.5)
+    ax.set_ylim(len(alpha) - 0.4, -0.6)
+    step = max(1, -(-len(alpha) // 150))
+    ax.set_yticks(places[::step], table.names[::step], fontsize=7)
+    ax.set_xlabel(r"tail exponent $\alpha$")
+    ax.set_xscale("log")
+    _log_ticks(ax.xaxis, decades_from=100, most=8)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
+    _title(figure, title)
+    return figure
+
+
 class Frames:
     """One figure whose contents change from frame to frame of a trajectory while scales and layout stay.
 

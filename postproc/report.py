@@ -2,6 +2,7 @@
 """Figures of one training run, or the table and figures that compare groups of runs.
 
   report.py RUN            curves, layers, spectra, prediction and rollout as PNGs in RUN/report
+  report.py DIR            of what `evenkeel spectrum` wrote: exponents and spectra as PNGs in DIR/report
   report.py RUN RUN ...    groups the runs by what differs in their resolved.yaml (seed and directory aside), prints the table
                            (nRMSE mean +- std, improvement, Welch's t-test), writes it and the figures into COMMON_PARENT/report
   report.py --html ...     also writes index.html there: a page that holds the figures, tables and decks itself
@@ -63,7 +64,8 @@ def report_run(directory, out=None, html=False):
     out = make_directory(out or os.path.join(directory, "report"))
     title = describe(directory)
     pictures, problems = [], []
-    for draw in (draw_curves, draw_layers, draw_spectra, draw_predictions):
+    draws = (draw_exponents, draw_spectra) if is_of_weights(directory) else (draw_curves, draw_layers, draw_spectra, draw_predictions)
+    for draw in draws:
         try:
             for name, figure in draw(directory, title):
                 pictures.append(save(figure, os.path.join(out, name)))
@@ -109,6 +111,15 @@ def finished_runs(directories):
     return runs, skipped
 
 
+def is_of_weights(directory):
+    """A weight file's spectra and not a run."""
+    return rundir.has_file(directory, "spectra.h5") and not rundir.has_file(directory, "resolved.yaml") and not rundir.has_file(directory, "metrics.csv")
+
+
+def draw_exponents(directory, title):
+    yield "exponents.png", figures.exponents(rundir.read_layers(directory), title)
+
+
 def draw_curves(directory, title):
     yield "curves.png", figures.curves(rundir.read_metrics(directory), title)
 
@@ -124,7 +135,7 @@ def draw_spectra(directory, title):
 
 
 def draw_predictions(directory, title):
-    if not rundir.has_predictions(directory):
+    if not rundir.has_file(directory, "predictions.h5"):
         print(f"note: {directory} has no predictions.h5, so no prediction.png and rollout.png")
         return
     data = rundir.read_predictions(directory)

@@ -48,8 +48,8 @@ def require_directory(directory):
         raise RunError(f"{directory}: no such directory")
 
 
-def has_predictions(directory):
-    return os.path.exists(os.path.join(directory, "predictions.h5"))
+def has_file(directory, name):
+    return os.path.exists(os.path.join(directory, name))
 
 
 def read_config(directory):

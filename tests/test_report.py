@@ -215,7 +215,7 @@ def no_text_is_cut_or_overlaps(scratch):
         data = rundir.read_predictions(directory)
         name = rundir.name_of(directory)
         drawn.update({name + " curves": figures.curves(metrics, name), name + " layers": figures.layers(layers, metrics, name),
-                      name + " prediction": figures.prediction(data, name), name + " rollout": figures.rollout(data, name),
+                      name + " exponents": figures.exponents(layers, name), name + " prediction": figures.prediction(data, name), name + " rollout": figures.rollout(data, name),
                       name + " spectra": figures.spectra(rundir.read_spectra(directory), layers.names, name)[0]})
     clashes = {name: clash for name, figure in drawn.items() if (clash := texts_that_clash(figure))}
     figures.plt.close("all")
@@ -228,6 +228,19 @@ def absent_predictions_are_a_note(scratch):
     status, output, errors = report(run)
     assert status == 0 and not errors and "no predictions.h5" in output
     assert not os.path.exists(os.path.join(run, "report", "prediction.png"))
+
+
+@check
+def spectra_of_weights_are_no_broken_run(scratch):
+    run = make_run(scratch, "weights", layers=("fc0", "blocks.0.filter", "out"), predictions=False, epochs=1)
+    for name in ("resolved.yaml", "metrics.csv", "summary.json", "run.json"):
+        if os.path.exists(os.path.join(run, name)):
+            os.remove(os.path.join(run, name))
+    status, output, errors = report(run, "--html")
+    assert status == 0 and not errors and "note" not in output, errors + output
+    assert sorted(os.listdir(os.path.join(run, "report"))) == ["exponents.png", "index.html", "spectra.png"]
+    os.remove(os.path.join(run, "spectra.h5"))
+    assert "metrics.csv: no such file" in report(run)[2]
 
 
 @check
