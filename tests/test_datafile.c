@@ -4,9 +4,29 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <signal.h>
+#include <errno.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+/* The program's calls end here: a file system that cannot reserve, a signal in the middle of it. */
+static int refusals, interruptions;
+int        fallocate(int fd, int mode, off_t offset, off_t length);
+int        fallocate(int fd, int mode, off_t offset, off_t length)
+{
+  if (interruptions > 0) {
+    interruptions--;
+    errno = EINTR;
+    return -1;
+  }
+  if (refusals) {
+    errno = refusals;
+    return -1;
+  }
+  return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+}
 
 static const char *const field[] = {"density", "pressure", "Vx", "Vy"};
 
@@ -404,6 +424,28 @@ static void NoRoomIsAPlainLine(void **unused)
   }
 }
 
+/* What old NFS and ext3 say to a reservation, and a signal on the way to it, are no reason to stop. */
+static void ReservationsMayBeMissingOrInterrupted(void **unused)
+{
+  static const int says[] = {EOPNOTSUPP, ENOSYS, 0};
+
+  (void)unused;
+  for (int i = 0; i < 3; i++) {
+    char       path[2 * EK_PATH];
+    EkFileSpec spec = CfdSpec(InScratch(path, "unreserved.hdf5"), 2, 4, 21, 32);
+
+    refusals = says[i];
+    interruptions = says[i] || EkTestRun()->rank ? 0 : 2; /* the first rank makes the file */
+    WriteWhole(&spec, 0);
+    refusals = 0;
+    assert_int_equal(interruptions, 0);
+    CheckContents(&spec);
+    MPI_Barrier(EkTestRun()->comm);
+    if (EkTestRun()->rank == 0) remove(spec.path);
+    MPI_Barrier(EkTestRun()->comm);
+  }
+}
+
 /* A slab that does not fit after all is an error, not a silent loss. */
 static void AFailedWriteIsNoticed(void **unused)
 {
@@ -436,6 +478,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(TwoRunsDoNotShareAFile),
     cmocka_unit_test(MoreThanTheDiskHoldsIsRefused),
     cmocka_unit_test(NoRoomIsAPlainLine),
+    cmocka_unit_test(ReservationsMayBeMissingOrInterrupted),
     cmocka_unit_test(AFailedWriteIsNoticed),
 };
 EK_TEST_MAIN(tests)

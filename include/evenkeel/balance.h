@@ -66,7 +66,7 @@ typedef struct {
   double      stable_rank;      /* norm / spectral_norm */
   double      ratio;            /* rate over base rate; 1 for a layer that is not balanced */
   PetscBool   balanced;         /* enough eigenvalues (min_eigs), a finite alpha, and a rule */
-  PetscInt    neigs, tail;      /* all eigenvalues; index among the kept ones of the tail's first */
+  PetscInt    neigs, tail;      /* all eigenvalues; index of the tail's first among them (0 when not fitted) */
   const double *eigenvalues;    /* ascending, unfiltered, scaled, on every rank; valid until the next refresh */
 } EkLayerState;
 

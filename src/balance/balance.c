@@ -329,7 +329,7 @@ static PetscErrorCode FitLayers(EkBalance b)
     if (b->fitter && b->fitter[l] != b->mesh->run->rank) continue;
     fit[0] = fit[1] = NAN;
     if (n) PetscCall(EkFit(b->options.fit, b->options.xmin_pos, n, b->known[l].eigenvalues + first, &fit[0], &fit[1], &start));
-    fit[2] = (double)start;
+    fit[2] = (double)(n ? first + start : 0);
   }
   if (b->fitter) PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, b->fits, 3 * b->nlayers, MPI_DOUBLE, MPI_SUM, b->mesh->world));
   PetscFunctionReturn(0);

@@ -214,23 +214,8 @@ static PetscErrorCode CheckRoom(EkDataFile file, PetscInt64 bytes)
   PetscFunctionReturn(0);
 }
 
-/* All blocks of the file, so that a quota shows now and not after hours */
-static PetscErrorCode Reserve(EkDataFile file, PetscInt64 bytes)
-{
-  int fd, error;
-
-  PetscFunctionBegin;
-  PetscCall(EkFileOpen(KEY, file->part, O_WRONLY | O_CREAT, &fd));
-  do error = posix_fallocate(fd, 0, (off_t)bytes);
-  while (error == EINTR);
-  close(fd);
-  PetscCheck(!error, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, KEY ": there is no room for the %.4g GB of '%s': %s",
-             1e-9 * (double)bytes, file->spec.path, strerror(error));
-  PetscFunctionReturn(0);
-}
-
-/* Room is tried before HDF5 sees the file, because HDF5 ends in a crash when its own writes fail, and kept when HDF5 has cut the
- * file to its size. */
+/* All blocks of the file, so that a quota shows now and not after hours. Room is tried before HDF5 sees the file, because HDF5 ends
+ * in a crash when its own writes fail, and kept when HDF5 has cut the file to its size. */
 static PetscErrorCode CreateWithRoom(EkDataFile file)
 {
   PetscInt64 bytes = 65536; /* more than HDF5's own records take */
@@ -238,10 +223,10 @@ static PetscErrorCode CreateWithRoom(EkDataFile file)
   PetscFunctionBegin;
   for (int s = 0; s < file->spec.nsets; s++) bytes += SetBytes(&file->spec.set[s]);
   PetscCall(CheckRoom(file, bytes));
-  PetscCall(Reserve(file, bytes));
+  PetscCall(EkFileReserve(KEY, file->part, O_CREAT, bytes));
   PetscCall(CreateHDF5(file));
   PetscCall(EkFileSize(KEY, file->part, &bytes));
-  PetscCall(Reserve(file, bytes));
+  PetscCall(EkFileReserve(KEY, file->part, O_CREAT, bytes));
   PetscFunctionReturn(0);
 }
 

@@ -151,13 +151,19 @@ PetscErrorCode EkBcastBytes(EkRun run, void *data, size_t n)
 
 PetscErrorCode EkFileReserve(const char *what, const char *path, int flags, PetscInt64 bytes)
 {
-  int fd, error;
+  int fd, error = 0;
 
   PetscFunctionBegin;
   PetscCall(EkFileOpen(what, path, O_RDWR | flags, &fd));
-  error = posix_fallocate(fd, 0, (off_t)bytes);
+  while (fallocate(fd, 0, 0, (off_t)bytes)) {
+    error = errno;
+    if (error != EINTR) break; /* a signal for the run, which is on its way to a checkpoint */
+    error = 0;
+  }
   close(fd);
-  if (error == EOPNOTSUPP || error == EINVAL) error = 0; /* a file system without reservation: the writes will tell */
-  PetscCheck(!error, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: cannot reserve %.1f MB for '%s': %s", what, 1e-6 * (double)bytes, path, strerror(error));
+  /* A file system without reservation: the writes will tell. posix_fallocate would write a byte into every block instead. */
+  if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) error = 0;
+  PetscCheck(!error, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: there is no room for the %.4g GB of '%s': %s", what,
+             1e-9 * (double)bytes, path, strerror(error));
   PetscFunctionReturn(0);
 }

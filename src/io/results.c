@@ -1,6 +1,7 @@
 #include "evenkeel/results.h"
 #include "io.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -73,7 +74,9 @@ static PetscErrorCode WriteRecord(hid_t group, const EkSpectrumRecord *record, c
   PetscFunctionReturn(0);
 }
 
-static void GroupName(PetscInt epoch, char name[EK_NAME]) { snprintf(name, EK_NAME, "epoch_%05d", (int)epoch); }
+#define GROUP "epoch_"
+
+static void GroupName(PetscInt epoch, char name[EK_NAME]) { snprintf(name, EK_NAME, GROUP "%05d", (int)epoch); }
 
 PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[])
 {
@@ -85,7 +88,7 @@ PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const Ek
   for (int i = 0; i < n; i++) room += 8 * (PetscInt64)record[i].n + 4096;
   PetscCall(OpenWithRoom(path, PETSC_FALSE, room, &file));
   GroupName(epoch, name);
-  if (H5Lexists(file, name, H5P_DEFAULT) > 0) H5Ldelete(file, name, H5P_DEFAULT);
+  if (H5Lexists(file, name, H5P_DEFAULT) > 0) EkCallHDF5(H5Ldelete(file, name, H5P_DEFAULT), "out_dir: cannot write '%s'", path);
   group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   EkCallHDF5(group, "out_dir: cannot write '%s'", path);
   for (int i = 0; i < n; i++) PetscCall(WriteRecord(group, &record[i], path));
@@ -94,25 +97,41 @@ PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const Ek
   PetscFunctionReturn(0);
 }
 
+/* A file that HDF5 cannot open although the system can was cut short when the run was killed: it is put aside, spectra begin anew. */
+static PetscErrorCode OpenOrPutAside(const char *path, hid_t *file)
+{
+  hid_t access_list;
+  char  aside[2 * EK_PATH];
+  int   fd;
+
+  PetscFunctionBegin;
+  PetscCall(EkFileOpen("out_dir", path, O_RDWR, &fd));
+  close(fd);
+  PetscCall(EkH5Access(&access_list));
+  *file = H5Fopen(path, H5F_ACC_RDWR, access_list);
+  H5Pclose(access_list);
+  if (*file >= 0) PetscFunctionReturn(0);
+  PetscCall(PetscSNPrintf(aside, sizeof(aside), "%s.damaged", path));
+  PetscCall(EkFileReplace("out_dir", path, aside));
+  printf("notice: '%s' is damaged and put aside as '%s'; spectra begin anew\n", path, aside);
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch)
 {
   hid_t      file;
   H5G_info_t info;
-  char       name[EK_NAME], last[EK_NAME];
+  char       name[EK_NAME];
 
   PetscFunctionBegin;
   H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   if (access(path, F_OK)) PetscFunctionReturn(0);
-  file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-  if (file < 0) { /* cut short when the run was killed: spectra can be made again, the run goes on */
-    unlink(path);
-    PetscFunctionReturn(0);
-  }
-  GroupName(epoch, last);
-  H5Gget_info(file, &info);
+  PetscCall(OpenOrPutAside(path, &file));
+  if (file < 0) PetscFunctionReturn(0);
+  EkCallHDF5(H5Gget_info(file, &info), "out_dir: cannot read '%s'", path);
   for (hsize_t i = info.nlinks; i-- > 0;) {
-    H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof(name), H5P_DEFAULT);
-    if (strcmp(name, last) > 0) H5Ldelete(file, name, H5P_DEFAULT);
+    EkCallHDF5(H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof(name), H5P_DEFAULT), "out_dir: cannot read '%s'", path);
+    if (!strncmp(name, GROUP, strlen(GROUP)) && atol(name + strlen(GROUP)) > epoch) EkCallHDF5(H5Ldelete(file, name, H5P_DEFAULT), "out_dir: cannot write '%s'", path);
   }
   EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
   PetscFunctionReturn(0);

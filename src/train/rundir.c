@@ -203,7 +203,6 @@ static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscIn
   for (int l = 0; l < n; l++) {
     const EkLayerState *s = &layer[l];
     char                line[512];
-    const PetscInt      dropped = s->neigs - s->num_evals;
 
     PetscCall(PetscSNPrintf(line, sizeof(line), "%" PetscInt_FMT ",%s", epoch, s->name));
     Cell(line, sizeof(line), s->alpha);
@@ -215,7 +214,7 @@ static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscIn
     Cell(line, sizeof(line), s->ratio * rate);
     PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
     PetscCall(PetscStrlcat(text, line, (size_t)n * 512 + 1));
-    record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[dropped + s->tail]};
+    record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[s->tail]};
   }
   PetscCall(Append(deck, "layers.csv", text));
   PetscCall(Path(deck, "spectra.h5", path));
