@@ -203,7 +203,7 @@ static void Evaluate(Job *job, const char *weights)
   EK_OK(EkSessionCreate(&job->run, &job->deck, EK_CHOOSE_AUTO, &session));
   EK_OK(EkEvaluatorCreate(session, &evaluator));
   for (int twice = 0; twice < 2; twice++) { /* the second time over a set that was added up before */
-    EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published));
+    EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published, 0, NULL));
     AssertFigures(job->dir, "metrics", &predicted);
     AssertFigures(job->dir, "metrics_published", &published);
   }

@@ -261,7 +261,7 @@ static void evaluation_gives_the_figures_of_the_training(void **state)
     job.deck.data.train = (EkInts){1, {2}}; /* measured on other trajectories the constants would be others */
     EK_OK(Load(&job, weights[w], &session));
     EK_OK(EkEvaluatorCreate(session, &evaluator));
-    EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published));
+    EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published, 0, NULL));
     assert_true(fabs(predicted.RMSE / JsonNumber(cJSON_GetObjectItem(summary, "metrics"), "RMSE") - 1) < 1e-9);
     assert_true(fabs(published.nRMSE / JsonNumber(cJSON_GetObjectItem(summary, "metrics_published"), "nRMSE") - 1) < 1e-9);
     EK_OK(EkEvaluatorDestroy(&evaluator));

@@ -108,8 +108,10 @@ typedef struct {
 typedef struct EkEvaluator_ *EkEvaluator;
 PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
 /* Rolls the whole test set out with the session's weights, each file's to its own last frame; without one, every figure is NaN. Of several files the
-   figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions trajectories (of the first file that has any), described by an .xdmf beside it, or NULL. Collective. */
-PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published);
+   figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions trajectories (of the first file that has any), described by an .xdmf beside it, or NULL.
+   stopped: gives up when any rank is asked to stop (EkStopRequested) or after EkTime() stop_by, says so there, and the figures are NaN; NULL: goes on.
+   Collective. */
+PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published, double stop_by, PetscBool *stopped);
 /* Of the last EkEvaluate, file by file. */
 PetscErrorCode EkEvaluatorGetSets(EkEvaluator evaluator, int *n, const EkSetFigures **sets);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);

@@ -33,7 +33,7 @@ PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status)
   PetscCall(EkEvaluatorCreate(session, &evaluator));
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/evaluate.json", deck.out.dir));
   PetscCall(PetscSNPrintf(pictures, sizeof(pictures), "%s/predictions.h5", deck.out.dir));
-  PetscCall(EkEvaluate(evaluator, pictures, &predicted, &published));
+  PetscCall(EkEvaluate(evaluator, pictures, &predicted, &published, 0, NULL));
   PetscCall(EkEvaluatorGetSets(evaluator, &n, &sets));
   PetscCall(EkFiguresPrint(run, &predicted, &published, n, sets));
   if (run->rank == 0) {

@@ -23,6 +23,8 @@ struct EkEvaluator_ {
   float       *shown[2];  /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
   float       *units;     /* one predicted frame in the file's units; NULL: predictions are in them */
   PetscInt     nshown, nmine; /* how many over all ranks, on this one */
+  PetscBool    may_stop;      /* on request or after stop_by, between two chunks */
+  double       stop_by;
 };
 
 static PetscErrorCode FindRollout(EkEvaluator e, PetscInt frames, EkRollout **out)
@@ -120,6 +122,8 @@ static PetscErrorCode Collect(EkEvaluator e, int k, int b, PetscInt index)
   PetscFunctionReturn(0);
 }
 
+static PetscBool MustStop(EkEvaluator e) { return (PetscBool)(e->may_stop && (EkStopRequested() || EkTime() > e->stop_by)); }
+
 /* This rank's part of one file's test set; no communication. */
 static PetscErrorCode RollOut(EkEvaluator e, int k)
 {
@@ -127,7 +131,7 @@ static PetscErrorCode RollOut(EkEvaluator e, int k)
   const Part *part = &e->part[k];
 
   PetscFunctionBegin;
-  for (PetscInt at = part->lo; at < part->hi; at += s->chunk) {
+  for (PetscInt at = part->lo; at < part->hi && !MustStop(e); at += s->chunk) {
     const int n = (int)(part->hi - at < s->chunk ? part->hi - at : s->chunk);
     PetscInt  index[EK_CHUNK_MAX];
 
@@ -158,13 +162,14 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 static PetscErrorCode GatherShown(EkEvaluator e)
 {
   EkMesh       mesh  = e->session->mesh;
-  PetscMPIInt *count, *place;
+  PetscMPIInt *count, *place, floats;
   MPI_Datatype sample;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(mesh->ndata, &count, mesh->ndata, &place));
   PetscCall(EkSliceCounts(e->session->set[e->shown_set].info->count[EK_TEST], mesh->ndata, e->nshown, 1, count, place));
-  PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)e->part[e->shown_set].rollout->sample, MPI_FLOAT, &sample));
+  PetscCall(PetscMPIIntCast((PetscInt)e->part[e->shown_set].rollout->sample, &floats));
+  PetscCallMPI(MPI_Type_contiguous(floats, MPI_FLOAT, &sample));
   PetscCallMPI(MPI_Type_commit(&sample));
   for (int k = 0; k < 2; k++) {
     PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place, sample, 0, mesh->data));
@@ -232,19 +237,25 @@ static PetscErrorCode Reduce(EkEvaluator e, int k)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
+/* Was any rank asked to stop? */
+static PetscErrorCode AgreeOnStop(EkEvaluator e, PetscBool *stopped)
+{
+  double asked = MustStop(e);
+
+  PetscFunctionBegin;
+  if (!stopped) PetscFunctionReturn(0);
+  PetscCall(EkMeshMaxDouble(e->session->mesh, 1, &asked));
+  *stopped = (PetscBool)(asked > 0);
+  PetscFunctionReturn(0);
+}
+
+/* Figures over all ranks, and the pictures. */
+static PetscErrorCode Conclude(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
 {
   EkSession      s      = e->session;
   PetscErrorCode failed = 0;
 
   PetscFunctionBegin;
-  *predicted = *published = Undefined();
-  if (!s->info->count[EK_TEST]) PetscFunctionReturn(0);
-  PetscCall(EkPhaseBegin(s->run, EVALUATE));
-  for (int k = 0; k < s->nsets; k++) PetscCall(EkMetricsReset(e->part[k].metrics));
-  PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));
-  EkHoldLines(s->run, PETSC_TRUE);
-  PetscCall(EkAgree(s->run, s->mesh->world, RollOutAll(e)));
   for (int k = 0; k < s->nsets; k++) {
     EkSetFigures *f = &e->figures[k];
 
@@ -254,12 +265,31 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
   }
   *predicted = MeanFigures(e, PETSC_FALSE);
   *published = MeanFigures(e, PETSC_TRUE);
-  if (e->nshown) {
-    PetscCall(GatherShown(e));
-    if (s->run->rank == 0) failed = WriteShown(e, predictions);
-    PetscCall(PetscFree2(e->shown[0], e->shown[1]));
-  }
+  if (!e->nshown) PetscFunctionReturn(0);
+  PetscCall(GatherShown(e));
+  if (s->run->rank == 0) failed = WriteShown(e, predictions);
   PetscCall(EkAgree(s->run, s->mesh->world, failed));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published, double stop_by, PetscBool *stopped)
+{
+  EkSession s = e->session;
+
+  PetscFunctionBegin;
+  if (stopped) *stopped = PETSC_FALSE;
+  *predicted = *published = Undefined();
+  if (!s->info->count[EK_TEST]) PetscFunctionReturn(0);
+  PetscCall(EkPhaseBegin(s->run, EVALUATE));
+  for (int k = 0; k < s->nsets; k++) PetscCall(EkMetricsReset(e->part[k].metrics));
+  PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));
+  EkHoldLines(s->run, PETSC_TRUE);
+  e->may_stop = (PetscBool)(stopped != NULL);
+  e->stop_by  = stop_by;
+  PetscCall(EkAgree(s->run, s->mesh->world, RollOutAll(e)));
+  PetscCall(AgreeOnStop(e, stopped));
+  if (!stopped || !*stopped) PetscCall(Conclude(e, predictions, predicted, published));
+  if (e->nshown) PetscCall(PetscFree2(e->shown[0], e->shown[1]));
   PetscCall(EkPhaseEnd(s->run, EVALUATE));
   PetscFunctionReturn(0);
 }

@@ -5,6 +5,8 @@
 
 /* Durations kept for the median step. */
 #define STEPS_KEPT 4096
+/* Bytes/s at which weights and moments are assumed to go to disk until it has been measured. */
+#define FIRST_WRITE 1e8
 
 static PetscInt NumBatches(EkTrainer t)
 {
@@ -52,6 +54,7 @@ static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out
   t->nbatches   = NumBatches(t);
   t->steps_kept = STEPS_KEPT;
   t->last_line  = EkTime();
+  t->checkpoint_seconds = 3 * sizeof(float) * (double)session->params->total / FIRST_WRITE;
   PetscCall(EkRolloutCreate(session, 0, &t->rollout));
   PetscCall(EkEvaluatorCreate(session, &t->evaluator));
   PetscCall(CreateOptimizer(t));
@@ -175,14 +178,31 @@ static PetscErrorCode Compute(EkTrainer t, const Part *part, double scale, Loss 
   PetscFunctionReturn(0);
 }
 
+/* When to stop, so that a checkpoint and `more` seconds still fit; never without a limit. */
+static double StopBy(EkTrainer t, double more)
+{
+  const double limit = t->session->deck.train.max_wall;
+
+  return limit > 0 ? t->run->start + limit - fmin(2 * t->checkpoint_seconds + more + 1, 0.5 * limit) : PETSC_MAX_REAL;
+}
+
+/* Asked before the update of a step. What follows it is another step, or the end of an epoch. The median step changes slowly: it is not sorted out anew in
+   every step. */
+static PetscBool MustStop(EkTrainer t)
+{
+  const PetscBool ends = (PetscBool)(t->at.batch + 1 == t->nbatches);
+
+  if (EkStopRequested()) return PETSC_TRUE;
+  if (t->session->deck.train.max_wall <= 0) return PETSC_FALSE;
+  if (t->nsteps < 64 || t->nsteps % 64 == 0) t->step_median = EkMedianStep(t);
+  return (PetscBool)(EkTime() > StopBy(t, 2 * t->step_median + (ends ? t->end_seconds : 0)));
+}
+
 /* Losses over all ranks and whether any rank was asked to stop or has failed, in one small message a step. */
 static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, Loss *loss, PetscBool *stop)
 {
   const int    nlosses = t->session->nsets == 1 ? 1 : 1 + t->session->nsets;
-  const double limit = t->session->deck.train.max_wall, spent = EkTime() - t->run->start;
-  /* what a stop still costs: a checkpoint and the step that may come before it */
-  const double reserve = 2 * t->checkpoint_seconds + 2 * EkMedianStep(t) + 1;
-  double       all[2 + 1 + EK_SETS_MAX] = {EkStopRequested() || (limit > 0 && spent + fmin(reserve, 0.5 * limit) > limit), failed ? 1 : 0};
+  double       all[2 + 1 + EK_SETS_MAX] = {MustStop(t), failed ? 1 : 0};
 
   PetscFunctionBegin;
   PetscCall(PetscArraycpy(all + 2, loss->value, nlosses));
@@ -356,23 +376,34 @@ static PetscErrorCode Rebalance(EkTrainer t)
 
 static PetscBool Due(PetscInt interval, PetscInt epoch) { return (PetscBool)(interval > 0 && epoch % interval == 0); }
 
-/* After the last batch of an epoch: evaluation, tables, ratios of the next, checkpoint. */
-static PetscErrorCode EndEpoch(EkTrainer t)
+/* Evaluates the weights; *stopped: the run had to stop before it was through, and nothing has changed. A sitting that begins with it has nothing to save
+   and takes the time it needs: put off again, it would never be done. */
+static PetscErrorCode Evaluate(EkTrainer t, PetscBool pictures, PetscBool *stopped)
+{
+  const double stop_by = t->nsteps ? StopBy(t, 0) : PETSC_MAX_REAL;
+  char         path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(PetscSNPrintf(path, sizeof(path), "%s/predictions.h5", t->session->deck.out.dir));
+  PetscCall(EkEvaluate(t->evaluator, pictures ? path : NULL, &t->predicted, &t->published, stop_by, stopped));
+  t->evaluated = (PetscBool)!*stopped;
+  PetscFunctionReturn(0);
+}
+
+/* After the last batch of an epoch: evaluation, tables, ratios of the next, checkpoint. A stop on the way leaves the epoch unfinished, to be ended by the
+   run that continues. */
+static PetscErrorCode EndEpoch(EkTrainer t, PetscBool *stopped)
 {
   const EkTrainOptions *o    = &t->session->deck.train;
   const EkScheduleAt    at   = {t->at.epoch, t->nbatches - 1, o->epochs, t->nbatches}; /* its last step */
   const double          loss = t->at.loss_sum / (double)t->nbatches, rate = EkScheduleRate(&t->session->deck.optim, &at);
   const PetscBool       last = (PetscBool)(t->at.epoch + 1 == o->epochs);
+  const double          start = EkTime();
 
   PetscFunctionBegin;
+  if (last || Due(o->eval_interval, t->at.epoch + 1)) PetscCall(Evaluate(t, last, stopped));
+  if (*stopped) PetscFunctionReturn(0);
   t->at.epoch++;
-  if (last || Due(o->eval_interval, t->at.epoch)) {
-    char path[2 * EK_PATH];
-
-    PetscCall(PetscSNPrintf(path, sizeof(path), "%s/predictions.h5", t->session->deck.out.dir));
-    PetscCall(EkEvaluate(t->evaluator, last ? path : NULL, &t->predicted, &t->published));
-    t->evaluated = PETSC_TRUE;
-  }
   PetscCall(EkRunDirEpoch(t, loss, rate));
   t->at.batch         = 0;
   t->at.loss_sum      = 0;
@@ -381,6 +412,7 @@ static PetscErrorCode EndEpoch(EkTrainer t)
   PetscCall(Rebalance(t));
   PetscCall(EkReportProgress(t, loss, t->evaluated));
   if (last || Due(o->checkpoint_interval, t->at.epoch)) PetscCall(EkRestartWrite(t));
+  t->end_seconds = PetscMax(t->end_seconds, EkTime() - start);
   PetscFunctionReturn(0);
 }
 
@@ -391,27 +423,25 @@ static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
   while (t->at.epoch < t->session->deck.train.epochs && !*stopped) {
     Shuffle(t);
     while (t->at.batch < t->nbatches && !*stopped) PetscCall(Step(t, stopped));
-    if (t->at.batch == t->nbatches) PetscCall(EndEpoch(t));
+    if (!*stopped) PetscCall(EndEpoch(t, stopped));
   }
-  *stopped = (PetscBool)(*stopped && t->at.epoch < t->session->deck.train.epochs);
   if (*stopped) {
     PetscCall(EkRestartWrite(t));
-    if (t->run->rank == 0) printf("stopped on request after epoch %d, batch %d; continue with -train_resume auto\n", (int)t->at.epoch, (int)t->at.batch);
+    if (t->run->rank == 0) printf("stopped on request after epoch %d, batch %d%s; continue with -train_resume auto\n", (int)t->at.epoch, (int)t->at.batch,
+                              t->at.batch == t->nbatches ? ", the epoch's last" : "");
   }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Finish(EkTrainer t)
+static PetscErrorCode Finish(EkTrainer t, PetscBool *stopped)
 {
   char path[2 * EK_PATH];
 
   PetscFunctionBegin;
+  if (!t->evaluated) PetscCall(Evaluate(t, PETSC_FALSE, stopped)); /* continued from a finished run */
+  if (*stopped) PetscFunctionReturn(0);
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/final.safetensors", t->session->deck.out.dir));
   PetscCall(EkSessionWriteWeights(t->session, path));
-  if (!t->evaluated) { /* continued from a finished run */
-    PetscCall(EkEvaluate(t->evaluator, NULL, &t->predicted, &t->published));
-    t->evaluated = PETSC_TRUE;
-  }
   PetscCall(EkRunDirSummary(t));
   PetscCall(EkReportEnd(t));
   PetscFunctionReturn(0);
@@ -465,8 +495,8 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   if (resumed) PetscCall(SpreadRatios(t));
   else PetscCall(Rebalance(t));
   PetscCall(Loop(t, &stopped));
+  if (!stopped) PetscCall(Finish(t, &stopped));
   if (stopped) *exit_status = EK_EXIT_STOPPED;
-  else PetscCall(Finish(t));
   PetscCall(TrainerDestroy(&t));
   PetscCall(EkSessionDestroy(&session));
   PetscFunctionReturn(0);

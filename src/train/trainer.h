@@ -31,7 +31,9 @@ struct EkTrainer_ {
   float      *kept;             /* SAM: the weights while gradients are taken elsewhere; NULL without */
   double     *step_seconds;     /* [steps kept], for the median */
   PetscInt    nsteps, steps_kept;
-  double      checkpoint_seconds, last_line, flops; /* longest write; time of the last progress line; of one trajectory's step */
+  double      checkpoint_seconds, end_seconds; /* longest write; longest end of an epoch: evaluation, spectra, checkpoint */
+  double      step_median;      /* as it was a while ago */
+  double      last_line, flops; /* time of the last progress line; of this rank's forward and backward runs */
   EkFigures   predicted, published;
   PetscBool   evaluated;        /* the figures belong to the weights as they are */
 };
