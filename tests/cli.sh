@@ -333,6 +333,33 @@ stops_on_a_signal() {
   same_tables "$dir/whole" "$dir/run"
 }
 
+# A second job on the directory of a run waits for it to end, and goes on from there.
+two_runs_in_a_directory() {
+  local first
+  begin_endless 1 || return
+  first=$job
+  # shellcheck disable=SC2086
+  $launch -n 2 "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 -model_transform gemm -out_dir "$dir/run" \
+    -train_resume auto >"$dir/second" 2>"$dir/err" &
+  job=$!
+  for _ in $(seq 400); do
+    grep -qs '^notice: another run is at work' "$dir/second" && break
+    sleep 0.05
+  done
+  grep -q "^notice: another run is at work in '$dir/run'" "$dir/second" || wrong "the second does not wait: $(tail -n 2 "$dir/second" "$dir/err")"
+  kill -USR1 "$first"
+  wait "$first" || [ $? -eq 75 ] || wrong "exit status of the first"
+  for _ in $(seq 400); do
+    grep -qs '^resumed after epoch' "$dir/second" && break
+    sleep 0.05
+  done
+  grep -q '^resumed after epoch' "$dir/second" || wrong "the second does not go on: $(tail -n 2 "$dir/second" "$dir/err")"
+  kill -USR1 "$job"
+  end_job 30
+  [ "$status" -eq 75 ] || wrong "exit status $status of the second"
+  cut -d, -f1 "$dir/run/metrics.csv" | sed 1d | sort -n | uniq -d | grep -q . && wrong "epochs are there twice"
+}
+
 # Two signals while the ranks stand still: the first asks, the second ends at once. What is there can be continued.
 ends_at_a_second_signal() {
   local ranks
@@ -412,16 +439,17 @@ spectra_of_a_run() {
 spectra_of_a_foreign_file() {
   local one='\0\0\200\077' two='\0\0\0\100' zero='\0\0\0\0' header
   header='{"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b.c.weight":{"dtype":"F32","shape":[2,2,1,1],"data_offsets":[24,40]},'
-  header+='"b.c.bias":{"dtype":"F32","shape":[2],"data_offsets":[40,48]},"scale":{"dtype":"F32","shape":[1,2],"data_offsets":[48,56]}}'
+  header+='"b.c.bias":{"dtype":"F32","shape":[2],"data_offsets":[40,48]},"scale":{"dtype":"F32","shape":[1,2],"data_offsets":[48,56]},"position_ids":{"dtype":"I64","shape":[1],"data_offsets":[56,64]}}'
   # shellcheck disable=SC2059 # bytes
   {
     printf "\\x$(printf %x $((${#header} % 256)))\\x$(printf %x $((${#header} / 256)))\0\0\0\0\0\0"
     printf '%s' "$header"
-    printf "$one$zero$zero$zero$two$zero$one$zero$zero$one$one$two$one$two"
+    printf "$one$zero$zero$zero$two$zero$one$zero$zero$one$one$two$one$two$zero$zero"
   } >"$dir/foreign.safetensors"
   expect 2 0 spectrum "$dir/foreign.safetensors" -balance_rule none || return
   grep -qE '^a +2 +2 +[^ ]+ +[^ ]+ +5 +4 +1\.25$' "$dir/out" || wrong "a: $(grep '^a' "$dir/out")"
   grep -qE '^b\.c +2 +2 +[^ ]+ +[^ ]+ +1 +0\.5 +2\.00$' "$dir/out" || wrong "b.c: $(grep '^b' "$dir/out")"
+  grep -qx "notice: tensor 'position_ids' is left out, it is of type I64" "$dir/out" || wrong "no word of position_ids"
   grep -q '10 parameters; 2 layers' "$dir/out" || wrong "not two layers: $(head -1 "$dir/out")"
 }
 
@@ -529,6 +557,7 @@ try other-settings other_settings
 try step-is-described step_is_described
 try full-disk full_disk
 try petsc-options petsc_options
+try two-runs-in-a-directory two_runs_in_a_directory
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
 
@@ -581,6 +610,8 @@ try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" "
 try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c
 try export-without-names refused 1 "usage: evenkeel export" export
 try export-of-what refused 1 "'moments' is not known; usage: evenkeel export" export $case_1d/init.safetensors "$scratch/x.safetensors" moments
+try export-with-a-dash refused 1 "unknown key optimizer; this command takes none" export $case_1d/init.safetensors "$scratch/x.safetensors" -optimizer
+try directory-of-a-thousand-letters refused 1 "out_dir: 959 letters at most" train "$deck" -out_dir "$(printf '%0990d' 0)"
 try export-without-moments refused 1 "init.safetensors' holds no moments of Adam" export $case_1d/init.safetensors "$scratch/x.safetensors" optimizer
 try export-of-nothing refused 1 "none.h5" export "$scratch/none.h5" "$scratch/x.safetensors"
 try export-to-nowhere refused 1 "$scratch/none/x.safetensors" export $case_1d/init.safetensors "$scratch/none/x.safetensors"

@@ -2,6 +2,7 @@
    Samples of one file and of mixtures: layouts, fields in another order, windows, resizing, filling up, masks, weights, mistakes.
  */
 #include "dataset_support.h"
+#include "evenkeel/inspect.h"
 #include "evenkeel/mixture.h"
 
 #define SEED 11
@@ -48,7 +49,8 @@ static void Last(const Shape *shape, PetscInt sample, float *out)
   }
 }
 
-static void MakeFolder(const char *path, const Shape *shape, PetscInt ntest)
+/* digits: names of the test trajectories are filled up to so many with zeros */
+static void MakeFolderNamed(const char *path, const Shape *shape, PetscInt ntest, int digits)
 {
   const hsize_t dims[4] = {(hsize_t)shape->n[0], (hsize_t)shape->n[1], (hsize_t)shape->frames, (hsize_t)shape->nfields};
   char          name[3 * EK_PATH];
@@ -62,13 +64,19 @@ static void MakeFolder(const char *path, const Shape *shape, PetscInt ntest)
       mkdir(name, 0777);
     }
     for (PetscInt s = 0; s < shape->samples; s++) {
-      snprintf(name, sizeof(name), "%s/%s/data_%d.hdf5", path, s < ntest ? "test" : "train", (int)(s < ntest ? s : s - ntest));
+      snprintf(name, sizeof(name), "%s/%s/data_%0*d.hdf5", path, s < ntest ? "test" : "train", s < ntest ? digits : 1,
+               (int)(s < ntest ? s : s - ntest));
       Last(shape, s, values);
       PutArray(name, "data", 4, dims, values, s % 3 == 1 ? 2 : 0);
     }
   }
   MPI_Barrier(EkTestRun()->comm);
   free(values);
+}
+
+static void MakeFolder(const char *path, const Shape *shape, PetscInt ntest)
+{
+  MakeFolderNamed(path, shape, ntest, 1);
 }
 
 static void MakePair(const char *path, const char *partner, const Shape *shape, PetscInt ntest, hsize_t chunk)
@@ -130,6 +138,19 @@ static void CheckLast(const char *path, const Shape *shape, PetscInt ntest, EkDa
   EK_OK(EkDatasetDestroy(&data));
 }
 
+/* A folder is looked at as a file is. */
+static void InspectFolder(const char *path, PetscInt samples)
+{
+  EkInspectOptions options = {.mass_drift = 1};
+  EkInspection     found;
+
+  EK_OK(PetscStrncpy(options.file, path, EK_PATH));
+  EK_OK(EkInspect(EkTestRun(), &options, &found));
+  assert_true(found->sound && found->info->samples == samples);
+  EK_OK(EkInspectionPrint(found));
+  EK_OK(EkInspectionDestroy(&found));
+}
+
 static void dpot_layouts_hold_the_same_values(void **state)
 {
   static const Shape folder = {"dpot", 2, 3, 7, 5, {6, 4, 1}}, pair = {"dpot", 2, 1, 7, 5, {6, 4, 1}};
@@ -141,6 +162,10 @@ static void dpot_layouts_hold_the_same_values(void **state)
   snprintf(path, sizeof(path), "%s/folder", scratch);
   MakeFolder(path, &folder, 2);
   CheckLast(path, &folder, 2, options);
+  snprintf(path, sizeof(path), "%s/folder_of_long_names", scratch);
+  MakeFolderNamed(path, &folder, 2, 4);
+  CheckLast(path, &folder, 2, options);
+  InspectFolder(path, 7);
   options.cache = 0;
   options.reduced_resolution = options.reduced_resolution_t = 2;
   CheckLast(path, &folder, 2, options);

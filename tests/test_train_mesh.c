@@ -198,10 +198,15 @@ static void Evaluate(Job *job, const char *weights)
   EkSession   session;
   EkEvaluator evaluator;
   EkFigures   predicted, published;
+  PetscBool   stopped;
 
   EK_OK(PetscSNPrintf(job->deck.model.weights, EK_PATH, "%s/%s", job->dir, weights));
   EK_OK(EkSessionCreate(&job->run, &job->deck, EK_CHOOSE_AUTO, &session));
   EK_OK(EkEvaluatorCreate(session, &evaluator));
+  EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published, EkTime() - 1, &stopped)); /* too late: it gives up */
+  assert_true(stopped && isnan(predicted.RMSE) && isnan(published.RMSE));
+  EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published, EkTime() + 1e6, &stopped));
+  assert_true(!stopped && predicted.RMSE > 0);
   for (int twice = 0; twice < 2; twice++) { /* the second time over a set that was added up before */
     EK_OK(EkEvaluate(evaluator, NULL, &predicted, &published, 0, NULL));
     AssertFigures(job->dir, "metrics", &predicted);

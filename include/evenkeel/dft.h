@@ -1,4 +1,4 @@
-/* Whole forward Fourier transforms of real fields, for error spectra (the truncated transforms of spectral layers are in transform.h). */
+/* Whole forward Fourier transforms of real fields, for error spectra (the truncated transforms of spectral layers are in kernel.h). */
 #pragma once
 #include "evenkeel/base.h"
 

@@ -1,6 +1,7 @@
 /* Static graphs. A model is a function that calls operators; the graph is built once, planned for the largest local batch and then run forward and
    backward many times with that batch or a smaller one, zero included. Operators are rows of one table (src/graph/operators.c).
-   Nothing here communicates; errors are mistakes in building (shapes, names) and are the same on every rank. */
+   Building does not communicate; its errors are mistakes (shapes, names) and are the same on every rank. A run may: where samples meet those of other ranks
+   (EkGraphSetSum). */
 #pragma once
 #include "evenkeel/kernel.h"
 

@@ -1,6 +1,6 @@
 /* The process mesh: world = data x space. Ranks along `data` hold different samples of a global batch, ranks along `space` hold
    slabs of the same sample (reserved: mesh_space > 1 is refused until the sliced operators exist). All collectives on floats go
-   through here; counts may exceed INT_MAX. */
+   through here. Counts of sums may exceed INT_MAX, those of ReduceScatter and Allgather may not. */
 #pragma once
 #include "evenkeel/keys.h"
 

@@ -38,8 +38,7 @@ typedef struct EkMixture_ *EkMixture;
 
 /* Opens every file. Collective on run->comm. seed: of windows. Errors, one line each, besides EkDatasetOpen's: lists of another
    length than the files', files of different dimension, grids or lengths of training samples that differ where nothing says to
-   what to bring them, more fields than data_channels, a window that does not fit, normalisation of more than one file or of
-   resized fields. */
+   what to bring them, more fields than data_channels, a window that does not fit, normalisation of more than one file. */
 PetscErrorCode EkMixtureOpen(EkRun run, const EkMixtureOptions *options, PetscInt seed, EkMixture *mixture);
 /* What a network sees: n, fields and coordinates after resizing and filling up, t_train the frames of a training sample, frames
    those of the longest test trajectory, counts and samples over all files (weights included). Family and names are those of the

@@ -51,6 +51,8 @@ PetscBool EkInParts(const char *name, const char *parts);
    on every rank. Collective. */
 PetscErrorCode EkWeightsReadAll(EkRun run, const char *path, int *n, EkTensorInfo **table, float **arena);
 PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table, float **arena);
+/* What of a file can be read: tensors of other types than F32 and F64 are left out, with a notice. */
+PetscErrorCode EkWeightsReadReadable(EkRun run, const char *path, int *n, EkTensorInfo **table, float **arena);
 /* Their table alone, from the header. Offsets are those ReadAll would give. Collective. */
 PetscErrorCode EkWeightsList(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table);
 

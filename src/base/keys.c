@@ -275,6 +275,7 @@ PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used
     PetscCall(PetscStrncpy(name, word + 1, sizeof(name)));
     if (EkIsPetscOption(name) || FindKey(nused, used, name)) continue;
     if (FindKey(nknown, known, name)) PetscCall(EkProblemsAdd(problems, "%s is not used by this command", name));
+    else if (!nused) PetscCall(EkProblemsAdd(problems, "unknown key %s; this command takes none", name));
     else PetscCall(EkProblemsAdd(problems, "unknown key %s; the nearest known one is %s", name, Nearest(nused, used, name)));
   }
   PetscCall(PetscFree(all));

@@ -32,6 +32,7 @@ PetscErrorCode EkPhaseTable(EkRun run, double total)
   PetscCallMPI(MPI_Reduce(mine, sum, EK_PHASE_COUNT, MPI_DOUBLE, MPI_SUM, 0, run->comm));
   PetscCallMPI(MPI_Reduce(mine, least, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MIN, 0, run->comm));
   PetscCallMPI(MPI_Reduce(mine, most, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, 0, run->comm));
+  PetscCallMPI(MPI_Reduce(run->rank ? calls : MPI_IN_PLACE, calls, EK_PHASE_COUNT, MPIU_INT, MPI_MAX, 0, run->comm)); /* a rank may have had nothing to do */
   if (run->rank) PetscFunctionReturn(0);
   printf("%-12s %8s %10s %7s %10s %10s\n", "phase", "calls", "seconds", "share", "min", "max");
   for (int p = 0; p < EK_PHASE_COUNT; p++) {

@@ -51,7 +51,6 @@ static PetscBool IsKey(const char *word)
   return (PetscBool)(word[0] == '-' && word[1] && !isdigit((unsigned char)word[1]) && word[1] != '.');
 }
 
-/* The command line's keys into the options; the other words into `words` (argc + 1 places, NULL at the end) unless it is NULL. */
 /* Prefixes of options that are PETSc's, not a deck's: its system layer, and the solvers it runs for us. */
 static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_", "darcy_"};
 
@@ -77,6 +76,7 @@ int EkPetscWords(int argc, char **argv, char **words)
   return n;
 }
 
+/* The command line's keys into the options; the other words into `words` (argc + 1 places, NULL at the end) unless it is NULL. */
 static PetscErrorCode SplitArguments(EkRun run, int *nwords, char **words)
 {
   int n = 0;

@@ -169,6 +169,7 @@ PetscErrorCode EkCommandExport(EkRun run, int *exit_status)
   PetscCheck(run->argc == 3 || run->argc == 4, run->comm, PETSC_ERR_USER_INPUT, USAGE);
   PetscCheck(run->argc == 3 || !strcmp(run->argv[3], "optimizer"), run->comm, PETSC_ERR_USER_INPUT,
              "export: '%s' is not known; " USAGE, run->argv[3]);
+  PetscCall(EkCommandReadKeys(run, 0, NULL, NULL));
   PetscCall(Export(run, run->argv[1], run->argv[2], (PetscBool)(run->argc == 4)));
   *exit_status = 0;
   PetscFunctionReturn(0);

@@ -129,7 +129,7 @@ static PetscErrorCode ReadParams(EkRun run, const char *path, const char **model
   Weights w;
 
   PetscFunctionBegin;
-  PetscCall(EkWeightsReadAll(run, path, &w.n, &w.table, &w.arena));
+  PetscCall(EkWeightsReadReadable(run, path, &w.n, &w.table, &w.arena));
   PetscCall(DeclareModel(run, &w, model, params));
   if (!*params) {
     PetscCall(DeclareByAxes(&w, params));

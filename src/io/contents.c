@@ -190,6 +190,7 @@ PetscErrorCode EkContentsRead(const char *what, const char *path, EkContents *co
   memset(contents, 0, sizeof(*contents));
   PetscCall(EkH5Open(what, path, H5F_ACC_RDONLY, &file));
   PetscCall(EkFileSize(what, path, &contents->bytes));
+  contents->files = 1;
   root = H5Gopen2(file, "/", H5P_DEFAULT);
   if (root >= 0) WalkGroup(&walk, root);
   H5Fclose(file);

@@ -23,7 +23,7 @@ typedef struct {
 
 typedef struct EkContents_ {
   int                 nsets, nattributes;
-  PetscInt64          groups, bytes; /* groups at the root; of the file */
+  PetscInt64          groups, files, bytes; /* groups at the root; files of a folder, 1 of itself; of all of them */
   EkContentsSet       set[EK_CONTENTS_MAX];
   EkContentsAttribute attribute[EK_CONTENTS_MAX]; /* of the root, then of the first group */
 } EkContents;

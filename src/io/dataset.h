@@ -62,6 +62,8 @@ typedef struct {
 
 /* ---- dataset_probe.c --------------------------------------------------------------------------------------- */
 
+/* Of a DPOT folder how many files, of how many bytes, and the name of the first; 0 files: it is none. Not collective. */
+PetscErrorCode EkDatasetFolderFiles(EkDataset data, char first[2 * EK_PATH], PetscInt64 *files, PetscInt64 *bytes);
 /* Rank 0. coordinate[d]: raw axis d; group: names of the groups; all PetscMalloc'ed. */
 PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, float *coordinate[3], char **group);
 const char    *EkDatasetFamilyName(int family);

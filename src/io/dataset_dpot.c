@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define KEY EK_DATA_FILE
+#define KEY         EK_DATA_FILE
+#define MOST_DIGITS 12
 
 static const char *const part_name[2] = {"test", "train"}; /* in the order of the trajectories */
 
@@ -29,26 +30,33 @@ PetscErrorCode EkDatasetMakeCoordinate(PetscInt n, float **values)
 
 /* ---- what is there ------------------------------------------------------------------------------------------ */
 
-/* I of data_I.hdf5, or -1. */
-static long NumberOf(const char *name)
+/* A trajectory's file: its number, and as many digits as its name has ("007"). */
+typedef struct {
+  long number;
+  int  digits;
+} Numbered;
+
+/* Is it data_I.hdf5? */
+static PetscBool IsTrajectory(const char *name, Numbered *file)
 {
   char *end;
-  long  number;
 
-  if (strncmp(name, "data_", 5) || !isdigit((unsigned char)name[5])) return -1;
-  number = strtol(name + 5, &end, 10);
-  return strcmp(end, ".hdf5") ? -1 : number;
+  if (strncmp(name, "data_", 5) || !isdigit((unsigned char)name[5])) return PETSC_FALSE;
+  file->number = strtol(name + 5, &end, 10);
+  file->digits = (int)(end - name) - 5;
+  return (PetscBool)(!strcmp(end, ".hdf5") && file->digits <= MOST_DIGITS);
 }
 
 static int Ascending(const void *a, const void *b)
 {
-  const long x = *(const long *)a, y = *(const long *)b;
+  const Numbered *x = (const Numbered *)a, *y = (const Numbered *)b;
 
-  return (x > y) - (x < y);
+  if (x->number != y->number) return x->number > y->number ? 1 : -1;
+  return x->digits - y->digits;
 }
 
-/* Numbers of the trajectories of one part, ascending; none where there is no such folder. */
-static PetscErrorCode ListPart(const char *folder, const char *part, PetscInt *n, long **number)
+/* Files of the trajectories of one part, ascending; none where there is no such folder. */
+static PetscErrorCode ListPart(const char *folder, const char *part, PetscInt *n, Numbered **number)
 {
   char           path[EK_PATH + EK_NAME];
   struct dirent *entry;
@@ -62,11 +70,11 @@ static PetscErrorCode ListPart(const char *folder, const char *part, PetscInt *n
   directory = opendir(path);
   if (!directory) PetscFunctionReturn(0);
   while ((entry = readdir(directory))) {
-    const long i = NumberOf(entry->d_name);
+    Numbered file;
 
-    if (i < 0) continue;
+    if (!IsTrajectory(entry->d_name, &file)) continue;
     if (*n == room) PetscCall(PetscRealloc((size_t)(room = 2 * room + 256) * sizeof(**number), number));
-    (*number)[(*n)++] = i;
+    (*number)[(*n)++] = file;
   }
   closedir(directory);
   if (*n) qsort(*number, (size_t)*n, sizeof(**number), Ascending);
@@ -75,8 +83,8 @@ static PetscErrorCode ListPart(const char *folder, const char *part, PetscInt *n
 
 static PetscErrorCode ListFolder(const EkDataOptions *options, EkLayout *layout, char **names)
 {
-  PetscInt n[2], s = 0;
-  long    *number[2];
+  PetscInt  n[2], s = 0;
+  Numbered *number[2];
 
   PetscFunctionBegin;
   for (int p = 0; p < 2; p++) PetscCall(ListPart(options->file, part_name[p], &n[p], &number[p]));
@@ -88,8 +96,8 @@ static PetscErrorCode ListFolder(const EkDataOptions *options, EkLayout *layout,
   PetscCall(PetscCalloc1((size_t)layout->samples * (size_t)layout->name_bytes, names));
   for (int p = 0; p < 2; p++) {
     for (PetscInt i = 0; i < n[p]; i++, s++)
-      snprintf(*names + (size_t)s * (size_t)layout->name_bytes, (size_t)layout->name_bytes, "%s/data_%ld.hdf5", part_name[p],
-               number[p][i]);
+      snprintf(*names + (size_t)s * (size_t)layout->name_bytes, (size_t)layout->name_bytes, "%s/data_%0*ld.hdf5", part_name[p],
+               number[p][i].digits, number[p][i].number);
     PetscCall(PetscFree(number[p]));
   }
   PetscFunctionReturn(0);
@@ -225,6 +233,23 @@ static PetscErrorCode PieceOf(EkDataset d, PetscInt64 trajectory, PetscInt64 *pi
     PetscCall(PetscStrncpy(path, d->options.file, 2 * EK_PATH));
   else
     PetscCall(PartnerOf(d->options.file, path));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetFolderFiles(EkDataset d, char first[2 * EK_PATH], PetscInt64 *files, PetscInt64 *bytes)
+{
+  char       path[2 * EK_PATH];
+  PetscInt64 piece, place, size;
+
+  PetscFunctionBegin;
+  *files = *bytes = 0;
+  if (!d->layout.folder) PetscFunctionReturn(0);
+  *files = d->layout.samples;
+  for (PetscInt i = 0; i < d->layout.samples; i++) {
+    PetscCall(PieceOf(d, i, &piece, &place, i ? path : first));
+    PetscCall(EkFileSize("inspect", i ? path : first, &size));
+    *bytes += size;
+  }
   PetscFunctionReturn(0);
 }
 

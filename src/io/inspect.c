@@ -1,3 +1,4 @@
+#include "dataset.h"
 #include "inspect.h"
 #include "evenkeel/mesh.h"
 #include <math.h>
@@ -48,11 +49,17 @@ static PetscErrorCode ReadProgress(const char *path, PetscInt n, char *written)
 
 static PetscErrorCode LookOnFirst(EkInspection p, char *written)
 {
-  char progress[EK_PATH + 16];
+  char       progress[EK_PATH + 16], first[2 * EK_PATH];
+  PetscInt64 files, bytes;
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&p->contents));
-  PetscCall(EkContentsRead("inspect", p->options.file, p->contents));
+  PetscCall(EkDatasetFolderFiles(p->dataset, first, &files, &bytes));
+  PetscCall(EkContentsRead("inspect", files ? first : p->options.file, p->contents));
+  if (files) {
+    p->contents->files = files;
+    p->contents->bytes = bytes;
+  }
   ProgressPath(p->options.file, progress);
   p->partial = (PetscBool)!access(progress, F_OK);
   if (p->partial) PetscCall(ReadProgress(progress, p->info->samples, written));

@@ -58,6 +58,7 @@ static void PrintSets(const EkContents *c)
            s->layout);
   }
   if (c->groups > 1) printf("(of the first of %lld groups)\n", (long long)c->groups);
+  if (c->files > 1) printf("(of the first of %lld files)\n", (long long)c->files);
 }
 
 static void PrintAttributes(const EkContents *c)

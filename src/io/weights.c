@@ -1,5 +1,6 @@
 #include "source.h"
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,7 +73,22 @@ static PetscErrorCode ReadEverything(const EkSource *source, int *n, EkTensorInf
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table, float **arena)
+/* Rank 0: what cannot be read leaves the list. */
+static void LeaveOut(EkSource *source)
+{
+  int n = 0;
+
+  for (int i = 0; i < source->n; i++) {
+    if (EkSourceIsReadable(&source->stored[i]))
+      source->stored[n++] = source->stored[i];
+    else
+      printf("notice: tensor '%s' is left out, it is of type %s\n", source->stored[i].name, source->stored[i].type);
+  }
+  source->n = n;
+}
+
+static PetscErrorCode ReadMemory(EkRun run, const char *path, EkWeightsMemory memory, PetscBool readable, int *n,
+                                 EkTensorInfo **table, float **arena)
 {
   EkSource       source;
   PetscErrorCode code;
@@ -82,6 +98,7 @@ PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory 
   *table = NULL;
   *arena = NULL;
   code = EkSourceOpen(run, path, memory, &source);
+  if (!code && readable && run->rank == 0) LeaveOut(&source);
   if (!code) code = ReadEverything(&source, n, table, arena);
   PetscCall(EkSourceClose(&source));
   if (code) {
@@ -91,10 +108,24 @@ PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory 
   PetscFunctionReturn(code);
 }
 
+PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table, float **arena)
+{
+  PetscFunctionBegin;
+  PetscCall(ReadMemory(run, path, memory, PETSC_FALSE, n, table, arena));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkWeightsReadAll(EkRun run, const char *path, int *n, EkTensorInfo **table, float **arena)
 {
   PetscFunctionBegin;
-  PetscCall(EkWeightsReadMemory(run, path, EK_MEMORY_WEIGHTS, n, table, arena));
+  PetscCall(ReadMemory(run, path, EK_MEMORY_WEIGHTS, PETSC_FALSE, n, table, arena));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkWeightsReadReadable(EkRun run, const char *path, int *n, EkTensorInfo **table, float **arena)
+{
+  PetscFunctionBegin;
+  PetscCall(ReadMemory(run, path, EK_MEMORY_WEIGHTS, PETSC_TRUE, n, table, arena));
   PetscFunctionReturn(0);
 }
 

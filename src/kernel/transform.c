@@ -20,8 +20,8 @@ static PetscErrorCode SetShape(EkTransform t, int dim, const PetscInt n[], const
   s->n[1] = (int)n[dim - 1];
   s->m[0] = dim == 2 ? (int)modes[0] : 1;
   s->m[1] = (int)modes[dim - 1];
-  PetscCheck(dim == 1 || 2 * s->m[0] <= s->n[0], PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_modes: %d modes along x need %d points, the padded grid has %d", s->m[0], 2 * s->m[0], s->n[0]);
-  PetscCheck(s->m[1] <= s->n[1] / 2 + 1, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_modes: %d modes along the last axis, a padded grid of %d points has %d", s->m[1], s->n[1], s->n[1] / 2 + 1);
+  PetscCheck(dim == 1 || 2 * s->m[0] <= s->n[0], PETSC_COMM_SELF, PETSC_ERR_USER_INPUT, "model_modes: %d modes along x need %d points, the padded grid has %d", s->m[0], 2 * s->m[0], s->n[0]);
+  PetscCheck(s->m[1] <= s->n[1] / 2 + 1, PETSC_COMM_SELF, PETSC_ERR_USER_INPUT, "model_modes: %d modes along the last axis, a padded grid of %d points has %d", s->m[1], s->n[1], s->n[1] / 2 + 1);
   SetSegments(s, dim);
   PetscFunctionReturn(0);
 }

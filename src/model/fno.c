@@ -125,7 +125,7 @@ PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *sha
   PetscFunctionReturn(0);
 }
 
-/* Median of a few transforms there and back of one sample's channels. */
+/* The fastest of a few transforms there and back of one sample's channels. */
 static PetscErrorCode TimeTransform(EkTransform transform, int planes, size_t stride, const float *x, float *y, float *X, double *seconds)
 {
   double best = 1e30;

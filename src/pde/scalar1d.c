@@ -250,7 +250,7 @@ static PetscErrorCode SolveFile(Solver *solver, const EkScalarLaw *law, float *s
   for (PetscInt frame = 0; *sound && frame < solver->set.frames; frame++) {
     PetscCall(EkRingAdvance(solver->ring, law, frame ? solver->set.dt_save : 0, steps, sound));
     PetscCall(EkRingGetState(solver->ring, solver->state));
-    for (PetscInt i = 0; slab && i < nx; i++) slab[frame * nx + i] = (float)solver->state[i];
+    for (PetscInt i = 0; slab && i < nx; i++) slab[(size_t)frame * (size_t)nx + (size_t)i] = (float)solver->state[i];
   }
   PetscFunctionReturn(0);
 }

@@ -73,10 +73,14 @@ static const Block block[] = {
 };
 #define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
 
-/* What only two blocks together can have wrong. */
+/* Room for the name of any file in out_dir. */
+#define LONGEST_NAME 64
+
+/* What only two blocks together can have wrong, and a directory too long for the names of its files. */
 static PetscErrorCode CheckTogether(const EkDeck *deck, EkProblems problems)
 {
   PetscFunctionBegin;
+  if (strlen(deck->out.dir) >= EK_PATH - LONGEST_NAME) PetscCall(EkProblemsAdd(problems, "out_dir: %d letters at most", EK_PATH - LONGEST_NAME - 1));
   if (deck->train.batch > 0 && deck->train.accumulate > deck->train.batch) {
     PetscCall(EkProblemsAdd(problems, "train_accumulate: a train_batch of %lld has no %lld parts", (long long)deck->train.batch, (long long)deck->train.accumulate));
   }

@@ -33,7 +33,7 @@ static EkMatrixBatch Conv1dMatrix(const EkTensorInfo *t, const float *data)
 /* One complex in x out matrix per mode. */
 static EkMatrixBatch SpectralMatrix(const EkTensorInfo *t, const float *data)
 {
-  const PetscInt in = t->shape[0], out = t->shape[1], modes = (PetscInt)t->count / (2 * in * out);
+  const PetscInt in = t->shape[0], out = t->shape[1], modes = (PetscInt)(t->count / (size_t)(2 * in * out));
 
   return (EkMatrixBatch){data, modes, in, out, 2, 2 * (size_t)(modes * out), 2 * (size_t)modes, PETSC_TRUE, 0};
 }
@@ -41,7 +41,7 @@ static EkMatrixBatch SpectralMatrix(const EkTensorInfo *t, const float *data)
 /* One in x out matrix per kernel tap of a transposed convolution, (in, out, k[, k]). */
 static EkMatrixBatch TransposedMatrix(const EkTensorInfo *t, const float *data)
 {
-  const PetscInt taps = (PetscInt)t->count / (t->shape[0] * t->shape[1]);
+  const PetscInt taps = (PetscInt)(t->count / (size_t)(t->shape[0] * t->shape[1]));
 
   return (EkMatrixBatch){data, taps, t->shape[0], t->shape[1], 1, (size_t)(t->shape[1] * taps), (size_t)taps, PETSC_FALSE, 0};
 }

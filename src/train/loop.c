@@ -480,11 +480,11 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   EkSession    session;
   EkTrainer    t = NULL;
   PetscBool    stopped, resumed;
-  int          transform;
+  int          transform, lock;
 
   PetscFunctionBegin;
   PetscCall(EkStopInstall());
-  PetscCall(EkRunDirOpen(run, deck));
+  PetscCall(EkRunDirOpen(run, deck, &lock));
   PetscCall(EkRestartFind(run, deck, &checkpoint, &transform));
   resumed = (PetscBool)(checkpoint != NULL);
   PetscCall(OpenSession(run, deck, resumed, transform, &session));
@@ -499,5 +499,6 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   if (stopped) *exit_status = EK_EXIT_STOPPED;
   PetscCall(TrainerDestroy(&t));
   PetscCall(EkSessionDestroy(&session));
+  PetscCall(EkRunDirClose(&lock));
   PetscFunctionReturn(0);
 }

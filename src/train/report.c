@@ -69,7 +69,7 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
 
 PetscErrorCode EkReportEnd(EkTrainer t)
 {
-  double              total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0;
+  double              total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0, speed;
   const EkSetFigures *sets;
   int                 n;
 
@@ -81,14 +81,16 @@ PetscErrorCode EkReportEnd(EkTrainer t)
     PetscCall(EkPhaseGet(t->run, (EkPhase)p, &seconds, &calls));
     compute += seconds;
   }
+  speed = compute > 0 ? 1e-9 * t->flops / compute : 0;
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &speed, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
   PetscCall(EkPhaseTable(t->run, total));
   if (t->run->rank == 0) {
     const double step = EkMedianStep(t);
 
     printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, peak memory %.1f MiB over all ranks\n", step,
            step > 0 ? (double)(t->session->deck.train.batch < t->session->info->count[EK_TRAIN] ? t->session->deck.train.batch : t->session->info->count[EK_TRAIN]) / step : 0,
-           compute > 0 ? 1e-9 * t->flops / compute : 0, memory / 1048576);
+           speed, memory / 1048576);
     if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
   }
   PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));

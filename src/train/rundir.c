@@ -2,15 +2,19 @@
 #include "evenkeel/results.h"
 #include <cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static PetscErrorCode Path(const EkDeck *deck, const char *name, char path[2 * EK_PATH])
+/* Seconds a run that continues waits for another one in its directory: longer than an NFS server's lease. */
+#define PATIENCE 120
+
+static PetscErrorCode Path(const char *dir, const char *name, char path[2 * EK_PATH])
 {
   PetscFunctionBegin;
-  PetscCall(PetscSNPrintf(path, 2 * EK_PATH, "%s/%s", deck->out.dir, name));
+  PetscCall(PetscSNPrintf(path, 2 * EK_PATH, "%s/%s", dir, name));
   PetscFunctionReturn(0);
 }
 
@@ -30,25 +34,62 @@ static PetscErrorCode MakeDirectories(const char *path)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode OpenHere(const EkDeck *deck)
+static PetscErrorCode RefuseRun(const char *dir)
 {
   static const char *const sign[] = {"resolved.yaml", "metrics.csv", "checkpoint.h5", "checkpoint_prev.h5"};
   char                     path[2 * EK_PATH];
 
   PetscFunctionBegin;
-  PetscCall(MakeDirectories(deck->out.dir));
-  if (strcmp(deck->train.resume, "no")) PetscFunctionReturn(0);
   for (size_t i = 0; i < sizeof(sign) / sizeof(sign[0]); i++) {
-    PetscCall(Path(deck, sign[i], path));
-    PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", deck->out.dir);
+    PetscCall(Path(dir, sign[i], path));
+    PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", dir);
   }
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck)
+/* One run at a time in a directory: a second job would write over the first one's files. The lock goes with the descriptor; file systems without locks are
+   trusted. A job that continues has patience: the one before may be on its way out, and a file server keeps the lock of a node that died for a while. */
+static PetscErrorCode Lock(const EkDeck *deck, int *lock)
+{
+  const int    patience = strcmp(deck->train.resume, "no") ? PATIENCE : 0;
+  struct flock all      = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  char         path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  PetscCall(Path(deck->out.dir, ".lock", path));
+  *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  PetscCheck(*lock >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
+  for (int waited = 0; fcntl(*lock, F_SETLK, &all) && (errno == EACCES || errno == EAGAIN); waited++) {
+    PetscCheck(waited < patience && !EkStopRequested(), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: another run is at work in '%s'", deck->out.dir);
+    if (!waited) printf("notice: another run is at work in '%s'; waiting %d s for it to end\n", deck->out.dir, patience);
+    fflush(stdout);
+    sleep(1);
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode OpenHere(const EkDeck *deck, int *lock)
 {
   PetscFunctionBegin;
-  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? OpenHere(deck) : 0));
+  PetscCall(MakeDirectories(deck->out.dir));
+  if (!strcmp(deck->train.resume, "no")) PetscCall(RefuseRun(deck->out.dir));
+  PetscCall(Lock(deck, lock));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck, int *lock)
+{
+  PetscFunctionBegin;
+  *lock = -1;
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? OpenHere(deck, lock) : 0));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunDirClose(int *lock)
+{
+  PetscFunctionBegin;
+  if (*lock >= 0) close(*lock);
+  *lock = -1;
   PetscFunctionReturn(0);
 }
 
@@ -65,14 +106,14 @@ static const char sets_header[] = "epoch,set,samples,train_loss,L2RE"
 static const char layers_header[] = "epoch,layer,alpha,D,num_evals,norm,spectral_norm,stable_rank,lr";
 
 /* A table is rewritten with the rows up to `epoch` (its first column) and renamed into place. epoch -1: the header alone. */
-static PetscErrorCode StartTable(const EkDeck *deck, const char *name, const char *header, PetscInt epoch)
+static PetscErrorCode StartTable(const char *dir, const char *name, const char *header, PetscInt epoch)
 {
   char  path[2 * EK_PATH], part[2 * EK_PATH + 8], line[4096];
   FILE *old, *new;
   int   failed;
 
   PetscFunctionBegin;
-  PetscCall(Path(deck, name, path));
+  PetscCall(Path(dir, name, path));
   PetscCall(PetscSNPrintf(part, sizeof(part), "%s.tmp", path));
   new = fopen(part, "w");
   PetscCheck(new, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", part, strerror(errno));
@@ -95,15 +136,15 @@ static PetscErrorCode StartTable(const EkDeck *deck, const char *name, const cha
 
 static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
 {
-  const EkDeck  *deck  = &t->session->deck;
+  const char    *dir   = t->session->deck.out.dir;
   const PetscInt epoch = resumed ? t->at.epoch : -1;
   char           path[2 * EK_PATH];
 
   PetscFunctionBegin;
-  PetscCall(StartTable(deck, "metrics.csv", metrics_header, epoch));
-  PetscCall(StartTable(deck, "layers.csv", layers_header, epoch));
-  if (t->session->nsets > 1) PetscCall(StartTable(deck, "sets.csv", sets_header, epoch));
-  PetscCall(Path(deck, "spectra.h5", path));
+  PetscCall(StartTable(dir, "metrics.csv", metrics_header, epoch));
+  PetscCall(StartTable(dir, "layers.csv", layers_header, epoch));
+  if (t->session->nsets > 1) PetscCall(StartTable(dir, "sets.csv", sets_header, epoch));
+  PetscCall(Path(dir, "spectra.h5", path));
   if (resumed) PetscCall(EkSpectraTruncate(path, epoch));
   else unlink(path);
   PetscFunctionReturn(0);
@@ -116,14 +157,14 @@ PetscErrorCode EkRunDirTables(EkTrainer t, PetscBool resumed)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Append(const EkDeck *deck, const char *name, const char *text)
+static PetscErrorCode Append(const char *dir, const char *name, const char *text)
 {
   char  path[2 * EK_PATH];
   FILE *file;
   int   failed;
 
   PetscFunctionBegin;
-  PetscCall(Path(deck, name, path));
+  PetscCall(Path(dir, name, path));
   file = fopen(path, "a");
   PetscCheck(file, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
   failed = fputs(text, file) < 0;
@@ -156,7 +197,7 @@ static PetscErrorCode AppendSet(EkTrainer t, int k, const EkSetFigures *figures)
   EK_FIGURES(EK_CELL)
 #undef EK_CELL
   PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
-  PetscCall(Append(&t->session->deck, "sets.csv", line));
+  PetscCall(Append(t->session->deck.out.dir, "sets.csv", line));
   PetscFunctionReturn(0);
 }
 
@@ -185,12 +226,12 @@ PetscErrorCode EkRunDirEpoch(EkTrainer t, double loss, double rate)
   EK_FIGURES(EK_CELL)
 #undef EK_CELL
   PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(&t->session->deck, "metrics.csv", line) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? Append(t->session->deck.out.dir, "metrics.csv", line) : 0));
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? AppendSets(t) : 0));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscInt epoch, double rate)
+static PetscErrorCode WriteLayers(const char *dir, EkBalance balance, PetscInt epoch, double rate)
 {
   const EkLayerState *layer;
   EkSpectrumRecord   *record;
@@ -216,8 +257,8 @@ static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscIn
     PetscCall(PetscStrlcat(text, line, (size_t)n * 512 + 1));
     record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[s->tail]};
   }
-  PetscCall(Append(deck, "layers.csv", text));
-  PetscCall(Path(deck, "spectra.h5", path));
+  PetscCall(Append(dir, "layers.csv", text));
+  PetscCall(Path(dir, "spectra.h5", path));
   PetscCall(EkSpectraAppend(path, epoch, n, record));
   PetscCall(PetscFree2(record, text));
   PetscFunctionReturn(0);
@@ -226,30 +267,28 @@ static PetscErrorCode WriteLayers(const EkDeck *deck, EkBalance balance, PetscIn
 PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
 {
   PetscFunctionBegin;
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(&t->session->deck, t->balance, t->at.epoch, next_rate) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(t->session->deck.out.dir, t->balance, t->at.epoch, next_rate) : 0));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteSpectra(const EkDeck *deck, EkBalance balance)
+static PetscErrorCode WriteSpectra(const char *dir, EkBalance balance)
 {
   char path[2 * EK_PATH];
 
   PetscFunctionBegin;
-  PetscCall(OpenHere(deck));
-  PetscCall(StartTable(deck, "layers.csv", layers_header, -1));
-  PetscCall(Path(deck, "spectra.h5", path));
+  PetscCall(MakeDirectories(dir));
+  PetscCall(RefuseRun(dir));
+  PetscCall(StartTable(dir, "layers.csv", layers_header, -1));
+  PetscCall(Path(dir, "spectra.h5", path));
   unlink(path);
-  PetscCall(WriteLayers(deck, balance, 0, 1));
+  PetscCall(WriteLayers(dir, balance, 0, 1));
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkSpectraDirWrite(EkRun run, const char *dir, EkBalance balance)
 {
-  EkDeck deck = {.train.resume = "no"};
-
   PetscFunctionBegin;
-  PetscCall(PetscStrncpy(deck.out.dir, dir, sizeof(deck.out.dir)));
-  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteSpectra(&deck, balance) : 0));
+  PetscCall(EkAgree(run, run->comm, run->rank == 0 ? WriteSpectra(dir, balance) : 0));
   PetscFunctionReturn(0);
 }
 
@@ -274,7 +313,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, d
   cJSON_AddNumberToObject(json, "peak_memory_bytes_rank", largest);
   cJSON_AddNumberToObject(json, "epochs", (double)t->at.epoch);
   cJSON_AddNumberToObject(json, "parameters", (double)EkParamsCount(t->session->params, PETSC_FALSE));
-  PetscCall(Path(&t->session->deck, "summary.json", path));
+  PetscCall(Path(t->session->deck.out.dir, "summary.json", path));
   PetscCall(EkFiguresWrite(path, &t->predicted, &t->published, n, sets, json));
   PetscFunctionReturn(0);
 }

@@ -63,8 +63,9 @@ PetscErrorCode EkLoadCheck(const EkDeck *deck, EkProblems problems);
 
 /* ---- run directory (rundir.c): rank 0 writes, every call is collective ------------------------------------------ */
 
-/* Makes out_dir; refuses one that holds a run unless the deck resumes. */
-PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck);
+/* Makes out_dir; refuses one that holds a run unless the deck resumes, and one in which another process is at work. *lock belongs to EkRunDirClose. */
+PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck, int *lock);
+PetscErrorCode EkRunDirClose(int *lock);
 /* Starts metrics.csv and layers.csv, or drops the rows after the epoch of a restart. */
 PetscErrorCode EkRunDirTables(EkTrainer trainer, PetscBool resumed);
 PetscErrorCode EkRunDirEpoch(EkTrainer trainer, double loss, double rate);
@@ -74,7 +75,7 @@ PetscErrorCode EkRunDirSummary(EkTrainer trainer);
 /* ---- restart (restart.c) ------------------------------------------------------------------------------------- */
 
 PetscErrorCode EkRestartWrite(EkTrainer trainer);
-/* The checkpoint the deck asks to continue from: *found says whether there is one, *transform what it used. Before the session exists. */
+/* The checkpoint the deck asks to continue from, NULL: none; *transform: what it used. Before the session exists. */
 PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkpoint, int *transform);
 PetscErrorCode EkRestartRead(EkTrainer trainer, EkCheckpoint checkpoint);
 /* Constants of data_normalize as the checkpoint has them. Before anything is read. */
