@@ -107,8 +107,7 @@ static void CheckModel(EkRun run, EkCheckpoint checkpoint, uint64_t seed, Sharin
 
   for (int i = 0; i < TOTAL; i++) got->weights[i] = got->adam[i] = NAN;
   Arenas(run, got, sharing, arenas, states);
-  for (int a = 0; a < 2; a++) EK_OK(EkCheckpointReadArena(checkpoint, &arenas[a]));
-  for (int s = NSTATES - 1; s >= 0; s--) EK_OK(EkCheckpointReadState(checkpoint, &states[s]));
+  EK_OK(EkCheckpointRead(checkpoint, 2, arenas, NSTATES, states));
   SameTensors(got->weights, want->weights, arenas[0].lo, arenas[0].hi);
   SameTensors(got->adam, want->adam, arenas[1].lo, arenas[1].hi);
   assert_memory_equal(got->alpha, want->alpha, sizeof(want->alpha));
@@ -131,6 +130,59 @@ static int Exists(const char *dir, const char *name)
 
   File(path, dir, name);
   return !access(path, F_OK);
+}
+
+static off_t Size(const char *path)
+{
+  struct stat status;
+
+  assert_int_equal(stat(path, &status), 0);
+  return status.st_size;
+}
+
+/* Rank 0 changes the file, everybody waits. */
+static void Damage(const char *path, off_t truncate_at, off_t zero_from, size_t zero_bytes)
+{
+  MPI_Barrier(EkTestRun()->comm);
+  if (EkTestRun()->rank == 0) {
+    const int fd = open(path, O_RDWR);
+    char     *zero = calloc(1, zero_bytes + 1);
+
+    assert_true(fd >= 0);
+    if (truncate_at >= 0) assert_int_equal(ftruncate(fd, truncate_at), 0);
+    if (zero_bytes) assert_true(pwrite(fd, zero, zero_bytes, zero_from) == (ssize_t)zero_bytes);
+    free(zero);
+    close(fd);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+static void Flip(const char *path, off_t at)
+{
+  char byte;
+
+  MPI_Barrier(EkTestRun()->comm);
+  if (EkTestRun()->rank == 0) {
+    const int fd = open(path, O_RDWR);
+
+    assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 1;
+    assert_true(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+static void Copy(const char *from, const char *to)
+{
+  MPI_Barrier(EkTestRun()->comm);
+  if (EkTestRun()->rank == 0) {
+    char command[3 * EK_PATH];
+
+    snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
+    assert_int_equal(system(command), 0);
+  }
+  MPI_Barrier(EkTestRun()->comm);
 }
 
 /* ---- round trips -------------------------------------------------------------------------------------------- */
@@ -200,6 +252,83 @@ static void written_on_p_read_on_q(void **state)
   }
 }
 
+/* One more rank reads and writes for so many bytes: with the smallest, shares have many blocks and none is kept in memory. */
+static const PetscInt64 share[] = {4 << 20, 200000, 60001, 4001};
+#define NSHARES (int)(sizeof(share) / sizeof(share[0]))
+
+/* Byte by byte, but for the times that HDF5 notes of its groups. */
+static void SameButTimes(const char *a, const char *b)
+{
+  char *bytes[2];
+  long  size = EkTestFileBytes(a, &bytes[0]), other = 0;
+
+  assert_int_equal(EkTestFileBytes(b, &bytes[1]), size);
+  for (long i = 0; i < size; i++) other += bytes[0][i] != bytes[1][i];
+  assert_true(other < 100);
+  free(bytes[0]);
+  free(bytes[1]);
+}
+
+static void cuts_fall_anywhere(void **state)
+{
+  EkRun         run = EkTestRun();
+  struct EkRun_ many = *run;
+  char          dir[EK_PATH], path[EK_PATH], first[EK_PATH];
+  EkCheckpoint  checkpoint;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  File(first, dir, "first.h5");
+  EK_OK(WriteModel(run, dir, 3, WHOLE, "{}"));
+  Copy(path, first);
+  for (int i = 0; i < NSHARES; i++) {
+    many.share = share[i];
+    for (int wrote = 0; wrote < SHARES; wrote++) {
+      EK_OK(WriteModel(&many, dir, 3, (Sharing)wrote, "{}"));
+      SameButTimes(path, first);
+      MPI_Barrier(run->comm);
+    }
+    EK_OK(EkCheckpointOpen(&many, path, &checkpoint));
+    for (int reads = 0; reads < SHARES; reads++) CheckModel(&many, checkpoint, 3, (Sharing)reads);
+    EK_OK(EkCheckpointDestroy(&checkpoint));
+  }
+}
+
+static PetscInt64 Sum(PetscInt64 mine)
+{
+  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPIU_INT64, MPI_SUM, EkTestRun()->comm);
+  return mine;
+}
+
+/* As few ranks as the size asks for open the file; what they keep of it is read once, the rest twice. */
+static void the_file_is_read_once(void **state)
+{
+  EkRun         run = EkTestRun();
+  struct EkRun_ many = *run;
+  char          dir[EK_PATH], path[EK_PATH];
+  PetscInt64    size, bytes, readers;
+  EkCheckpoint  checkpoint;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  EK_OK(WriteModel(run, dir, 3, WHOLE, "{}"));
+  size = (PetscInt64)Size(path);
+  for (int i = 0; i < NSHARES; i++) {
+    many.share = share[i];
+    EK_OK(EkCheckpointOpen(&many, path, &checkpoint));
+    bytes = Sum(EkCheckpointBytesRead(checkpoint));
+    readers = Sum(EkCheckpointBytesRead(checkpoint) > 0);
+    assert_true(bytes > size - 20000 && bytes <= size);
+    assert_int_equal(readers, PetscMin(run->size, 1 + bytes / share[i]));
+    CheckModel(&many, checkpoint, 3, SLICES);
+    bytes = Sum(EkCheckpointBytesRead(checkpoint)) / bytes;
+    assert_int_equal(bytes, size / readers < 4 * share[i] ? 1 : 2);
+    EK_OK(EkCheckpointDestroy(&checkpoint));
+  }
+}
+
 static void weights_come_out_of_a_checkpoint(void **state)
 {
   EkRun         run = EkTestRun();
@@ -252,16 +381,16 @@ static void what_does_not_fit_is_named(void **state)
   EK_FAILS(EkCheckpointOpen(run, path, &checkpoint), "checkpoint.h5': no such file");
   EK_OK(WriteModel(run, dir, 1, WHOLE, "{}"));
   EK_OK(EkCheckpointOpen(run, path, &checkpoint));
-  EK_FAILS(EkCheckpointReadState(checkpoint, &array), "'state/alpha_initial' is F64 3, wanted is F64 4");
+  EK_FAILS(EkCheckpointRead(checkpoint, 0, NULL, 1, &array), "'state/alpha_initial' is F64 3, wanted is F64 4");
   array.name = "beta";
-  EK_FAILS(EkCheckpointReadState(checkpoint, &array), "has no 'state/beta'");
+  EK_FAILS(EkCheckpointRead(checkpoint, 0, NULL, 1, &array), "has no 'state/beta'");
   memcpy(wrong, table, sizeof(table));
   wrong[0].shape[0] = 42, wrong[0].shape[1] = 20;
-  EK_FAILS(EkCheckpointReadArena(checkpoint, &part), "'weights/fc0.weight' is F32 20 x 42, wanted is F32 42 x 20");
+  EK_FAILS(EkCheckpointRead(checkpoint, 1, &part, 0, NULL), "'weights/fc0.weight' is F32 20 x 42, wanted is F32 42 x 20");
   snprintf(wrong[0].name, sizeof(wrong[0].name), "fc9.weight");
-  EK_FAILS(EkCheckpointReadArena(checkpoint, &part), "has no 'weights/fc9.weight'");
+  EK_FAILS(EkCheckpointCheck(checkpoint, 1, &part), "has no 'weights/fc9.weight'");
   part.group = "adam_v";
-  EK_FAILS(EkCheckpointReadArena(checkpoint, &part), "has no 'adam_v/fc9.weight'");
+  EK_FAILS(EkCheckpointCheck(checkpoint, 1, &part), "has no 'adam_v/fc9.weight'");
   EK_OK(EkCheckpointDestroy(&checkpoint));
   free(model);
 }
@@ -281,43 +410,6 @@ static void a_part_that_nobody_holds(void **state)
   assert_false(Exists(dir, "checkpoint.h5"));
   assert_false(Exists(dir, "checkpoint.h5.tmp"));
   free(model);
-}
-
-static off_t Size(const char *path)
-{
-  struct stat status;
-
-  assert_int_equal(stat(path, &status), 0);
-  return status.st_size;
-}
-
-/* Rank 0 changes the file, everybody waits. */
-static void Damage(const char *path, off_t truncate_at, off_t zero_from, size_t zero_bytes)
-{
-  MPI_Barrier(EkTestRun()->comm);
-  if (EkTestRun()->rank == 0) {
-    const int fd = open(path, O_RDWR);
-    char     *zero = calloc(1, zero_bytes + 1);
-
-    assert_true(fd >= 0);
-    if (truncate_at >= 0) assert_int_equal(ftruncate(fd, truncate_at), 0);
-    if (zero_bytes) assert_true(pwrite(fd, zero, zero_bytes, zero_from) == (ssize_t)zero_bytes);
-    free(zero);
-    close(fd);
-  }
-  MPI_Barrier(EkTestRun()->comm);
-}
-
-static void Copy(const char *from, const char *to)
-{
-  MPI_Barrier(EkTestRun()->comm);
-  if (EkTestRun()->rank == 0) {
-    char command[3 * EK_PATH];
-
-    snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
-    assert_int_equal(system(command), 0);
-  }
-  MPI_Barrier(EkTestRun()->comm);
 }
 
 static void Refused(const char *path)
@@ -394,6 +486,87 @@ static void zeros_anywhere_are_noticed(void **state)
   free(bytes);
 }
 
+/* One byte in each reader's share, known to all ranks. */
+static void a_byte_anywhere_is_noticed(void **state)
+{
+  EkRun         run = EkTestRun();
+  struct EkRun_ many = *run;
+  char          dir[EK_PATH], path[EK_PATH];
+  EkCheckpoint  checkpoint;
+  off_t         size;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  EK_OK(WriteModel(run, dir, 1, WHOLE, "{}"));
+  size = Size(path);
+  for (int i = 0; i < NSHARES; i++) {
+    many.share = share[i];
+    for (int r = 0; r < run->size; r++) {
+      const off_t at = (off_t)((r + 0.4) / run->size * (double)size);
+
+      Flip(path, at);
+      EK_FAILS(EkCheckpointOpen(&many, path, &checkpoint), "/big' is not that of its data");
+      assert_null(checkpoint);
+      Flip(path, at);
+    }
+    EK_OK(EkCheckpointOpen(&many, path, &checkpoint));
+    EK_OK(EkCheckpointDestroy(&checkpoint));
+  }
+}
+
+/* After it was found sound, and where nothing was kept of it. */
+static void cut_short_between_opening_and_reading(void **state)
+{
+  struct EkRun_ many = *EkTestRun();
+  char          dir[EK_PATH], path[EK_PATH];
+  Model        *model = Fill(1);
+  EkArenaPart   arenas[2];
+  EkStateArray  states[NSTATES];
+  EkCheckpoint  checkpoint;
+
+  (void)state;
+  many.share = 4001;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  for (int reads = 0; reads < SHARES; reads++) {
+    EK_OK(WriteModel(&many, dir, 1, WHOLE, "{}"));
+    EK_OK(EkCheckpointOpen(&many, path, &checkpoint));
+    Damage(path, Size(path) - 100000, 0, 0);
+    Arenas(&many, model, (Sharing)reads, arenas, states);
+    EK_FAILS(EkCheckpointRead(checkpoint, 2, arenas, NSTATES, states), "checkpoint.h5' is cut short");
+    EK_OK(EkCheckpointDestroy(&checkpoint));
+  }
+  free(model);
+}
+
+/* A weight file is verified once, unless it changes. */
+static void a_sound_file_is_remembered(void **state)
+{
+  EkRun         run = EkTestRun();
+  struct EkRun_ mine = *run;
+  Model        *got = Fill(6), *want = Fill(5);
+  char          dir[EK_PATH], path[EK_PATH];
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  EK_OK(WriteModel(run, dir, 5, WHOLE, "{}"));
+  EK_OK(EkWeightsRead(&mine, path, NTENSORS, table, got->weights));
+  assert_string_equal(mine.verified, ""); /* the clock has not moved on since it was written */
+  sleep(4);
+  for (int i = 0; i < 2; i++) {
+    for (int j = 0; j < TOTAL; j++) got->weights[j] = NAN;
+    EK_OK(EkWeightsRead(&mine, path, NTENSORS, table, got->weights));
+    SameTensors(got->weights, want->weights, 0, TOTAL);
+    assert_int_equal(mine.verified[0] != 0, run->rank == 0);
+  }
+  Flip(path, Size(path) / 4);
+  EK_FAILS(EkWeightsRead(&mine, path, NTENSORS, table, got->weights), "is not that of its data");
+  free(got);
+  free(want);
+}
+
 static void the_previous_one_steps_in(void **state)
 {
   EkRun        run = EkTestRun();
@@ -458,6 +631,7 @@ static void a_full_disk_leaves_the_old_one(void **state)
 {
   static const rlim_t room[] = {0, 100, 3000, 20000, 300000, 900000};
   EkRun               run = EkTestRun();
+  struct EkRun_       many = *run;
   char                dir[EK_PATH], path[EK_PATH], previous[EK_PATH];
   EkCheckpoint        checkpoint;
 
@@ -468,6 +642,7 @@ static void a_full_disk_leaves_the_old_one(void **state)
   EK_OK(WriteModel(run, dir, 1, WHOLE, "{}"));
   EK_OK(WriteModel(run, dir, 2, WHOLE, "{}"));
   signal(SIGXFSZ, SIG_IGN);
+  many.share = 60001; /* every rank writes */
   for (size_t i = 0; i < sizeof(room) / sizeof(room[0]); i++) {
     PetscErrorCode code;
 
@@ -476,7 +651,7 @@ static void a_full_disk_leaves_the_old_one(void **state)
       Limit(room[i]);
     else if (run->rank == run->size - 1)
       Limit(room[0]);
-    code = WriteModel(run, dir, 3, SLICES, "{}");
+    code = WriteModel(&many, dir, 3, SLICES, "{}");
     Limit(RLIM_INFINITY);
     assert_true(code != 0);
     assert_non_null(strstr(test_last_line, "File too large"));
@@ -505,11 +680,16 @@ static void no_such_folder(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_written_is_read),
     cmocka_unit_test(written_on_p_read_on_q),
+    cmocka_unit_test(cuts_fall_anywhere),
+    cmocka_unit_test(the_file_is_read_once),
     cmocka_unit_test(weights_come_out_of_a_checkpoint),
     cmocka_unit_test(what_does_not_fit_is_named),
     cmocka_unit_test(a_part_that_nobody_holds),
     cmocka_unit_test(cut_short_anywhere_is_noticed),
     cmocka_unit_test(zeros_anywhere_are_noticed),
+    cmocka_unit_test(a_byte_anywhere_is_noticed),
+    cmocka_unit_test(cut_short_between_opening_and_reading),
+    cmocka_unit_test(a_sound_file_is_remembered),
     cmocka_unit_test(the_previous_one_steps_in),
     cmocka_unit_test(foreign_files_are_refused),
     cmocka_unit_test(a_full_disk_leaves_the_old_one),

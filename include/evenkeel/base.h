@@ -6,6 +6,7 @@
 
 #define EK_PATH 1024
 #define EK_NAME 64
+#define EK_STAMP 128
 
 /* ---- run context -------------------------------------------------------------------------------------- */
 
@@ -42,6 +43,8 @@ struct EkRun_ {
   char          deck[EK_PATH]; /* path of the deck that was loaded, or "" */
   PetscLogEvent phase[EK_PHASE_COUNT];
   PetscLogDouble start; /* wall clock at creation (s) */
+  PetscInt64    share;  /* bytes of a checkpoint for which one more rank reads and writes; the size of its messages */
+  char          verified[EK_STAMP]; /* the weight file whose checksums were verified last, on rank 0 */
   PetscBool     hold;           /* lines of this rank alone are kept in `held` until ranks have agreed */
   char          held[2048];
   PetscBool     failure_agreed; /* the error on its way up is known to every rank: main may finalise */
@@ -57,6 +60,8 @@ int EkPetscWords(int argc, char **argv, char **words);
 PetscBool EkIsPetscOption(const char *name);
 /* Loads a YAML deck under the command line's keys. Collective. Error: unreadable file, bad YAML, a list of maps. */
 PetscErrorCode EkRunLoadDeck(EkRun run, const char *path);
+/* `stamp` as EkFileStamp has it, "": none. */
+PetscErrorCode EkRunSetVerified(EkRun run, const char *stamp);
 /* Collective. Accepts NULL, nulls. */
 PetscErrorCode EkRunDestroy(EkRun *run);
 

@@ -107,6 +107,7 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscCall(PetscNew(&run));
   run->comm  = PETSC_COMM_WORLD;
   run->start = EkTime();
+  run->share = 4 << 20;
   PetscCallMPI(MPI_Comm_rank(run->comm, &run->rank));
   PetscCallMPI(MPI_Comm_size(run->comm, &run->size));
   PetscCall(PetscPushErrorHandler(PlainLine, run));
@@ -166,6 +167,13 @@ PetscErrorCode EkRunLoadDeck(EkRun run, const char *path)
   PetscCheck(!bad, run->comm, PETSC_ERR_ARG_WRONG, "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
   PetscCall(SplitArguments(run, NULL, NULL));
   PetscCall(PetscStrncpy(run->deck, path, sizeof(run->deck)));
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkRunSetVerified(EkRun run, const char *stamp)
+{
+  PetscFunctionBegin;
+  PetscCall(PetscStrncpy(run->verified, stamp, sizeof(run->verified)));
   PetscFunctionReturn(0);
 }
 

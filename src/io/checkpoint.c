@@ -1,10 +1,8 @@
-#include "io.h"
-#include "evenkeel/checkpoint.h"
-#include "evenkeel/mesh.h"
+#include "share.h"
 #include <string.h>
 
 #define WHAT        "checkpoint"
-#define BLOCK_BYTES (1 << 20)
+#define KEPT_BLOCKS 4
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "slices are written as they are in memory, the file says little-endian");
 
@@ -151,40 +149,40 @@ PetscErrorCode EkCheckpointProbe(const char *path, EkCheckpoint c)
 
 /* ---- opening ---------------------------------------------------------------------------------------------- */
 
-static size_t Words(const EkStored *stored)
+/* Adds to the sums what bytes [lo, hi) of the file hold of every dataset. */
+static void SumBlock(const EkShares *shares, PetscInt64 lo, PetscInt64 hi, const char *block, uint64_t sum[])
 {
-  return (size_t)stored->count * (strcmp(stored->type, "F64") ? 1 : 2);
-}
+  EkPiece p;
 
-static PetscErrorCode SumSlice(EkCheckpoint c, const EkStored *stored, char *block, uint64_t *sum)
-{
-  PetscInt64 lo, hi;
-
-  PetscFunctionBegin;
-  EkSlice((PetscInt64)Words(stored), c->run->size, c->run->rank, &lo, &hi);
-  for (PetscInt64 n; lo < hi; lo += n) {
-    n = PetscMin(hi - lo, BLOCK_BYTES / 4);
-    PetscCall(EkFileRead(WHAT, c->path, c->fd, block, 4 * (size_t)n, stored->address + 4 * lo));
-    *sum += EkChecksum(block, (size_t)n, (uint64_t)lo);
+  for (int i = 0; i < shares->nstored; i++) {
+    if (EkPieceOf(&shares->stored[i], lo, hi, &p)) sum[i] += EkChecksum(block + p.at, (size_t)p.bytes / 4, (uint64_t)p.from / 4);
   }
-  PetscFunctionReturn(0);
 }
 
-/* This rank's part of every dataset's checksum. */
-static PetscErrorCode SumSlices(EkCheckpoint c, uint64_t sum[])
+/* This rank's share of the checksums. What fits into a few blocks stays in memory: arenas are then filled without reading it
+ * again. */
+static PetscErrorCode SumShare(EkCheckpoint c, uint64_t sum[])
 {
   PetscErrorCode code = 0;
-  char          *block;
+  PetscInt64     first, end, lo, hi;
+  char          *room;
 
   PetscFunctionBegin;
+  EkShareBounds(&c->shares, c->mine, &first, &end);
   PetscCall(EkFileOpen(WHAT, c->path, O_RDONLY, &c->fd));
-  PetscCall(PetscMalloc1(BLOCK_BYTES, &block));
-  for (int i = 0; i < c->nstored && !code; i++) code = SumSlice(c, &c->stored[i], block, &sum[i]);
-  PetscCall(PetscFree(block));
+  if (end - first <= KEPT_BLOCKS * c->run->share) PetscCall(PetscMalloc1((size_t)(end - first) + 1, &c->kept));
+  PetscCall(PetscMalloc1(c->kept ? 1 : EkShareRoom(&c->shares), &room));
+  for (PetscInt64 b = 0; EkShareBlock(&c->shares, c->mine, b, &lo, &hi) && !code; b++) {
+    char *block = c->kept ? c->kept + (lo - first) : room;
+
+    code = EkCheckpointReadBytes(c, lo, hi, block);
+    if (!code) SumBlock(&c->shares, lo, hi, block, sum);
+  }
+  PetscCall(PetscFree(room));
   PetscFunctionReturn(code);
 }
 
-/* The data are as they were written: every rank reads a slice. */
+/* The data are as they were written: each share is read by its rank. */
 static PetscErrorCode Verify(EkCheckpoint c, EkCatch *caught)
 {
   PetscErrorCode code;
@@ -193,7 +191,7 @@ static PetscErrorCode Verify(EkCheckpoint c, EkCatch *caught)
   PetscFunctionBegin;
   PetscCall(PetscCalloc1(c->nstored + 1, &sum));
   PetscCall(EkCatchBegin(caught));
-  code = SumSlices(c, sum);
+  code = c->mine >= 0 ? SumShare(c, sum) : 0;
   PetscCall(EkCatchEnd(c->run, caught, code));
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, sum, c->nstored, MPI_UINT64_T, MPI_SUM, c->run->comm));
   for (int i = 0; i < c->nstored && !caught->code; i++) {
@@ -219,6 +217,8 @@ static PetscErrorCode ShareTable(EkCheckpoint c)
   }
   PetscCall(EkBcastBytes(c->run, c->stored, (size_t)size[0] * sizeof(*c->stored)));
   PetscCall(EkBcastBytes(c->run, c->meta, (size_t)size[1]));
+  c->shares = EkSharesOf(c->run, c->nstored, c->stored);
+  c->mine = EkShareMine(&c->shares);
   PetscFunctionReturn(0);
 }
 
@@ -231,7 +231,7 @@ static PetscErrorCode TryOpen(EkRun run, const char *path, EkCheckpoint *checkpo
   PetscFunctionBegin;
   PetscCall(PetscNew(&c));
   c->run = run;
-  c->fd = -1;
+  c->fd = c->mine = -1;
   PetscCall(PetscStrncpy(c->path, path, sizeof(c->path)));
   PetscCall(EkCatchBegin(caught));
   code = run->rank == 0 ? EkCheckpointProbe(path, c) : 0;
@@ -295,68 +295,9 @@ PetscErrorCode EkCheckpointDestroy(EkCheckpoint *checkpoint)
   PetscFunctionBegin;
   if (!c) PetscFunctionReturn(0);
   if (c->fd >= 0) close(c->fd);
+  PetscCall(PetscFree(c->kept));
   PetscCall(PetscFree(c->stored));
   PetscCall(PetscFree(c->meta));
   PetscCall(PetscFree(*checkpoint));
-  PetscFunctionReturn(0);
-}
-
-/* ---- reading ---------------------------------------------------------------------------------------------- */
-
-static PetscErrorCode Find(EkCheckpoint c, const char *group, const char *name, const EkStored **stored)
-{
-  char full[2 * EK_NAME];
-
-  PetscFunctionBegin;
-  PetscCall(PetscSNPrintf(full, sizeof(full), "%s/%s", group, name));
-  *stored = NULL;
-  for (int i = 0; i < c->nstored && !*stored; i++) {
-    if (!strcmp(c->stored[i].name, full)) *stored = &c->stored[i];
-  }
-  PetscCheck(*stored, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED, WHAT ": '%s' has no '%s'", c->path, full);
-  PetscFunctionReturn(0);
-}
-
-static PetscErrorCode CheckShape(EkCheckpoint c, const EkStored *stored, const char *type, int rank, const PetscInt64 shape[])
-{
-  const PetscBool same = (PetscBool)(!strcmp(stored->type, type) && stored->rank == rank &&
-                                     !memcmp(stored->shape, shape, (size_t)rank * sizeof(*shape)));
-  char            found[160], wanted[160];
-
-  PetscFunctionBegin;
-  PetscCheck(same, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED, WHAT ": '%s': '%s' is %s %s, wanted is %s %s", c->path,
-             stored->name, stored->type, EkShapeText(stored->rank, stored->shape, found), type, EkShapeText(rank, shape, wanted));
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkCheckpointReadArena(EkCheckpoint c, const EkArenaPart *arena)
-{
-  const EkStored *stored = NULL;
-
-  PetscFunctionBegin;
-  for (int i = 0; i < arena->ntensors; i++) {
-    const EkTensorInfo *tensor = &arena->table[i];
-    const size_t        from = PetscMax(arena->lo, tensor->offset), to = PetscMin(arena->hi, tensor->offset + tensor->count);
-    PetscInt64          shape[EK_MAX_RANK];
-
-    for (int d = 0; d < tensor->rank; d++) shape[d] = tensor->shape[d];
-    PetscCall(Find(c, arena->group, tensor->name, &stored));
-    PetscCall(CheckShape(c, stored, "F32", tensor->rank, shape));
-    if (from >= to) continue;
-    PetscCall(EkFileRead(WHAT, c->path, c->fd, arena->data + from, (to - from) * sizeof(float),
-                         stored->address + (PetscInt64)((from - tensor->offset) * sizeof(float))));
-  }
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkCheckpointReadState(EkCheckpoint c, const EkStateArray *state)
-{
-  const PetscInt64 count = (PetscInt64)state->count;
-  const EkStored  *stored = NULL;
-
-  PetscFunctionBegin;
-  PetscCall(Find(c, "state", state->name, &stored));
-  PetscCall(CheckShape(c, stored, "F64", 1, &count));
-  PetscCall(EkFileRead(WHAT, c->path, c->fd, state->values, state->count * sizeof(double), stored->address));
   PetscFunctionReturn(0);
 }

@@ -1,11 +1,24 @@
-#include "io.h"
-#include "evenkeel/checkpoint.h"
-#include "evenkeel/mesh.h"
-#include <errno.h>
+#include "share.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define WHAT "checkpoint"
+
+/* Disjoint parts of an arena, each given to the writers by one rank. */
+typedef struct {
+  PetscInt64 lo, hi, rank;
+} Owner;
+typedef struct {
+  int    n;     /* 0: every rank holds all of it, writers take what is theirs */
+  Owner *owner; /* by place */
+} Owners;
+
+/* Where a dataset's values are. */
+typedef struct {
+  int         arena; /* or the number of arenas: a state */
+  PetscInt64  start; /* float of the arena at which its tensor begins */
+  const char *from;  /* its first value; only this rank's part of the arena is there */
+} Source;
 
 /* What is written: the datasets of all arenas in order, then those of all states. */
 typedef struct {
@@ -16,14 +29,17 @@ typedef struct {
   const char         *meta;
   char                path[EK_PATH], previous[EK_PATH], temporary[EK_PATH];
   EkStored           *stored;
-  uint64_t           *sum; /* of what this rank writes of each; on rank 0 in the end of all of it */
-  PetscInt64 (*slice)[2];  /* of each arena, what this rank writes */
+  Source             *source; /* of each */
+  uint64_t           *sum;    /* of what this rank writes of each; on rank 0 in the end of all of it */
+  Owners             *owners; /* of each arena; in the end of the states */
+  EkShares            shares; /* once the file is there */
+  EkMessages          sends;
 } Plan;
 
 static PetscErrorCode AddStored(Plan *plan, const char *group, const char *name, const char *type, int rank,
-                                const PetscInt64 shape[], PetscBool is_complex)
+                                const PetscInt64 shape[], PetscBool is_complex, Source source)
 {
-  EkStored *stored = &plan->stored[plan->nstored++];
+  EkStored *stored = &plan->stored[plan->nstored];
 
   PetscFunctionBegin;
   PetscCheck(rank <= EK_MAX_RANK && strlen(group) + strlen(name) + 2 <= sizeof(stored->name), plan->run->comm, PETSC_ERR_ARG_SIZ,
@@ -34,6 +50,23 @@ static PetscErrorCode AddStored(Plan *plan, const char *group, const char *name,
   stored->count = 1;
   stored->is_complex = is_complex;
   for (int d = 0; d < rank; d++) stored->count *= stored->shape[d] = shape[d];
+  plan->source[plan->nstored++] = source;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode AddArena(Plan *plan, int a)
+{
+  const EkArenaPart *arena = &plan->arenas[a];
+
+  PetscFunctionBegin;
+  for (int i = 0; i < arena->ntensors; i++) {
+    const EkTensorInfo *tensor = &arena->table[i];
+    const Source        source = {a, (PetscInt64)tensor->offset, (const char *)(arena->data + tensor->offset)};
+    PetscInt64          shape[EK_MAX_RANK];
+
+    for (int d = 0; d < tensor->rank && d < EK_MAX_RANK; d++) shape[d] = tensor->shape[d];
+    PetscCall(AddStored(plan, arena->group, tensor->name, "F32", tensor->rank, shape, tensor->is_complex, source));
+  }
   PetscFunctionReturn(0);
 }
 
@@ -47,132 +80,230 @@ static PetscErrorCode PlanCreate(Plan *plan, const char *dir)
   PetscCall(PetscSNPrintf(plan->temporary, EK_PATH, "%s/checkpoint.h5.tmp", dir));
   for (int a = 0; a < plan->narenas; a++) n += plan->arenas[a].ntensors;
   PetscCall(PetscCalloc1(n + 1, &plan->stored));
+  PetscCall(PetscCalloc1(n + 1, &plan->source));
   PetscCall(PetscCalloc1(n + 1, &plan->sum));
-  PetscCall(PetscCalloc1(plan->narenas + 1, &plan->slice));
-  for (int a = 0; a < plan->narenas; a++) {
-    for (int i = 0; i < plan->arenas[a].ntensors; i++) {
-      const EkTensorInfo *tensor = &plan->arenas[a].table[i];
-      PetscInt64          shape[EK_MAX_RANK];
-
-      for (int d = 0; d < tensor->rank && d < EK_MAX_RANK; d++) shape[d] = tensor->shape[d];
-      PetscCall(AddStored(plan, plan->arenas[a].group, tensor->name, "F32", tensor->rank, shape, tensor->is_complex));
-    }
-  }
+  PetscCall(PetscCalloc1(plan->narenas + 1, &plan->owners));
+  for (int a = 0; a < plan->narenas; a++) PetscCall(AddArena(plan, a));
   for (int i = 0; i < plan->nstates; i++) {
     const PetscInt64 count = (PetscInt64)plan->states[i].count;
+    const Source     source = {plan->narenas, 0, (const char *)plan->states[i].values};
 
-    PetscCall(AddStored(plan, "state", plan->states[i].name, "F64", 1, &count, PETSC_FALSE));
+    PetscCall(AddStored(plan, "state", plan->states[i].name, "F64", 1, &count, PETSC_FALSE, source));
   }
   PetscFunctionReturn(0);
 }
 
-/* ---- who writes what ---------------------------------------------------------------------------------------- */
-
-static size_t ArenaFloats(const EkArenaPart *arena)
+static PetscErrorCode PlanFree(Plan *plan)
 {
-  size_t end = 0;
-
-  for (int i = 0; i < arena->ntensors; i++) end = PetscMax(end, arena->table[i].offset + arena->table[i].count);
-  return end;
+  PetscFunctionBegin;
+  for (int a = 0; a <= plan->narenas && plan->owners; a++) PetscCall(PetscFree(plan->owners[a].owner));
+  PetscCall(PetscFree(plan->owners));
+  PetscCall(PetscFree(plan->stored));
+  PetscCall(PetscFree(plan->source));
+  PetscCall(PetscFree(plan->sum));
+  PetscCall(EkMessagesFree(&plan->sends));
+  PetscFunctionReturn(0);
 }
 
-typedef struct {
-  PetscInt64 lo, hi, rank;
-} Part;
+/* ---- who has what ------------------------------------------------------------------------------------------- */
 
 static int ByStart(const void *a, const void *b)
 {
-  const Part *p = (const Part *)a, *q = (const Part *)b;
+  const Owner *p = (const Owner *)a, *q = (const Owner *)b;
 
   if (p->lo != q->lo) return p->lo < q->lo ? -1 : 1;
   return p->rank < q->rank ? -1 : p->rank > q->rank;
 }
 
-/* Disjoint slices that cover the arena. Parts passed whole by all are cut evenly; otherwise each float belongs to the first part,
-   by start and rank, that holds it. */
-static PetscErrorCode Divide(EkRun run, const EkArenaPart *arena, PetscInt64 *lo, PetscInt64 *hi)
+/* Each float belongs to the first part, by start and rank, that holds it. `part` is that of rank 0, one in narenas is of this
+ * arena. */
+static PetscErrorCode Divide(const Plan *plan, const EkArenaPart *arena, const EkRange *part, Owners *owners)
 {
-  const PetscInt64 total = (PetscInt64)ArenaFloats(arena);
-  Part             mine = {(PetscInt64)arena->lo, (PetscInt64)arena->hi, run->rank}, *all;
+  const PetscInt64 total = (PetscInt64)EkArenaFloats(arena);
   PetscInt64       covered = 0, hole = -1;
-  PetscBool        whole = PETSC_TRUE;
+  Owner           *all;
 
   PetscFunctionBegin;
-  *lo = *hi = 0;
-  PetscCall(PetscMalloc1(run->size, &all));
-  PetscCallMPI(MPI_Allgather(&mine, (PetscMPIInt)sizeof(mine), MPI_BYTE, all, (PetscMPIInt)sizeof(mine), MPI_BYTE, run->comm));
-  for (int r = 0; r < run->size; r++) whole = (PetscBool)(whole && all[r].lo == 0 && all[r].hi >= total);
-  qsort(all, (size_t)run->size, sizeof(*all), ByStart);
-  for (int r = 0; r < run->size && !whole; r++) {
+  PetscCall(PetscMalloc1(plan->run->size, &all));
+  owners->owner = all;
+  for (int r = 0; r < plan->run->size; r++, part += plan->narenas) all[r] = (Owner){part->lo, part->hi, r};
+  qsort(all, (size_t)plan->run->size, sizeof(*all), ByStart);
+  for (int r = 0; r < plan->run->size; r++) {
     if (all[r].hi <= all[r].lo) continue;
     if (all[r].lo > covered && hole < 0) hole = covered;
-    if (all[r].rank == run->rank) *lo = PetscMax(all[r].lo, covered);
+    all[r].lo = PetscMax(all[r].lo, covered);
     covered = PetscMax(covered, all[r].hi);
-    if (all[r].rank == run->rank) *hi = PetscMax(covered, *lo);
+    if (all[r].lo < all[r].hi) all[owners->n++] = all[r];
   }
-  PetscCall(PetscFree(all));
-  if (whole)
-    EkSlice(total, run->size, run->rank, lo, hi);
-  else if (covered < total && hole < 0)
-    hole = covered;
-  PetscCheck(hole < 0, run->comm, PETSC_ERR_ARG_INCOMP, WHAT ": no rank holds value %lld of '%s'", (long long)hole, arena->group);
+  if (covered < total && hole < 0) hole = covered;
+  PetscCheck(hole < 0, plan->run->comm, PETSC_ERR_ARG_INCOMP, WHAT ": no rank holds value %lld of '%s'", (long long)hole,
+             arena->group);
   PetscFunctionReturn(0);
 }
 
-/* Datasets of one arena, the first of them number `at`. */
-static PetscErrorCode WriteArena(Plan *plan, int fd, int a, int at)
+/* Rank 0 has the states. */
+static PetscErrorCode DivideAll(Plan *plan)
 {
-  const EkArenaPart *arena = &plan->arenas[a];
+  PetscErrorCode code;
+  PetscBool     *whole = NULL;
+  EkRange       *part = NULL;
 
   PetscFunctionBegin;
-  for (int i = 0; i < arena->ntensors; i++) {
-    const size_t start = arena->table[i].offset, from = PetscMax((size_t)plan->slice[a][0], start),
-                 to = PetscMin((size_t)plan->slice[a][1], start + arena->table[i].count);
+  code = EkPartsGather(plan->run, plan->narenas, plan->arenas, &part, &whole);
+  for (int a = 0; a < plan->narenas && !code; a++) {
+    if (!whole[a]) code = Divide(plan, &plan->arenas[a], part + a, &plan->owners[a]);
+  }
+  PetscCall(PetscFree(part));
+  PetscCall(PetscFree(whole));
+  PetscCall(code);
+  PetscCall(PetscMalloc1(1, &plan->owners[plan->narenas].owner));
+  plan->owners[plan->narenas].owner[0] = (Owner){0, INT64_MAX / 8, 0};
+  plan->owners[plan->narenas].n = 1;
+  PetscFunctionReturn(0);
+}
 
-    if (from >= to) continue;
-    PetscCall(EkFileWrite(WHAT, plan->temporary, fd, arena->data + from, (to - from) * sizeof(float),
-                          plan->stored[at + i].address + (PetscInt64)((from - start) * sizeof(float))));
-    plan->sum[at + i] = EkChecksum(arena->data + from, to - from, from - start);
+/* What the owner has of dataset i in bytes [lo, hi) of the file. */
+static PetscBool Owned(const Plan *plan, int i, const Owner *owner, PetscInt64 lo, PetscInt64 hi, EkPiece *piece)
+{
+  const PetscInt64 start = plan->source[i].start;
+
+  return EkPieceWithin(&plan->stored[i], PetscMax(0, 4 * (owner->lo - start)),
+                       PetscMin(EkStoredBytes(&plan->stored[i]), 4 * (owner->hi - start)), lo, hi, piece);
+}
+
+/* The first owner that ends behind float `at` of the arena. */
+static int FirstOwner(const Owners *owners, PetscInt64 at)
+{
+  int lo = 0, hi = owners->n;
+
+  while (lo < hi) {
+    const int middle = (lo + hi) / 2;
+
+    if (owners->owner[middle].hi > at)
+      hi = middle;
+    else
+      lo = middle + 1;
+  }
+  return lo;
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------------- */
+
+/* This rank's part of a block that another one writes, in the order in which that one asks for it. */
+static PetscErrorCode Give(Plan *plan, PetscMPIInt writer, PetscInt64 lo, PetscInt64 hi)
+{
+  EkPiece piece, owned;
+
+  PetscFunctionBegin;
+  for (int i = 0; i < plan->nstored; i++) {
+    const Owners *owners = &plan->owners[plan->source[i].arena];
+
+    if (!owners->n || !EkPieceOf(&plan->stored[i], lo, hi, &piece)) continue;
+    for (int k = FirstOwner(owners, plan->source[i].start + piece.from / 4);
+         k < owners->n && Owned(plan, i, &owners->owner[k], lo, hi, &owned); k++) {
+      if (owners->owner[k].rank == plan->run->rank)
+        PetscCall(EkMessagesSend(&plan->sends, plan->run, plan->source[i].from + owned.from, owned.bytes, writer));
+    }
   }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteStates(Plan *plan, int fd, int at)
+/* The file's bytes of one dataset into a block of this rank's. */
+static PetscErrorCode Take(Plan *plan, int i, const EkPiece *piece, PetscInt64 lo, PetscInt64 hi, char *block,
+                           EkMessages *messages)
 {
-  PetscFunctionBegin;
-  for (int i = 0; i < plan->nstates; i++) {
-    const EkStateArray *state = &plan->states[i];
+  const Source *source = &plan->source[i];
+  const Owners *owners = &plan->owners[source->arena];
+  EkPiece       owned;
 
-    PetscCall(EkFileWrite(WHAT, plan->temporary, fd, state->values, state->count * sizeof(double), plan->stored[at + i].address));
-    plan->sum[at + i] = EkChecksum(state->values, 2 * state->count, 0);
+  PetscFunctionBegin;
+  if (!owners->n) memcpy(block + piece->at, source->from + piece->from, (size_t)piece->bytes);
+  for (int k = FirstOwner(owners, source->start + piece->from / 4);
+       k < owners->n && Owned(plan, i, &owners->owner[k], lo, hi, &owned); k++) {
+    if (owners->owner[k].rank == plan->run->rank)
+      memcpy(block + owned.at, source->from + owned.from, (size_t)owned.bytes);
+    else
+      PetscCall(EkMessagesReceive(messages, plan->run, block + owned.at, owned.bytes, (PetscMPIInt)owners->owner[k].rank));
   }
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteSlices(Plan *plan)
+static PetscErrorCode FillBlock(Plan *plan, PetscInt64 lo, PetscInt64 hi, char *block)
 {
-  PetscErrorCode code = 0;
-  int            fd, at = 0;
+  EkMessages messages = {0};
+  EkPiece    piece;
 
   PetscFunctionBegin;
-  PetscCall(EkFileOpen(WHAT, plan->temporary, O_WRONLY, &fd));
-  for (int a = 0; a < plan->narenas && !code; at += plan->arenas[a++].ntensors) code = WriteArena(plan, fd, a, at);
-  if (plan->run->rank == 0 && !code) code = WriteStates(plan, fd, at);
-  if (code)
+  for (int i = 0; i < plan->nstored; i++) {
+    if (EkPieceOf(&plan->stored[i], lo, hi, &piece)) PetscCall(Take(plan, i, &piece, lo, hi, block, &messages));
+  }
+  PetscCall(EkMessagesWait(&messages));
+  PetscCall(EkMessagesFree(&messages));
+  PetscFunctionReturn(0);
+}
+
+/* Datasets that lie one behind the other go in one piece; what lies between others is HDF5's. */
+static PetscErrorCode WriteBlock(Plan *plan, int fd, PetscInt64 lo, PetscInt64 hi, const char *block)
+{
+  PetscInt64 from = 0, to = 0;
+  EkPiece    piece;
+
+  PetscFunctionBegin;
+  for (int i = 0; i < plan->nstored; i++) {
+    if (!EkPieceOf(&plan->stored[i], lo, hi, &piece)) continue;
+    plan->sum[i] += EkChecksum(block + piece.at, (size_t)piece.bytes / 4, (uint64_t)piece.from / 4);
+    if (piece.at != to) {
+      PetscCall(EkFileWrite(WHAT, plan->temporary, fd, block + from, (size_t)(to - from), lo + from));
+      from = piece.at;
+    }
+    to = piece.at + piece.bytes;
+  }
+  PetscCall(EkFileWrite(WHAT, plan->temporary, fd, block + from, (size_t)(to - from), lo + from));
+  PetscFunctionReturn(0);
+}
+
+/* A writer that failed goes on taking what the others send, or they would wait for ever. */
+static PetscErrorCode WriteRounds(Plan *plan, int fd, char *block, PetscErrorCode *bad)
+{
+  const int  mine = EkShareMine(&plan->shares);
+  PetscInt64 lo, hi;
+
+  PetscFunctionBegin;
+  for (PetscInt64 round = 0; round < plan->shares.rounds; round++) {
+    for (int share = 0; share < plan->shares.count; share++) {
+      if (share != mine && EkShareBlock(&plan->shares, share, round, &lo, &hi))
+        PetscCall(Give(plan, EkShareRank(&plan->shares, share), lo, hi));
+    }
+    if (mine >= 0 && EkShareBlock(&plan->shares, mine, round, &lo, &hi)) {
+      PetscCall(FillBlock(plan, lo, hi, block));
+      if (!*bad) *bad = WriteBlock(plan, fd, lo, hi, block);
+    }
+    PetscCall(EkMessagesWait(&plan->sends));
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode WriteShares(Plan *plan)
+{
+  const PetscBool writes = (PetscBool)(EkShareMine(&plan->shares) >= 0);
+  PetscErrorCode  bad = 0;
+  char           *block;
+  int             fd = -1;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMalloc1(writes ? EkShareRoom(&plan->shares) : 1, &block));
+  if (writes) bad = EkFileOpen(WHAT, plan->temporary, O_WRONLY, &fd);
+  PetscCall(WriteRounds(plan, fd, block, &bad));
+  PetscCall(PetscFree(block));
+  if (fd >= 0 && bad)
     close(fd);
-  else
-    code = EkFileFinish(WHAT, plan->temporary, fd);
-  PetscFunctionReturn(code);
+  else if (fd >= 0)
+    bad = EkFileFinish(WHAT, plan->temporary, fd);
+  PetscFunctionReturn(bad);
 }
 
 /* ---- the file, by rank 0 ------------------------------------------------------------------------------------ */
 
-static PetscInt64 Bytes(const EkStored *stored)
-{
-  return stored->count * (strcmp(stored->type, "F64") ? 4 : 8);
-}
-
-/* The file has room for `bytes` on the disk. */
 /* HDF5 does not survive a disk that fills while it closes a file. So there is room for an empty one before it makes that, and for
    all the rest, metadata included, before it opens it again. What was too much is cut off when it closes. */
 static PetscErrorCode MakeEmpty(const Plan *plan)
@@ -181,7 +312,7 @@ static PetscErrorCode MakeEmpty(const Plan *plan)
   hid_t      access, file;
 
   PetscFunctionBegin;
-  for (int i = 0; i < plan->nstored; i++) room += Bytes(&plan->stored[i]) + 4096;
+  for (int i = 0; i < plan->nstored; i++) room += EkStoredBytes(&plan->stored[i]) + 4096;
   PetscCall(EkFileReserve(WHAT, plan->temporary, O_CREAT | O_TRUNC, 1 << 16));
   PetscCall(EkH5Access(&access));
   file = H5Fcreate(plan->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
@@ -338,10 +469,11 @@ static PetscErrorCode Write(Plan *plan, const char *dir)
 
   PetscFunctionBegin;
   PetscCall(PlanCreate(plan, dir));
-  for (int a = 0; a < plan->narenas; a++) PetscCall(Divide(run, &plan->arenas[a], &plan->slice[a][0], &plan->slice[a][1]));
+  PetscCall(DivideAll(plan));
   PetscCall(Step(plan, CreateFile, 1));
   PetscCall(EkBcastBytes(run, plan->stored, (size_t)plan->nstored * sizeof(*plan->stored)));
-  PetscCall(Step(plan, WriteSlices, run->size));
+  plan->shares = EkSharesOf(run, plan->nstored, plan->stored);
+  PetscCall(Step(plan, WriteShares, run->size));
   PetscCallMPI(MPI_Reduce(run->rank ? plan->sum : MPI_IN_PLACE, plan->sum, plan->nstored, MPI_UINT64_T, MPI_SUM, 0, run->comm));
   PetscCall(Step(plan, FinishFile, 1));
   PetscFunctionReturn(0);
@@ -355,8 +487,6 @@ PetscErrorCode EkCheckpointWrite(EkRun run, const char *dir, int narenas, const 
 
   PetscFunctionBegin;
   code = Write(&plan, dir);
-  PetscCall(PetscFree(plan.stored));
-  PetscCall(PetscFree(plan.sum));
-  PetscCall(PetscFree(plan.slice));
+  PetscCall(PlanFree(&plan));
   PetscFunctionReturn(code);
 }

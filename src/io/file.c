@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static PetscErrorCode Keep(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code,
                            PetscErrorType type, const char *message, void *context)
@@ -58,6 +59,21 @@ PetscErrorCode EkFileSize(const char *what, const char *path, PetscInt64 *bytes)
   PetscFunctionBegin;
   PetscCheck(!stat(path, &status), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot open '%s': %s", what, path, Why(errno));
   *bytes = (PetscInt64)status.st_size;
+  PetscFunctionReturn(0);
+}
+
+#define SETTLED 2 /* s: file systems count time in steps, some of them in seconds */
+
+PetscErrorCode EkFileStamp(const char *what, const char *path, char stamp[EK_STAMP])
+{
+  struct stat status;
+
+  PetscFunctionBegin;
+  PetscCheck(!stat(path, &status), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot open '%s': %s", what, path, Why(errno));
+  stamp[0] = 0;
+  if (time(NULL) - status.st_ctim.tv_sec > SETTLED)
+    PetscCall(PetscSNPrintf(stamp, EK_STAMP, "%lld %lld %lld %lld.%09ld", (long long)status.st_dev, (long long)status.st_ino,
+                            (long long)status.st_size, (long long)status.st_ctim.tv_sec, status.st_ctim.tv_nsec));
   PetscFunctionReturn(0);
 }
 

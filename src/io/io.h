@@ -27,6 +27,9 @@ PetscErrorCode EkCatchEnd(EkRun run, EkCatch *caught, PetscErrorCode mine);
 /* `what` starts the error line: a deck key or "checkpoint". Error: missing, a directory, no permission. */
 PetscErrorCode EkFileOpen(const char *what, const char *path, int flags, int *fd);
 PetscErrorCode EkFileSize(const char *what, const char *path, PetscInt64 *bytes);
+/* Which file this is and when it changed, the same text only for the same bytes; "" where it changed so lately that the next change could bear the same
+   time. */
+PetscErrorCode EkFileStamp(const char *what, const char *path, char stamp[EK_STAMP]);
 /* Bytes really read at `offset`: fewer than n at the end of the file, -1 with errno on failure. */
 ssize_t EkFileReadSome(int fd, void *buffer, size_t n, PetscInt64 offset);
 /* All n bytes or an error. */
@@ -66,16 +69,6 @@ typedef struct {
   uint64_t   checksum;
 } EkStored;
 
-struct EkCheckpoint_ {
-  EkRun     run;
-  char      path[EK_PATH];
-  char     *meta;
-  int       fd, nstored;
-  EkStored *stored;
-};
-
-/* Metadata of the checkpoint at PATH into an empty handle, without its data. Not collective. */
-PetscErrorCode EkCheckpointProbe(const char *path, struct EkCheckpoint_ *checkpoint);
 /* Sum over 32-bit words of word * odd number of its position: parts of an array add up to the sum of the whole. `first` is the position of
    the first word. */
 uint64_t EkChecksum(const void *words, size_t n, uint64_t first);

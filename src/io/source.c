@@ -77,34 +77,50 @@ PetscErrorCode EkSourceList(const char *path, EkWeightsMemory memory, int *n, Ek
   PetscFunctionReturn(code);
 }
 
-static PetscErrorCode ListRoot(EkSource *source, EkWeightsMemory memory)
+static PetscErrorCode ListRoot(EkSource *source, const struct EkCheckpoint_ *checkpoint, EkWeightsMemory memory)
 {
   PetscFunctionBegin;
-  if (source->checkpoint)
-    PetscCall(ListCheckpoint(source->checkpoint, memory, &source->n, &source->stored));
+  if (checkpoint)
+    PetscCall(ListCheckpoint(checkpoint, memory, &source->n, &source->stored));
   else
-    PetscCall(ListSafetensors(source->path, memory, &source->n, &source->stored));
+    PetscCall(EkSourceList(source->path, memory, &source->n, &source->stored));
   PetscCall(EkFileOpen(WHAT, source->path, O_RDONLY, &source->fd));
+  PetscFunctionReturn(0);
+}
+
+/* Rank 0: is it a file whose data must be verified? `stamp` says which one it is, and in which state. */
+static PetscErrorCode LookAt(EkRun run, const char *path, char stamp[EK_STAMP], PetscBool *verify)
+{
+  PetscFunctionBegin;
+  PetscCall(EkSourceIsHdf5(path, verify));
+  PetscCall(EkFileStamp(WHAT, path, stamp));
+  if (*stamp && !strcmp(stamp, run->verified)) *verify = PETSC_FALSE;
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkSourceOpen(EkRun run, const char *path, EkWeightsMemory memory, EkSource *source)
 {
+  EkCheckpoint   checkpoint = NULL;
   EkCatch        caught;
   PetscErrorCode code;
-  PetscBool      hdf5 = PETSC_FALSE;
+  PetscBool      verify = PETSC_FALSE;
+  char           stamp[EK_STAMP] = "";
 
   PetscFunctionBegin;
   *source = (EkSource){.run = run, .path = path, .fd = -1};
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? EkSourceIsHdf5(path, &hdf5) : 0;
+  code = run->rank == 0 ? LookAt(run, path, stamp, &verify) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
   EkCatchRaise(run, &caught);
-  PetscCallMPI(MPI_Bcast(&hdf5, 1, MPIU_BOOL, 0, run->comm));
-  if (hdf5) PetscCall(EkCheckpointOpen(run, path, &source->checkpoint));
+  PetscCallMPI(MPI_Bcast(&verify, 1, MPIU_BOOL, 0, run->comm));
+  if (verify) {
+    PetscCall(EkCheckpointOpen(run, path, &checkpoint));
+    PetscCall(EkRunSetVerified(run, stamp));
+  }
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? ListRoot(source, memory) : 0;
+  code = run->rank == 0 ? ListRoot(source, checkpoint, memory) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
+  PetscCall(EkCheckpointDestroy(&checkpoint));
   EkCatchRaise(run, &caught);
   PetscFunctionReturn(0);
 }
@@ -114,7 +130,6 @@ PetscErrorCode EkSourceClose(EkSource *source)
   PetscFunctionBegin;
   if (source->fd >= 0) close(source->fd);
   PetscCall(PetscFree(source->stored));
-  PetscCall(EkCheckpointDestroy(&source->checkpoint));
   PetscFunctionReturn(0);
 }
 

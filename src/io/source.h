@@ -1,19 +1,17 @@
 /* A weight file of either kind, safetensors or checkpoint: one list of tensors, read by rank 0. Private to src/io. */
 #pragma once
-#include "io.h"
-#include "evenkeel/checkpoint.h"
+#include "share.h"
 #include "evenkeel/weights.h"
 
 /* On rank 0 the tensors of one memory, by the names of the parameters, and a descriptor; elsewhere nothing. */
 typedef struct {
-  EkRun        run;
-  const char  *path;
-  EkCheckpoint checkpoint; /* NULL: safetensors */
-  int          n, fd;
-  EkStored    *stored;
+  EkRun       run;
+  const char *path;
+  int         n, fd;
+  EkStored   *stored;
 } EkSource;
 
-/* Collective. A checkpoint's checksums are verified. */
+/* Collective. A checkpoint's checksums are verified, unless this was done and the file has not changed since. */
 PetscErrorCode EkSourceOpen(EkRun run, const char *path, EkWeightsMemory memory, EkSource *source);
 PetscErrorCode EkSourceClose(EkSource *source);
 /* Rank 0 alone: the list from the header, nothing verified. The caller frees. */

@@ -212,32 +212,20 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
   PetscFunctionReturn(0);
 }
 
-/* Shapes alone, by one rank: all hold the same table, so one line says what does not fit. */
 static PetscErrorCode CheckShapes(EkTrainer t, EkCheckpoint checkpoint)
 {
   EkArenaPart arena[MOST_ARENAS];
   const int   n = Arenas(t, arena);
 
   PetscFunctionBegin;
-  for (int i = 0; i < n; i++) {
-    arena[i].lo = arena[i].hi = 0;
-    PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
-  }
+  PetscCall(EkCheckpointCheck(checkpoint, n, arena));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode ReadArenas(EkTrainer t, EkCheckpoint checkpoint)
+static PetscErrorCode ReadArrays(EkTrainer t, EkCheckpoint checkpoint)
 {
-  EkArenaPart arena[MOST_ARENAS];
-  const int   n = Arenas(t, arena);
-
-  PetscFunctionBegin;
-  for (int i = 0; i < n; i++) PetscCall(EkCheckpointReadArena(checkpoint, &arena[i]));
-  PetscFunctionReturn(0);
-}
-
-static PetscErrorCode ReadBalance(EkTrainer t, EkCheckpoint checkpoint)
-{
+  EkArenaPart   arena[MOST_ARENAS];
+  const int     n = Arenas(t, arena);
   EkStateArray  state = {.name = "balance"};
   const double *values;
   double       *copy;
@@ -246,8 +234,7 @@ static PetscErrorCode ReadBalance(EkTrainer t, EkCheckpoint checkpoint)
   PetscCall(EkBalanceGetState(t->balance, &state.count, &values));
   PetscCall(PetscCalloc1(state.count + 1, &copy));
   state.values = copy;
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? EkCheckpointReadState(checkpoint, &state) : 0));
-  PetscCallMPI(MPI_Bcast(copy, (PetscMPIInt)state.count, MPI_DOUBLE, 0, t->run->comm));
+  PetscCall(EkCheckpointRead(checkpoint, n, arena, 1, &state));
   PetscCall(EkBalancePutState(t->balance, state.count, copy));
   PetscCall(PetscFree(copy));
   PetscFunctionReturn(0);
@@ -270,12 +257,11 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
   cJSON *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
 
   PetscFunctionBegin;
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CheckShapes(t, checkpoint) : 0));
+  PetscCall(CheckShapes(t, checkpoint));
   PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
   PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CompareDecks(t, json) : 0));
   cJSON_Delete(json);
-  PetscCall(EkAgree(t->run, t->run->comm, ReadArenas(t, checkpoint)));
-  PetscCall(ReadBalance(t, checkpoint));
+  PetscCall(ReadArrays(t, checkpoint));
   PetscFunctionReturn(0);
 }
