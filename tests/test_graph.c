@@ -314,6 +314,16 @@ static void time_aggregate_twice(Example *e)
   EK_OK(EkTimeAggregate(e->graph, e->input[0], "embed.weight", "embed.bias", "position", "time.w", "time.gamma", &e->result));
   EK_OK(EkAdd(e->graph, first, e->result, &e->result));
 }
+static void time_aggregate_steps(Example *e)
+{
+  EkTensor other;
+
+  grid_field(e, 4, 3 * 5, 4), grid_field(e, 4, 3 * 5, 4);
+  for (int i = 0; i < 2; i++) /* both by the same products of weights */
+    EK_OK(EkTimeAggregate(e->graph, e->input[i], "embed.weight", "embed.bias", "position", "time.w", "time.gamma", i ? &e->result : &other));
+  EK_OK(EkGeluField(e->graph, other, &other));
+  EK_OK(EkAdd(e->graph, other, e->result, &e->result));
+}
 static void moments(Example *e)
 {
   field(e, 4, 2), field(e, 2, 2);
@@ -394,7 +404,8 @@ static const struct {
     {"conv_transpose", conv_transpose_2d}, {"conv_transpose", conv_transpose_1d}, {"batchnorm_tanh", batchnorm_tanh_2d}, {"batchnorm_tanh", batchnorm_tanh_twice},
     {"max_pool", max_pool_2d}, {"max_pool", max_pool_1d}, {"concat_blocked", concat_whole_blocks}, {"concat_blocked", concat_parts_of_blocks},
     {"linear", linear_by_blas}, {"linear_transposed", linear_transposed}, {"patch", patch}, {"unpatch", unpatch}, {"group_norm", group_norm}, {"afno", afno}, {"afno", afno_few_modes},
-    {"time_aggregate", time_aggregate}, {"time_aggregate", time_aggregate_twice}, {"moments", moments}, {"scale_shift", scale_shift}, {"mean", mean},
+    {"time_aggregate", time_aggregate}, {"time_aggregate", time_aggregate_twice}, {"time_aggregate", time_aggregate_steps},
+    {"moments", moments}, {"scale_shift", scale_shift}, {"mean", mean},
     {"relative_loss", relative_loss}, {"relative_loss", relative_loss_masked}, {"noise", noise},
 };
 

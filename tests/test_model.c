@@ -136,8 +136,59 @@ static void networks_are_recognised(void **state)
   assert_false(known);
 }
 
+/* Bytes that a graph of `steps` rollout steps holds beside its arena. */
+static size_t held_bytes(const EkModelOptions *options, const EkModelShape *shape, PetscBool gradients, int steps)
+{
+  EkTensor frames, coordinates, prediction[5];
+  EkParams params;
+  EkGraph  graph;
+  size_t   held;
+
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkModelDeclare(options, shape, params));
+  EK_OK(EkParamsAllocate(params));
+  EK_OK(EkGraphCreate(params, 2, gradients, &graph));
+  EK_OK(EkGraphInput(graph, shape->initial_step * shape->fields, shape->grid, PETSC_FALSE, &frames));
+  EK_OK(EkGraphInput(graph, shape->grid.dim, shape->grid, PETSC_FALSE, &coordinates));
+  EK_OK(EkModelRollout(options, shape, graph, frames, coordinates, steps, prediction));
+  EK_OK(EkGraphKeep(graph, prediction[steps - 1]));
+  EK_OK(EkGraphPlan(graph));
+  held = EkGraphHeld(graph);
+  EK_OK(EkGraphDestroy(&graph));
+  EK_OK(EkParamsDestroy(&params));
+  return held;
+}
+
+/* Transforms, constants and products of weights are there once, however many steps use them; without gradients there is less of it. */
+static void steps_share_what_is_not_planned(void **state)
+{
+#define DPOT(aggregation) "dpot", {.embed_dim = 16, .depth = 2, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 3, .mlp_ratio = 1, .modes = {1, {3}}, .n_cls = 2, .time_agg = aggregation}
+#define FNO(form)         {.width = 6, .modes = {1, {5}}, .transform = form}
+  static const struct {
+    const char    *type;
+    EkModelOptions options;
+  } net[] = {{"fno1d", FNO(EK_CHOOSE_FFT)}, {"fno1d", FNO(EK_CHOOSE_GEMM)}, {"fno2d", FNO(EK_CHOOSE_FFT)}, {"fno2d", FNO(EK_CHOOSE_GEMM)}, {DPOT(EK_TIME_EXP_MLP)}, {DPOT(EK_TIME_MLP)}};
+#undef DPOT
+#undef FNO
+  const PetscInt n[2] = {16, 24};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof(net) / sizeof(net[0]); i++) {
+    const EkModelShape shape   = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
+    EkModelOptions     options = net[i].options;
+
+    options.type = EkFamilyFind(&EkModelFamily, net[i].type);
+    for (int gradients = 0; gradients < 2; gradients++) {
+      const size_t two = held_bytes(&options, &shape, (PetscBool)gradients, 2), five = held_bytes(&options, &shape, (PetscBool)gradients, 5);
+
+      if (!two || two != five) fail_msg("%s, gradients %d: %zu bytes for 2 steps, %zu for 5", net[i].type, gradients, two, five);
+    }
+    assert_true(held_bytes(&options, &shape, PETSC_FALSE, 2) <= held_bytes(&options, &shape, PETSC_TRUE, 2));
+  }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fno1d_matches_pytorch), cmocka_unit_test(fno2d_matches_pytorch), cmocka_unit_test(parameter_counts_are_the_published_ones),
-    cmocka_unit_test(wrong_models_are_refused), cmocka_unit_test(networks_are_recognised),
+    cmocka_unit_test(wrong_models_are_refused), cmocka_unit_test(networks_are_recognised), cmocka_unit_test(steps_share_what_is_not_planned),
 };
 EK_TEST_MAIN(tests)

@@ -86,7 +86,8 @@ PetscErrorCode EkGraphBind(EkGraph graph, EkTensor input, const float *value, si
 /* keys: one for each sample of the batch, read by every EkNoise of the graph. Borrowed until the next BindKeys; backward reads them too. A key per (seed, run, sample) makes
    noise that depends on nothing else: neither on the rank nor on the batch the sample is in. */
 PetscErrorCode EkGraphBindKeys(EkGraph graph, const uint64_t *keys);
-/* A field that never changes, the same for every sample: values (channels, stride) are copied. */
+/* A field that never changes, the same for every sample: values (channels, stride) are copied, once however often the same ones are given, so that every step of a rollout
+   may say them. */
 PetscErrorCode EkGraphConstant(EkGraph graph, PetscInt channels, EkGrid grid, const float *values, EkTensor *out);
 
 /* What backward needs of the nodes between SegmentBegin and SegmentEnd is not kept from forward on: they run once more just before their backward, all but those of
@@ -138,6 +139,9 @@ PetscErrorCode EkGraphGetGradient(EkGraph graph, EkTensor field, const float **g
 PetscErrorCode EkGraphGetGrid(EkGraph graph, EkTensor field, PetscInt *channels, EkGrid *grid);
 /* Bytes of the activation arena, and what it would be without reuse. After Plan. */
 void   EkGraphMemory(EkGraph graph, size_t *planned, size_t *unshared);
+/* Bytes that operators hold beside the arena: constants, tables and work space of transforms, products of weights, statistics of a batch. Not in it: convolutions' copies of
+   weights, which belong to the parameters, and the graph's own records, about a kilobyte a node. */
+size_t EkGraphHeld(EkGraph graph);
 /* Flops of one sample, forward and backward; what runs again is counted once. */
 double EkGraphFlops(EkGraph graph);
 /* Seconds, calls and GFLOP/s per operator of the table so far, forward and backward; seconds of what runs again are backward's. */

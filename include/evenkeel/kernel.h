@@ -88,6 +88,8 @@ void EkTransformAnalyse(EkTransform transform, int inverse_weights, int planes, 
 void EkTransformSynthesise(EkTransform transform, int inverse_weights, int planes, const float *X, float *x, size_t x_stride, int accumulate);
 /* Flops of one plane, one direction. */
 double         EkTransformFlops(EkTransform transform);
+/* Bytes of its tables and work space, without what FFTW keeps for its plans. */
+size_t         EkTransformMemory(EkTransform transform);
 PetscErrorCode EkTransformDestroy(EkTransform *transform);
 
 /* Per-mode complex products between spectra in the layout above and PyTorch weights w[segment] (in, out, m1, m2, 2), interleaved.

@@ -92,6 +92,8 @@ PetscErrorCode EkRolloutCreate(EkSession session, PetscInt frames, EkRollout *ro
 /* What the next run works on: samples from `batch` on, one after the other. */
 PetscErrorCode EkRolloutBind(EkRollout *rollout, const float *batch);
 PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
+/* Bytes of its activations and of what its operators hold beside them. */
+size_t         EkRolloutMemory(const EkRollout *rollout);
 
 /* ---- evaluation ------------------------------------------------------------------------------------------- */
 
@@ -107,6 +109,8 @@ typedef struct {
 
 typedef struct EkEvaluator_ *EkEvaluator;
 PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
+/* EkRolloutMemory of all its rollouts. */
+size_t         EkEvaluatorMemory(EkEvaluator evaluator);
 /* Rolls the whole test set out with the session's weights, each file's to its own last frame; without one, every figure is NaN. Of several files the
    figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions trajectories (of the first file that has any), described by an .xdmf beside it, or NULL.
    stopped: gives up when any rank is asked to stop (EkStopRequested) or after EkTime() stop_by, says so there, and the figures are NaN; NULL: goes on.

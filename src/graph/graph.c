@@ -48,20 +48,6 @@ PetscErrorCode EkGraphInput(EkGraph g, PetscInt channels, EkGrid grid, PetscBool
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkGraphConstant(EkGraph g, PetscInt channels, EkGrid grid, const float *values, EkTensor *out)
-{
-  const size_t   n = (size_t)channels * grid.stride;
-  EkTensorState *s;
-
-  PetscFunctionBegin;
-  PetscCall(EkGraphInput(g, channels, grid, PETSC_FALSE, out));
-  s = &g->tensor[*out];
-  PetscCall(PetscMalloc1(n, &s->constant));
-  PetscCall(PetscArraycpy(s->constant, values, n));
-  s->bound = s->constant;
-  PetscFunctionReturn(0);
-}
-
 PetscErrorCode EkGraphSetRecompute(EkGraph g, EkRecompute level)
 {
   PetscFunctionBegin;
@@ -416,13 +402,13 @@ PetscErrorCode EkGraphDestroy(EkGraph *graph)
   PetscFunctionBegin;
   if (!g) PetscFunctionReturn(0);
   for (int i = 0; i < g->nnodes; i++) {
-    PetscCall(EkTransformDestroy(&g->node[i]->transform));
     if (g->node[i]->op->destroy) g->node[i]->op->destroy(g->node[i]);
     PetscCall(PetscFree3(g->node[i]->input, g->node[i]->kept, g->node[i]->accumulate));
     PetscCall(PetscFree(g->node[i]->sample_loss));
     PetscCall(PetscFree(g->node[i]));
   }
   for (EkTensor t = 0; t < g->ntensors; t++) PetscCall(PetscFree(g->tensor[t].constant));
+  PetscCall(EkGraphDestroyTransforms(g));
   PetscCall(PetscFree(g->node));
   PetscCall(PetscFree(g->tensor));
   PetscCall(PetscFree(g->buffer));

@@ -48,7 +48,7 @@ struct EkNode_ {
   int               nfields;    /* linear, concat: how many inputs are concatenated */
   PetscBool         has_addend, gelu;
   PetscInt          margin[3];  /* pad, crop */
-  EkTransform       transform;
+  EkTransform       transform;  /* the graph's */
   PetscInt          group;      /* groupnorm: groups; patch: size; afno: modes */
   PetscBool         inverse;    /* scale_shift */
   PetscBool         keeps_output; /* backward reads the output's value */
@@ -71,6 +71,18 @@ typedef struct {
   EkPass pass;
   int     node;
 } EkStep;
+
+/* What tells transforms apart. corner: EkTransformCreateCorner's, by modes[0]. */
+typedef struct {
+  int               dim;
+  PetscInt          n[2], modes[2];
+  EkTransformMethod method;
+  PetscBool         corner;
+} EkTransformKey;
+typedef struct {
+  EkTransformKey key;
+  EkTransform    transform;
+} EkSharedTransform;
 
 struct EkGraph_ {
   EkParams       params;
@@ -96,6 +108,9 @@ struct EkGraph_ {
   EkBuffer      *buffer;
   float         *memory, *arena; /* as allocated; on a cache line */
   size_t         arena_floats, unshared_floats;
+  int            ntransforms;
+  EkSharedTransform *transform;
+  size_t         held; /* bytes: EkGraphHeld */
 };
 
 /* A field as an operator works on it. value and gradient point at sample 0. Of a blocked field, stride is points, a block's planes being EK_BLOCK times that. */
@@ -126,6 +141,11 @@ PetscErrorCode EkGraphCheckField(EkGraph graph, EkTensor t, const char *op);
 PetscErrorCode EkGraphCheckBlocked(EkGraph graph, EkTensor t, const char *op);
 /* Before anything looks at it: the output is blocked. */
 void EkGraphMakeBlocked(EkGraph graph, EkTensor t);
+/* The graph's transform of this kind, made when first asked for. Nodes run one after the other: all use its work space. */
+PetscErrorCode EkGraphTransform(EkGraph graph, const EkTransformKey *key, EkTransform *transform);
+PetscErrorCode EkGraphDestroyTransforms(EkGraph graph);
+/* An operator has taken so many bytes of its own: EkGraphHeld. */
+void EkGraphHold(EkGraph graph, size_t bytes);
 PetscErrorCode EkGraphCheckShape(EkGraph graph, EkTensor param, int rank, const PetscInt shape[], const char *op);
 
 /* Row pointers of a sample's planes from column `at` on. */

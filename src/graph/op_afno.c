@@ -210,6 +210,7 @@ PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, con
 {
   const char *const name[] = {[W1_AT] = w1, [B1_AT] = b1, [W2_AT] = w2, [B2_AT] = b2};
   EkTensor          input[B2_AT + 1] = {x};
+  EkTransformKey    key = {.dim = 2, .modes = {modes, modes}, .method = EK_TRANSFORM_FFT, .corner = PETSC_TRUE};
   EkTransform       transform;
   EkNode           *node;
   size_t            sample;
@@ -218,7 +219,8 @@ PetscErrorCode EkAfno(EkGraph g, EkTensor x, PetscInt modes, const char *w1, con
   PetscCall(EkGraphCheckField(g, x, "afno"));
   for (int i = W1_AT; i <= B2_AT; i++) PetscCall(EkGraphParam(g, name[i], &input[i]));
   PetscCall(CheckShapes(g, input));
-  PetscCall(EkTransformCreateCorner(g->tensor[x].grid.n, modes, &transform));
+  for (int d = 0; d < 2; d++) key.n[d] = g->tensor[x].grid.n[d];
+  PetscCall(EkGraphTransform(g, &key, &transform));
   PetscCall(EkGraphAddNode(g, &EkOpAfno, B2_AT + 1, input, &node));
   node->transform = transform;
   node->group = g->params->table[g->tensor[input[W1_AT]].param].shape[1];

@@ -186,6 +186,7 @@ PetscErrorCode EkBatchNormTanh(EkGraph g, EkTensor x, const char *module, EkTens
   node->plan = plan;
   plan->channels = EK_BLOCKED_CHANNELS(g->tensor[x].channels);
   PetscCall(PetscMalloc3(2 * plan->channels + 1, &plan->sum, plan->channels, &plan->mean, plan->channels, &plan->rstd));
+  EkGraphHold(g, (2 * plan->channels + 1) * sizeof(*plan->sum) + plan->channels * (sizeof(*plan->mean) + sizeof(*plan->rstd)));
   node->kept[X] = PETSC_TRUE;
   node->keeps_output = PETSC_TRUE;
   PetscCall(EkGraphAddField(g, node, g->tensor[x].channels, g->tensor[x].grid, out));

@@ -54,6 +54,7 @@ PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[]
   const int      dim = g->tensor[x].grid.dim;
   EkTensor       input[3] = {x};
   EkNode        *node;
+  EkTransformKey key = {.dim = dim, .method = method};
   EkTransform    transform;
   PetscInt       shape[5];
   size_t         plane;
@@ -64,10 +65,13 @@ PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[]
   for (int i = 0; i < dim; i++) PetscCall(EkGraphParam(g, weights[i], &input[1 + i]));
   shape[0] = g->tensor[x].channels;
   shape[1] = g->params->table[g->tensor[input[1]].param].shape[1];
-  for (int d = 0; d < dim; d++) shape[2 + d] = modes[d];
+  for (int d = 0; d < dim; d++) {
+    key.n[d]     = g->tensor[x].grid.n[d];
+    key.modes[d] = shape[2 + d] = modes[d];
+  }
   shape[2 + dim] = 2;
   for (int i = 0; i < dim; i++) PetscCall(EkGraphCheckShape(g, input[1 + i], 3 + dim, shape, "spectral_conv"));
-  PetscCall(EkTransformCreate(dim, g->tensor[x].grid.n, modes, method, &transform));
+  PetscCall(EkGraphTransform(g, &key, &transform));
   PetscCall(EkGraphAddNode(g, &EkOpSpectralConv, 1 + dim, input, &node));
   node->transform = transform;
   PetscCall(EkGraphAddField(g, node, shape[1], g->tensor[x].grid, out));

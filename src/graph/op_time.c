@@ -1,7 +1,8 @@
 /* DPOT's temporal aggregation over embedded frames. With R_j = diag(e_j) P, Q = b + position, all that acts on a sample is one
    matrix A = [w_0^T R_0 | w_1^T R_1 | ...] (D x frames E) and one field S^T Q, S = sum_j diag(e_j) w_j: y = A h + S^T Q, h the
-   frames' E channels one below the other. Backward, with G = sum_b dy_b: dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dQ = S
-   G        dS = Q G^T, in the place of S dR_j = w_j dA_j              dw_j = R_j dA_j^T + diag(e_j) dS dP = sum_j diag(e_j) dR_j
+   frames' E channels one below the other. Weights stay during a run: A, S and S^T Q are made once for all steps of a rollout.
+   Backward, with G = sum_b dy_b: dA = sum_b dy_b h_b^T        dh_b = A^T dy_b      dQ = S G        dS = Q G^T
+   dR_j = w_j dA_j              dw_j = R_j dA_j^T + diag(e_j) dS              dP = sum_j diag(e_j) dR_j
    de_j[i] = P[i] . dR_j[i] + w_j[i] . dS[i]        de/dgamma = -t sin(t gamma) */
 #include "graph_impl.h"
 #include <math.h>
@@ -12,22 +13,26 @@
 
 enum { P_AT = 1, B_AT, POSITION_AT, W_AT, GAMMA_AT };
 
-/* Matrices of a node, by rows. A and S are kept from forward to backward, the others are scratch. */
+/* Of all nodes of a graph with the same weights: their sizes and products, by rows. */
 typedef struct {
-  int    D, E, frames;
-  size_t points, all; /* of a frame; frames * E */
-  float *A, *S;
+  int           D, E, frames;
+  size_t        points, all; /* of a frame; frames * E */
+  int           nodes;       /* that share it */
+  const EkNode *first;       /* of them: the last one in backward */
+  PetscInt64    run;         /* that the products are of */
+  float        *A, *offset;  /* offset: S^T Q */
+  float        *S;           /* where backward needs it, NULL otherwise */
 } Plan;
 
 typedef struct {
-  Plan         p;
+  Plan        *p;
   EkField      x, y;
   const float *P, *b, *position, *w, *gamma;
 } Time;
 
 static Time TimeOf(EkGraph g, EkNode *node)
 {
-  return (Time){*(const Plan *)node->plan,     EkGraphField(g, node->input[0]),
+  return (Time){(Plan *)node->plan,            EkGraphField(g, node->input[0]),
                 EkGraphField(g, node->output), EkGraphWeight(g, node, P_AT),
                 EkGraphWeight(g, node, B_AT),  EkGraphWeight(g, node, POSITION_AT),
                 EkGraphWeight(g, node, W_AT),  node->ninputs > GAMMA_AT ? EkGraphWeight(g, node, GAMMA_AT) : NULL};
@@ -39,62 +44,99 @@ static double FrameTime(const Plan *p, int j)
 }
 static float Factor(const Time *t, int j, int i)
 {
-  return t->gamma ? (float)cos(FrameTime(&t->p, j) * t->gamma[i]) : 1;
+  return t->gamma ? (float)cos(FrameTime(t->p, j) * t->gamma[i]) : 1;
 }
 
 /* R_j, D x E */
 static void ScaledEmbedding(const Time *t, int j, float *R)
 {
-  for (int i = 0; i < t->p.D; i++) {
+  for (int i = 0; i < t->p->D; i++) {
     const float factor = Factor(t, j, i);
 
-    for (int e = 0; e < t->p.E; e++) R[(size_t)i * t->p.E + e] = factor * t->P[(size_t)i * t->p.E + e];
+    for (int e = 0; e < t->p->E; e++) R[(size_t)i * t->p->E + e] = factor * t->P[(size_t)i * t->p->E + e];
   }
 }
 
 /* Q, D x points */
 static void Offsets(const Time *t, float *Q)
 {
-  for (int i = 0; i < t->p.D; i++) {
-    for (size_t n = 0; n < t->p.points; n++) Q[(size_t)i * t->p.points + n] = t->b[i] + t->position[(size_t)i * t->p.points + n];
+  for (int i = 0; i < t->p->D; i++) {
+    for (size_t n = 0; n < t->p->points; n++) Q[(size_t)i * t->p->points + n] = t->b[i] + t->position[(size_t)i * t->p->points + n];
   }
 }
 
-static void ProductsOfWeights(const Time *t, float *R)
+/* Places in the scratch one after the other, where `start` is given; floats of all. */
+static size_t Divide(int n, const size_t size[], float **const place[], float *start)
 {
-  const size_t D = (size_t)t->p.D, E = (size_t)t->p.E;
+  size_t at = 0;
 
-  memset(t->p.S, 0, D * D * sizeof(float));
-  for (int j = 0; j < t->p.frames; j++) {
-    const float *w = t->w + (size_t)j * D * D;
-
-    ScaledEmbedding(t, j, R);
-    EkGemm(1, 0, t->p.D, t->p.E, t->p.D, 1, w, D, R, E, 0, t->p.A + (size_t)j * E, t->p.all);
-    for (int i = 0; i < t->p.D; i++) {
-      const float factor = Factor(t, j, i), *row = w + (size_t)i * D;
-      float      *sum = t->p.S + (size_t)i * D;
-
-      for (size_t o = 0; o < D; o++) sum[o] += factor * row[o];
-    }
+  for (int i = 0; i < n; i++) {
+    if (start) *place[i] = start + at;
+    at += EK_ROUND_UP(size[i], 16);
   }
+  return at;
+}
+
+/* What products of weights are made of. */
+typedef struct {
+  float *Q, *R, *S;
+} Making;
+
+static size_t DivideMaking(const Plan *p, float *start, Making *m)
+{
+  const size_t  D = (size_t)p->D, size[] = {D * p->points, D * (size_t)p->E, p->S ? 0 : D * D};
+  float **const place[] = {&m->Q, &m->R, &m->S};
+  const size_t  floats = Divide(3, size, place, start);
+
+  if (p->S) m->S = p->S;
+  return floats;
+}
+
+static void AddScaledWeights(const Time *t, int j, float *S)
+{
+  const size_t D = (size_t)t->p->D;
+
+  for (int i = 0; i < t->p->D; i++) {
+    const float  factor = Factor(t, j, i), *row = t->w + ((size_t)j * D + (size_t)i) * D;
+    float       *sum = S + (size_t)i * D;
+
+    for (size_t o = 0; o < D; o++) sum[o] += factor * row[o];
+  }
+}
+
+static void ProductsOfWeights(const Time *t, float *scratch)
+{
+  const Plan  *p = t->p;
+  const size_t D = (size_t)p->D, E = (size_t)p->E;
+  Making       m;
+
+  DivideMaking(p, scratch, &m);
+  memset(m.S, 0, D * D * sizeof(float));
+  for (int j = 0; j < p->frames; j++) {
+    ScaledEmbedding(t, j, m.R);
+    EkGemm(1, 0, p->D, p->E, p->D, 1, t->w + (size_t)j * D * D, D, m.R, E, 0, p->A + (size_t)j * E, p->all);
+    AddScaledWeights(t, j, m.S);
+  }
+  Offsets(t, m.Q);
+  EkGemm(1, 0, p->D, (int)p->points, p->D, 1, m.S, D, m.Q, p->points, 0, p->offset, p->points);
 }
 
 /* Frames of a sample side by side (E, frames points) to one below the other (frames E, points). */
 static void Stack(const Time *t, const float *x, float *h)
 {
-  for (int j = 0; j < t->p.frames; j++) {
-    for (int e = 0; e < t->p.E; e++, h += t->p.points)
-      memcpy(h, x + (size_t)e * t->x.stride + (size_t)j * t->p.points, t->p.points * sizeof(float));
+  for (int j = 0; j < t->p->frames; j++) {
+    for (int e = 0; e < t->p->E; e++, h += t->p->points)
+      memcpy(h, x + (size_t)e * t->x.stride + (size_t)j * t->p->points, t->p->points * sizeof(float));
   }
 }
 
 static void Unstack(const Time *t, const float *h, PetscBool add, float *x)
 {
-  for (int j = 0; j < t->p.frames; j++) {
-    for (int e = 0; e < t->p.E; e++, h += t->p.points) {
-      float *to = x + (size_t)e * t->x.stride + (size_t)j * t->p.points;
+  for (int j = 0; j < t->p->frames; j++) {
+    for (int e = 0; e < t->p->E; e++, h += t->p->points) {
+      float *to = x + (size_t)e * t->x.stride + (size_t)j * t->p->points;
 
-      for (size_t n = 0; n < t->p.points; n++) to[n] = add ? to[n] + h[n] : h[n];
+      for (size_t n = 0; n < t->p->points; n++) to[n] = add ? to[n] + h[n] : h[n];
     }
   }
 }
@@ -102,46 +144,51 @@ static void Unstack(const Time *t, const float *h, PetscBool add, float *x)
 static void TimeForward(EkGraph g, EkNode *node)
 {
   const Time   t = TimeOf(g, node);
-  const size_t D = (size_t)t.p.D, points = t.p.points;
-  const int    n = (int)points;
-  float       *Q = EkGraphScratch(g, node), *base = Q + D * points, *h = base + D * points, *R = h;
+  const size_t D = (size_t)t.p->D, points = t.p->points;
+  float       *h = EkGraphScratch(g, node);
 
-  if (g->pass == EK_FORWARD) ProductsOfWeights(&t, R); /* run again, it has them still */
-  Offsets(&t, Q);
-  EkGemm(1, 0, t.p.D, n, t.p.D, 1, t.p.S, D, Q, points, 0, base, points);
+  if (t.p->run != g->run) ProductsOfWeights(&t, h);
+  t.p->run = g->run;
   for (int b = 0; b < g->batch; b++) {
     float *y = t.y.value + b * t.y.step;
 
     Stack(&t, t.x.value + b * t.x.step, h);
-    for (size_t o = 0; o < D; o++) memcpy(y + o * t.y.stride, base + o * points, points * sizeof(float));
-    EkGemm(0, 0, t.p.D, n, (int)t.p.all, 1, t.p.A, t.p.all, h, points, 1, y, t.y.stride);
+    for (size_t o = 0; o < D; o++) memcpy(y + o * t.y.stride, t.p->offset + o * points, points * sizeof(float));
+    EkGemm(0, 0, t.p->D, (int)points, (int)t.p->all, 1, t.p->A, t.p->all, h, points, 1, y, t.y.stride);
   }
 }
 
 /* ---- backward ---- */
 
 typedef struct {
-  float *Q, *G, *dQ, *dA, *R, *dR, *h, *dh;
+  float *Q, *G, *dQ, *dA, *R, *dR, *dS, *h, *dh;
 } Work;
 
-/* Floats of the scratch; places where `start` is given. */
-static size_t Divide(const Plan *p, float *start, Work *k)
+/* The last node of backward is the last one that needs S: its dS takes the place, so that a single step costs no more. */
+static size_t DivideWork(const Plan *p, PetscBool last, float *start, Work *k)
 {
   const size_t  D = (size_t)p->D, field = D * p->points, embedding = D * (size_t)p->E, stack = p->all * p->points;
-  const size_t  size[] = {field, field, field, D * p->all, embedding, embedding, stack, stack};
-  float **const place[] = {&k->Q, &k->G, &k->dQ, &k->dA, &k->R, &k->dR, &k->h, &k->dh};
-  size_t        at = 0;
+  const size_t  size[] = {field, field, field, D * p->all, embedding, embedding, last ? 0 : D * D, stack, stack};
+  float **const place[] = {&k->Q, &k->G, &k->dQ, &k->dA, &k->R, &k->dR, &k->dS, &k->h, &k->dh};
+  const size_t  floats = Divide((int)(sizeof(size) / sizeof(size[0])), size, place, start);
 
-  for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
-    if (start) *place[i] = start + at;
-    at += EK_ROUND_UP(size[i], 16);
-  }
-  return at;
+  if (last) k->dS = p->S;
+  return floats;
+}
+
+/* Floats of a node's scratch. */
+static size_t Scratch(const Plan *p, PetscBool last, PetscBool gradients)
+{
+  Making       making;
+  Work         work;
+  const size_t forward = PetscMax(DivideMaking(p, NULL, &making), p->all * p->points);
+
+  return gradients ? PetscMax(forward, DivideWork(p, last, NULL, &work)) : forward;
 }
 
 static void Samples(EkGraph g, EkNode *node, const Time *t, const Work *k)
 {
-  const size_t D = (size_t)t->p.D, points = t->p.points, all = t->p.all;
+  const size_t D = (size_t)t->p->D, points = t->p->points, all = t->p->all;
   const int    n = (int)points;
 
   memset(k->G, 0, D * points * sizeof(float));
@@ -149,25 +196,25 @@ static void Samples(EkGraph g, EkNode *node, const Time *t, const Work *k)
     const float *dy = t->y.gradient + b * t->y.gradient_step;
 
     Stack(t, t->x.value + b * t->x.step, k->h);
-    EkGemm(0, 1, t->p.D, (int)all, n, 1, dy, t->y.stride, k->h, points, b > 0, k->dA, all);
+    EkGemm(0, 1, t->p->D, (int)all, n, 1, dy, t->y.stride, k->h, points, b > 0, k->dA, all);
     for (size_t o = 0; o < D; o++) {
       for (size_t i = 0; i < points; i++) k->G[o * points + i] += dy[o * t->y.stride + i];
     }
     if (!g->tensor[node->input[0]].has_gradient) continue;
-    EkGemm(1, 0, (int)all, n, t->p.D, 1, t->p.A, all, dy, t->y.stride, 0, k->dh, points);
+    EkGemm(1, 0, (int)all, n, t->p->D, 1, t->p->A, all, dy, t->y.stride, 0, k->dh, points);
     Unstack(t, k->dh, node->accumulate[0], t->x.gradient + b * t->x.gradient_step);
   }
 }
 
 static void OffsetGradients(EkGraph g, EkNode *node, const Time *t, const Work *k)
 {
-  const size_t D = (size_t)t->p.D, points = t->p.points;
+  const size_t D = (size_t)t->p->D, points = t->p->points;
   const int    n = (int)points;
   float       *db = EkGraphWeightGradient(g, node, B_AT), *dposition = EkGraphWeightGradient(g, node, POSITION_AT);
 
   Offsets(t, k->Q);
-  EkGemm(0, 0, t->p.D, n, t->p.D, 1, t->p.S, D, k->G, points, 0, k->dQ, points);
-  EkGemm(0, 1, t->p.D, t->p.D, n, 1, k->Q, points, k->G, points, 0, t->p.S, D);
+  EkGemm(0, 0, t->p->D, n, t->p->D, 1, t->p->S, D, k->G, points, 0, k->dQ, points);
+  EkGemm(0, 1, t->p->D, t->p->D, n, 1, k->Q, points, k->G, points, 0, k->dS, D);
   for (size_t i = 0; i < D; i++) {
     const float *row = k->dQ + i * points;
 
@@ -179,13 +226,13 @@ static void OffsetGradients(EkGraph g, EkNode *node, const Time *t, const Work *
 /* Row i of frame j: dw += e dS, dP += e dR, and what e itself gets. */
 static void RowGradients(const Time *t, const Work *k, int j, int i, float *dw, float *dP, float *dgamma)
 {
-  const size_t D = (size_t)t->p.D, E = (size_t)t->p.E, r = (size_t)i;
-  const float  factor = Factor(t, j, i), *dS = t->p.S + r * D, *dR = k->dR + r * E;
+  const size_t D = (size_t)t->p->D, E = (size_t)t->p->E, r = (size_t)i;
+  const float  factor = Factor(t, j, i), *dS = k->dS + r * D, *dR = k->dR + r * E;
 
   for (size_t o = 0; o < D; o++) dw[r * D + o] += factor * dS[o];
   for (size_t e = 0; e < E; e++) dP[r * E + e] += factor * dR[e];
   if (dgamma) {
-    const double time = FrameTime(&t->p, j),
+    const double time = FrameTime(t->p, j),
                  de = EkRowProduct(E, t->P + r * E, 0, dR) + EkRowProduct(D, t->w + (size_t)j * D * D + r * D, 0, dS);
 
     dgamma[i] -= (float)(de * time * sin(time * t->gamma[i]));
@@ -194,18 +241,18 @@ static void RowGradients(const Time *t, const Work *k, int j, int i, float *dw, 
 
 static void FrameGradients(EkGraph g, EkNode *node, const Time *t, const Work *k, int j)
 {
-  const size_t D = (size_t)t->p.D, E = (size_t)t->p.E, all = t->p.all;
+  const size_t D = (size_t)t->p->D, E = (size_t)t->p->E, all = t->p->all;
   const float *w = t->w + (size_t)j * D * D, *dA = k->dA + (size_t)j * E;
   float       *dw = EkGraphWeightGradient(g, node, W_AT) + (size_t)j * D * D, *dP = EkGraphWeightGradient(g, node, P_AT);
   float       *dgamma = t->gamma ? EkGraphWeightGradient(g, node, GAMMA_AT) : NULL;
 
   ScaledEmbedding(t, j, k->R);
-  for (int i = 0; i < t->p.D; i += ROWS) {
-    const int    rows = t->p.D - i < ROWS ? t->p.D - i : ROWS;
+  for (int i = 0; i < t->p->D; i += ROWS) {
+    const int    rows = t->p->D - i < ROWS ? t->p->D - i : ROWS;
     const size_t at = (size_t)i;
 
-    EkGemm(0, 0, rows, t->p.E, t->p.D, 1, w + at * D, D, dA, all, 0, k->dR + at * E, E);
-    EkGemm(0, 1, rows, t->p.D, t->p.E, 1, k->R + at * E, E, dA, all, 1, dw + at * D, D);
+    EkGemm(0, 0, rows, t->p->E, t->p->D, 1, w + at * D, D, dA, all, 0, k->dR + at * E, E);
+    EkGemm(0, 1, rows, t->p->D, t->p->E, 1, k->R + at * E, E, dA, all, 1, dw + at * D, D);
     for (int r = i; r < i + rows; r++) RowGradients(t, k, j, r, dw, dP, dgamma);
   }
 }
@@ -215,13 +262,13 @@ static void TimeBackward(EkGraph g, EkNode *node)
   const Time t = TimeOf(g, node);
   Work       k;
 
-  Divide(&t.p, EkGraphScratch(g, node), &k);
+  DivideWork(t.p, (PetscBool)(node == t.p->first), EkGraphScratch(g, node), &k);
   Samples(g, node, &t, &k);
   OffsetGradients(g, node, &t, &k);
-  for (int j = 0; j < t.p.frames; j++) FrameGradients(g, node, &t, &k, j);
+  for (int j = 0; j < t.p->frames; j++) FrameGradients(g, node, &t, &k, j);
 }
 
-/* The products of weights are shared among the samples of a whole batch. */
+/* The products of weights are shared among the samples of a whole batch, forward also among the nodes. */
 static double TimeFlops(EkGraph g, EkNode *node, PetscBool backward)
 {
   const Plan  *p = (const Plan *)node->plan;
@@ -229,15 +276,18 @@ static double TimeFlops(EkGraph g, EkNode *node, PetscBool backward)
   const double shared = 2 * D * D * (all + points), each = 2 * D * all * points;
 
   return backward ? 2 * shared / g->capacity + (g->tensor[node->input[0]].has_gradient ? 2 : 1) * each
-                  : shared / g->capacity + each;
+                  : shared / p->nodes / g->capacity + each;
 }
 
 static void TimeDestroy(EkNode *node)
 {
   Plan *p = (Plan *)node->plan;
 
-  if (p) (void)PetscFree2(p->A, p->S);
-  (void)PetscFree(node->plan);
+  node->plan = NULL;
+  if (!p || --p->nodes) return;
+  (void)PetscFree2(p->A, p->offset);
+  (void)PetscFree(p->S);
+  (void)PetscFree(p);
 }
 
 const EkOperator EkOpTimeAggregate = {{"time_aggregate", "embedded frames to one field, a matrix a frame"},
@@ -267,6 +317,38 @@ static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[], PetscBool g
   PetscFunctionReturn(0);
 }
 
+/* That of an earlier node with the same weights, or NULL. Sizes follow from the weights. */
+static Plan *FindPlan(EkGraph g, int ninputs, const EkTensor input[])
+{
+  for (int i = 0; i < g->nnodes; i++) {
+    const EkNode *node = g->node[i];
+
+    if (node->op == &EkOpTimeAggregate && node->ninputs == ninputs &&
+        !memcmp(node->input + P_AT, input + P_AT, (size_t)(ninputs - P_AT) * sizeof(*input)))
+      return (Plan *)node->plan;
+  }
+  return NULL;
+}
+
+static PetscErrorCode MakePlan(EkGraph g, const EkTensor input[], PetscInt frames, size_t points, Plan **out)
+{
+  const PetscInt *shape = g->params->table[g->tensor[input[P_AT]].param].shape;
+  Plan           *p;
+  size_t          products, square;
+
+  PetscFunctionBegin;
+  PetscCall(PetscNew(&p));
+  *p = (Plan){.D = (int)shape[0], .E = (int)shape[1], .frames = (int)frames, .points = points};
+  p->all = (size_t)p->frames * (size_t)p->E;
+  products = (size_t)p->D * (p->all + points);
+  square = g->gradients ? (size_t)p->D * (size_t)p->D : 0;
+  PetscCall(PetscMalloc2((size_t)p->D * p->all, &p->A, (size_t)p->D * points, &p->offset));
+  if (square) PetscCall(PetscMalloc1(square, &p->S));
+  EkGraphHold(g, (products + square) * sizeof(float));
+  *out = p;
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkTimeAggregate(EkGraph g, EkTensor x, const char *P, const char *b, const char *position, const char *w,
                                const char *gamma, EkTensor *out)
 {
@@ -277,21 +359,18 @@ PetscErrorCode EkTimeAggregate(EkGraph g, EkTensor x, const char *P, const char 
   EkGrid            grid;
   EkNode           *node;
   Plan             *p;
-  Work              unused;
 
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, x, "time_aggregate"));
   for (int i = P_AT; i < ninputs; i++) PetscCall(EkGraphParam(g, name[i], &input[i]));
   PetscCall(CheckShapes(g, input, (PetscBool)(gamma != NULL), &grid, &frames));
-  PetscCall(PetscNew(&p));
-  *p = (Plan){.E = (int)g->tensor[x].channels, .frames = (int)frames, .points = grid.points};
-  p->D = (int)g->params->table[g->tensor[input[B_AT]].param].shape[0];
-  p->all = (size_t)p->frames * (size_t)p->E;
-  PetscCall(PetscMalloc2((size_t)p->D * p->all, &p->A, (size_t)p->D * (size_t)p->D, &p->S));
+  p = FindPlan(g, ninputs, input);
+  if (!p) PetscCall(MakePlan(g, input, frames, grid.points, &p));
   PetscCall(EkGraphAddNode(g, &EkOpTimeAggregate, ninputs, input, &node));
   node->plan = p;
+  if (!p->nodes++) p->first = node;
   node->kept[0] = PETSC_TRUE;
-  node->tile = Divide(p, NULL, &unused);
+  node->tile = Scratch(p, (PetscBool)(node == p->first), g->gradients);
   PetscCall(EkGraphAddField(g, node, p->D, grid, out));
   PetscFunctionReturn(0);
 }

@@ -73,6 +73,8 @@ void EkTransformSynthesise(EkTransform t, int inverse_weights, int planes, const
   t->ops->synthesise(t, inverse_weights, planes, X, x, x_stride, accumulate);
 }
 
+size_t EkTransformMemory(EkTransform t) { return t->bytes; }
+
 double EkTransformFlops(EkTransform t) { return t->ops->flops(&t->shape); }
 
 PetscErrorCode EkTransformDestroy(EkTransform *t)

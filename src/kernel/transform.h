@@ -16,4 +16,5 @@ struct EkTransform_ {
   const EkTransformOps *ops;
   float                *factor; /* [m1]: c_k2 / (n0 n1), the weights of the inverse */
   void                 *data;   /* of the method */
+  size_t                bytes;  /* of that */
 };

@@ -37,6 +37,7 @@ static PetscErrorCode FftSetup(EkTransform t)
   f->real = fftwf_alloc_real((size_t)n[0] * n[1]);
   f->kept = fftwf_alloc_real(2 * (size_t)n[0] * half);
   kept    = (fftwf_complex *)f->kept;
+  t->bytes = ((size_t)n[0] * n[1] + 2 * (size_t)n[0] * half) * sizeof(float);
   EkCheckAlloc(f->real && f->kept, "Fourier transform");
   f->r2c      = fftwf_plan_many_dft_r2c(1, &n[1], n[0], f->real, NULL, 1, n[1], kept, NULL, 1, half, FFTW_ESTIMATE);
   f->c2r      = fftwf_plan_many_dft_c2r(1, &n[1], n[0], kept, NULL, 1, half, f->real, NULL, 1, n[1], FFTW_ESTIMATE);

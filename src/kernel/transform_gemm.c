@@ -28,7 +28,8 @@ static void GemmDestroy(EkTransform t)
 
   if (!g) return;
   for (int w = 0; w < 2; w++) (void)PetscFree2(g->last[w], g->last_t[w]);
-  (void)PetscFree5(g->cosine, g->sine, g->folded, g->middle, g->column);
+  (void)PetscFree2(g->cosine, g->sine);
+  (void)PetscFree3(g->folded, g->middle, g->column);
   (void)PetscFree2(g->row, g->target);
   (void)PetscFree(t->data);
 }
@@ -55,6 +56,32 @@ static PetscErrorCode LastAxis(EkTransform t, Gemm *g)
   PetscFunctionReturn(0);
 }
 
+static PetscErrorCode FirstAxis(EkTransform t, Gemm *g)
+{
+  const int n = t->shape.n[0], m = t->shape.m[0];
+
+  PetscFunctionBegin;
+  PetscCall(PetscCalloc2((size_t)(m + 1) * g->sums, &g->cosine, (size_t)m * g->differences + 1, &g->sine));
+  for (int k = 0; k <= m; k++) {
+    for (int r = 0; r < g->sums; r++) {
+      const double angle = 2 * M_PI * ((long)k * r % n) / n;
+
+      g->cosine[(size_t)k * g->sums + r] = (float)cos(angle);
+      if (k > 0 && r >= 1 && r <= g->differences) g->sine[(size_t)(k - 1) * g->differences + r - 1] = (float)sin(angle);
+    }
+  }
+  PetscFunctionReturn(0);
+}
+
+/* All but the lists of row pointers. */
+static size_t Bytes(const EkTransformShape *s, const Gemm *g, int both)
+{
+  const size_t n1 = (size_t)s->n[1], m0 = (size_t)s->m[0], m1 = (size_t)s->m[1], folded = (size_t)(g->sums + g->differences);
+  const size_t tables = 2 * (n1 * g->pairs + 2 * m1 * g->width) + (m0 + 1) * (size_t)g->sums + m0 * (size_t)g->differences;
+
+  return (tables + folded * g->width + (size_t)both * (g->width + g->pairs)) * sizeof(float);
+}
+
 static PetscErrorCode GemmSetup(EkTransform t)
 {
   const int n = t->shape.n[0], m = t->shape.m[0], both = Most(2 * m + 1, PLANES);
@@ -67,18 +94,11 @@ static PetscErrorCode GemmSetup(EkTransform t)
   g->pairs       = EK_ROUND_UP(2 * (size_t)t->shape.m[1], EK_LANES);
   g->sums        = n / 2 + 1;
   g->differences = (n - 1) / 2;
+  t->bytes       = Bytes(&t->shape, g, both);
   PetscCall(LastAxis(t, g));
-  PetscCall(PetscCalloc5((size_t)(m + 1) * g->sums, &g->cosine, (size_t)m * g->differences + 1, &g->sine, (size_t)(g->sums + g->differences) * g->width, &g->folded,
-                         both * g->width, &g->middle, both * g->pairs, &g->column));
+  PetscCall(FirstAxis(t, g));
+  PetscCall(PetscCalloc3((size_t)(g->sums + g->differences) * g->width, &g->folded, both * g->width, &g->middle, both * g->pairs, &g->column));
   PetscCall(PetscMalloc2(Most(t->shape.n[1], Most(2 * t->shape.m[1], Most(both, n + 1))), &g->row, Most(n + 1, both), &g->target));
-  for (int k = 0; k <= m; k++) {
-    for (int r = 0; r < g->sums; r++) {
-      const double angle = 2 * M_PI * ((long)k * r % n) / n;
-
-      g->cosine[(size_t)k * g->sums + r] = (float)cos(angle);
-      if (k > 0 && r >= 1 && r <= g->differences) g->sine[(size_t)(k - 1) * g->differences + r - 1] = (float)sin(angle);
-    }
-  }
   PetscFunctionReturn(0);
 }
 

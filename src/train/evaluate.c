@@ -76,6 +76,14 @@ PetscErrorCode EkEvaluatorCreate(EkSession s, EkEvaluator *out)
   PetscFunctionReturn(0);
 }
 
+size_t EkEvaluatorMemory(EkEvaluator e)
+{
+  size_t bytes = 0;
+
+  for (int i = 0; i < e->nrollouts; i++) bytes += EkRolloutMemory(&e->rollout[i]);
+  return bytes;
+}
+
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator)
 {
   EkEvaluator e = *evaluator;

@@ -27,16 +27,15 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
 {
   EkSession         s = t->session;
   const EkDataInfo *d = s->info;
-  size_t            planned, unshared;
 
   PetscFunctionBegin;
   if (t->run->rank) PetscFunctionReturn(0);
-  EkGraphMemory(t->rollout.graph, &planned, &unshared);
   printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n", s->deck.data.files, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1],
          (int)d->frames, (int)d->count[EK_TRAIN], (int)d->samples, (int)d->count[EK_TEST]);
   printf("model   %s: %lld parameters, ", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name, (long long)EkParamsCount(s->params, PETSC_FALSE));
   if (s->deck.model.transform != EK_CHOOSE_AUTO) printf("%s transform, ", EkFamilyMember(&EkTransformFamily, s->deck.model.transform)->name);
-  printf("%d rollout steps, activations %.1f MiB a rank\n", t->rollout.steps, (double)planned / 1048576);
+  printf("%d rollout steps, activations %.1f MiB a rank, %.1f more to evaluate\n", t->rollout.steps, (double)EkRolloutMemory(&t->rollout) / 1048576,
+         (double)EkEvaluatorMemory(t->evaluator) / 1048576);
   printf("balance %s, %d layers; mesh %d x %d, %s\n", EkFamilyMember(&EkRuleFamily, s->deck.balance.rule)->name, t->nlayers, s->mesh->ndata, s->mesh->nspace,
          s->mesh->shard == EK_SHARD_OPTIMIZER ? "optimizer sharded" : "nothing sharded");
   if (resumed) printf("resumed after epoch %d, batch %d of %d\n", (int)t->at.epoch, (int)t->at.batch, (int)t->nbatches);

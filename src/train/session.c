@@ -160,6 +160,14 @@ PetscErrorCode EkRolloutBind(EkRollout *r, const float *batch)
   PetscFunctionReturn(0);
 }
 
+size_t EkRolloutMemory(const EkRollout *r)
+{
+  size_t planned, unshared;
+
+  EkGraphMemory(r->graph, &planned, &unshared);
+  return planned + EkGraphHeld(r->graph);
+}
+
 PetscErrorCode EkRolloutDestroy(EkRollout *r)
 {
   PetscFunctionBegin;
