@@ -22,7 +22,8 @@ static PetscErrorCode FindCommand(EkRun run, const EkCommand **command)
 
   PetscFunctionBegin;
   PetscCall(EkFamilyNames(&EkCommandFamily, names, sizeof(names)));
-  PetscCheck(help || run->argc > 0, run->comm, PETSC_ERR_USER_INPUT, "what shall be done? evenkeel COMMAND ..., one of: %s", names);
+  PetscCheck(help || run->argc > 0, run->comm, PETSC_ERR_USER_INPUT, "what shall be done? evenkeel COMMAND ..., one of: %s",
+             names);
   row = EkFamilyFind(&EkCommandFamily, help ? "help" : run->argv[0]);
   PetscCheck(row >= 0, run->comm, PETSC_ERR_USER_INPUT, "command '%s' is not known; there is: %s", run->argv[0], names);
   *command = (const EkCommand *)EkFamilyMember(&EkCommandFamily, row);

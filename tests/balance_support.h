@@ -44,7 +44,8 @@ static inline float *random_weights(int stream_index, size_t n)
 }
 
 /* Creates, refreshes; the caller destroys. */
-static inline EkBalance refreshed(EkMesh mesh, const EkBalanceOptions *options, int n, const EkLayer *layer, const EkLayerState **state)
+static inline EkBalance refreshed(EkMesh mesh, const EkBalanceOptions *options, int n, const EkLayer *layer,
+                                  const EkLayerState **state)
 {
   EkBalance balance;
   int       nlayers;

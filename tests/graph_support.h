@@ -55,7 +55,8 @@ static inline void declare_dpot(EkParams p)
 {
   declare(p, "up.weight", 4, 6, 3, 2, 2), declare(p, "up.bias", 1, 3, 0, 0, 0);
   declare(p, "group.weight", 1, 6, 0, 0, 0), declare(p, "group.bias", 1, 6, 0, 0, 0);
-  declare(p, "afno.w1", 4, 2, 3, 2, 2), declare(p, "afno.b1", 3, 2, 3, 2, 0), declare(p, "afno.w2", 4, 2, 3, 2, 2), declare(p, "afno.b2", 3, 2, 3, 2, 0);
+  declare(p, "afno.w1", 4, 2, 3, 2, 2), declare(p, "afno.b1", 3, 2, 3, 2, 0), declare(p, "afno.w2", 4, 2, 3, 2, 2),
+      declare(p, "afno.b2", 3, 2, 3, 2, 0);
   declare(p, "embed.weight", 4, 6, 4, 1, 1), declare(p, "embed.bias", 1, 6, 0, 0, 0), declare(p, "position", 4, 1, 6, 5, 4);
   declare(p, "time.w", 3, 3, 6, 6, 0), declare(p, "time.gamma", 2, 1, 6, 0, 0);
 }
@@ -68,7 +69,8 @@ static inline void declare_all(EkParams p)
   EK_OK(EkParamsAdd(p, "s.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
   EK_OK(EkParamsAdd(p, "s.weights2", EK_MODULE_SPECTRAL, PETSC_TRUE, 5, two, -1, 1));
   EK_OK(EkParamsAdd(p, "t.weights1", EK_MODULE_SPECTRAL, PETSC_TRUE, 4, one, -1, 1));
-  declare_conv(p, "conv2", 2, 18, 5, 3), declare_conv(p, "conv1", 1, 18, 5, 3), declare_conv(p, "wide1", 1, 5, 5, 5), declare_conv(p, "same2", 2, 5, 5, 3);
+  declare_conv(p, "conv2", 2, 18, 5, 3), declare_conv(p, "conv1", 1, 18, 5, 3), declare_conv(p, "wide1", 1, 5, 5, 5),
+      declare_conv(p, "same2", 2, 5, 5, 3);
   declare_conv(p, "up2", 2, 18, 5, 2), declare_conv(p, "up1", 1, 18, 5, 2), declare_conv(p, "point2", 2, 18, 18, 1);
   declare_norm(p, "norm", 18);
   declare_linear(p, "large", 47, 50);

@@ -1,4 +1,5 @@
-/* A conformance case of tests/data/cases run through the program's model, the batch spread over the ranks: outputs, gradients, three Adam steps. */
+/* A conformance case of tests/data/cases run through the program's model, the batch spread over the ranks: outputs, gradients,
+ * three Adam steps. */
 #pragma once
 #include "support.h"
 #include "evenkeel/mesh.h"
@@ -22,15 +23,15 @@ typedef struct {
   EkGraph      graph;
   EkMesh       mesh;
   EkTensor     frames, coordinates, prediction;
-  int          samples, lo, hi;            /* of the case; my part */
-  float       *values, *points, *expected; /* planar: (hi - lo, (t0 + 1) * C, stride), (hi - lo, dim, stride); the file's layout */
-  hid_t        file;
+  int          samples, lo, hi;      /* of the case; my part */
+  float *values, *points, *expected; /* planar: (hi - lo, (t0 + 1) * C, stride), (hi - lo, dim, stride); the file's layout */
+  hid_t  file;
 } Case;
 
 static inline float *case_array(hid_t file, const char *name, hsize_t dims[8])
 {
   hid_t  set = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(set);
-  int    rank  = H5Sget_simple_extent_dims(space, dims, NULL);
+  int    rank = H5Sget_simple_extent_dims(space, dims, NULL);
   size_t count = 1;
   float *data;
 
@@ -49,16 +50,19 @@ static inline void case_planes(const Case *k, const float *from, int b, size_t c
 
   from += (size_t)b * points * channels;
   for (size_t c = 0; c < channels; c++) {
-    for (size_t p = 0; p < points; p++) to[c * k->shape.grid.stride + p] = from[k->kind.channels_first ? c * points + p : p * channels + c];
+    for (size_t p = 0; p < points; p++)
+      to[c * k->shape.grid.stride + p] = from[k->kind.channels_first ? c * points + p : p * channels + c];
   }
 }
 
 static inline void case_fields(Case *k)
 {
   hsize_t      dims[8];
-  const size_t stride = k->shape.grid.stride, dim = (size_t)k->shape.grid.dim, fields = (size_t)k->shape.fields, given = (size_t)k->shape.initial_step * fields, all = given + fields;
-  const int    has_grid = H5Lexists(k->file, "grid", H5P_DEFAULT) > 0;
-  float       *input = case_array(k->file, "input", dims), *target = case_array(k->file, "target", dims), *grid = has_grid ? case_array(k->file, "grid", dims) : NULL;
+  const size_t stride = k->shape.grid.stride, dim = (size_t)k->shape.grid.dim, fields = (size_t)k->shape.fields,
+               given = (size_t)k->shape.initial_step * fields, all = given + fields;
+  const int has_grid = H5Lexists(k->file, "grid", H5P_DEFAULT) > 0;
+  float    *input = case_array(k->file, "input", dims), *target = case_array(k->file, "target", dims),
+        *grid = has_grid ? case_array(k->file, "grid", dims) : NULL;
 
   k->values = calloc((size_t)(k->hi - k->lo + 1) * all * stride, sizeof(float));
   k->points = calloc((size_t)(k->hi - k->lo + 1) * dim * stride, sizeof(float));
@@ -73,7 +77,10 @@ static inline void case_fields(Case *k)
   free(input), free(target), free(grid);
 }
 
-static PetscErrorCode case_sum(void *mesh, int n, double *values) { return EkMeshSumDouble((EkMesh)mesh, n, values); }
+static PetscErrorCode case_sum(void *mesh, int n, double *values)
+{
+  return EkMeshSumDouble((EkMesh)mesh, n, values);
+}
 
 static inline void case_build(Case *k)
 {
@@ -117,12 +124,12 @@ static inline void case_open(Case *k, const CaseKind *kind)
   PetscInt      n[3];
   PetscInt64    lo, hi;
 
-  *k      = (Case){.kind = *kind};
+  *k = (Case){.kind = *kind};
   k->file = H5Fopen(kind->path, H5F_ACC_RDONLY, H5P_DEFAULT);
   assert_true(k->file >= 0);
   free(case_array(k->file, "input", dims));
   for (int d = 0; d < kind->dim; d++) n[d] = (PetscInt)dims[(kind->channels_first ? 2 : 1) + d];
-  k->shape   = (EkModelShape){EkGridMake(kind->dim, n), kind->fields, kind->initial_step};
+  k->shape = (EkModelShape){EkGridMake(kind->dim, n), kind->fields, kind->initial_step};
   k->samples = (int)dims[0];
   EK_OK(EkMeshCreate(EkTestRun(), &mesh, &k->mesh));
   EkSlice(k->samples, k->mesh->ndata, k->mesh->idata, &lo, &hi);
@@ -175,21 +182,22 @@ static inline void case_check_output(const Case *k)
   EK_OK(EkGraphGetValue(k->graph, k->prediction, &value, &step));
   for (int b = k->lo; b < k->hi; b++) {
     case_planes(k, k->expected, b, fields, want);
-    for (size_t c = 0; c < fields; c++) memcpy(got + c * stride, value + (size_t)(b - k->lo) * step + c * stride, points * sizeof(float));
+    for (size_t c = 0; c < fields; c++)
+      memcpy(got + c * stride, value + (size_t)(b - k->lo) * step + c * stride, points * sizeof(float));
     assert_true(EkTestDistance(fields * stride, got, want) < 1e-4);
   }
   free(want), free(got);
 }
 
-/* Distance of every tensor of the group, relative to the larger of its norm and `before`'s; ten times as much is allowed to tensors that were zero before. Tensors the group
-   does not have must have no gradient. */
+/* Distance of every tensor of the group, relative to the larger of its norm and `before`'s; ten times as much is allowed to
+   tensors that were zero before. Tensors the group does not have must have no gradient. */
 static inline void case_check_tensors(const Case *k, const char *group, const float *arena, const float *before, double tolerance)
 {
   hsize_t dims[8];
   char    name[2 * EK_NAME];
 
   for (int p = 0; p < k->params->n; p++) {
-    const EkTensorInfo *t          = &k->params->table[p];
+    const EkTensorInfo *t = &k->params->table[p];
     double              difference = 0, norm = 0, old = 0, allowed;
     float              *want;
 
@@ -222,7 +230,7 @@ static inline void check_case(const CaseKind *kind)
   Case           k;
 
   case_open(&k, kind);
-  ratio  = malloc((size_t)k.params->n * sizeof(double));
+  ratio = malloc((size_t)k.params->n * sizeof(double));
   before = malloc(k.params->total * sizeof(float));
   memcpy(before, k.params->weights, k.params->total * sizeof(float));
   for (int p = 0; p < k.params->n; p++) ratio[p] = 1;
@@ -258,7 +266,8 @@ static inline void expect_entry(EkParams params, int *at, const PetscInt shape[4
   va_end(arguments);
   assert_true(*at < params->n);
   while (rank < 4 && shape[rank]) rank++;
-  if (strcmp(t->name, name) || t->rank != rank) fail_msg("entry %d is '%s' of rank %d, '%s' of rank %d is wanted", *at, t->name, t->rank, name, rank);
+  if (strcmp(t->name, name) || t->rank != rank)
+    fail_msg("entry %d is '%s' of rank %d, '%s' of rank %d is wanted", *at, t->name, t->rank, name, rank);
   assert_int_equal(t->is_counter, rank == 0);
   for (int d = 0; d < rank; d++) {
     if (t->shape[d] != shape[d]) fail_msg("axis %d of '%s' is %d, %d is wanted", d, name, (int)t->shape[d], (int)shape[d]);
@@ -284,7 +293,10 @@ static inline void check_draw(EkParams params, int p, double lo, double hi, doub
     fail_msg("%s: the deviation is %g, %g is wanted", t->name, sqrt(squares / n), deviation);
 }
 
-static inline void check_constant(EkParams params, int p, double value) { check_draw(params, p, value, value, value, 0); }
+static inline void check_constant(EkParams params, int p, double value)
+{
+  check_draw(params, p, value, value, value, 0);
+}
 
 /* Evenly in [lo, hi]: of n values the outermost are within eight n-th parts of the ends. */
 static inline void check_uniform(EkParams params, int p, double lo, double hi)
@@ -296,13 +308,15 @@ static inline void check_uniform(EkParams params, int p, double lo, double hi)
 
   check_draw(params, p, lo, hi, (lo + hi) / 2, (hi - lo) / sqrt(12));
   for (size_t i = 0; i < t->count; i++) least = fmin(least, w[i]), most = fmax(most, w[i]);
-  if (!(least <= lo + near && most >= hi - near)) fail_msg("%s: values in [%g, %g], [%g, %g] is wanted", t->name, least, most, lo, hi);
+  if (!(least <= lo + near && most >= hi - near))
+    fail_msg("%s: values in [%g, %g], [%g, %g] is wanted", t->name, least, most, lo, hi);
 }
 
-/* PyTorch's default of Linear, Conv and ConvTranspose: +-1/sqrt(fan), fan all axes of the weight but the first; a bias, which follows its weight, likewise. */
+/* PyTorch's default of Linear, Conv and ConvTranspose: +-1/sqrt(fan), fan all axes of the weight but the first; a bias, which
+ * follows its weight, likewise. */
 static inline void check_default_draw(EkParams params, int p)
 {
-  const EkTensorInfo *t   = &params->table[p], *weight = t->rank > 1 ? t : t - 1;
+  const EkTensorInfo *t = &params->table[p], *weight = t->rank > 1 ? t : t - 1;
   double              fan = 1;
 
   assert_true(weight->rank > 1);

@@ -1,5 +1,6 @@
-/* What every test main shares: PETSc started, a run context, one group of cmocka tests run on every rank in step, a failure on any rank a failure
-   everywhere, captured error lines. The first comment of a test file names the rank counts `make check` runs it at. */
+/* What every test main shares: PETSc started, a run context, one group of cmocka tests run on every rank in step, a failure on
+   any rank a failure everywhere, captured error lines. The first comment of a test file names the rank counts `make check` runs
+   it at. */
 #pragma once
 #include "evenkeel/base.h"
 #include <setjmp.h>
@@ -17,30 +18,33 @@
 static EkRun test_run;
 static char  test_last_line[4096];
 
-static inline EkRun EkTestRun(void) { return test_run; }
+static inline EkRun EkTestRun(void)
+{
+  return test_run;
+}
 
 /* Remembers the line instead of printing it. */
-static PetscErrorCode EkTestCatch(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code, PetscErrorType type,
-                                  const char *message, void *context)
+static PetscErrorCode EkTestCatch(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code,
+                                  PetscErrorType type, const char *message, void *context)
 {
   (void)comm, (void)line, (void)function, (void)file, (void)context;
   if (type == PETSC_ERROR_INITIAL) snprintf(test_last_line, sizeof(test_last_line), "%s", message ? message : "");
   return code;
 }
 
-#define EK_OK(expr)                                                                                                    \
-  do {                                                                                                                 \
-    PetscErrorCode ek_code_ = (expr);                                                                                  \
-    if (ek_code_) fail_msg("%s failed: %s", #expr, test_last_line);                                                    \
+#define EK_OK(expr)                                                                                                              \
+  do {                                                                                                                           \
+    PetscErrorCode ek_code_ = (expr);                                                                                            \
+    if (ek_code_) fail_msg("%s failed: %s", #expr, test_last_line);                                                              \
   } while (0)
 
 /* The call must fail on every rank, and the line of the rank that knows must contain the text. */
-#define EK_FAILS(expr, text)                                                                                           \
-  do {                                                                                                                 \
-    PetscErrorCode ek_code_;                                                                                           \
-    test_last_line[0] = 0;                                                                                             \
-    ek_code_          = (expr);                                                                                        \
-    EkTestExpectFailure(ek_code_, (text), #expr);                                                                      \
+#define EK_FAILS(expr, text)                                                                                                     \
+  do {                                                                                                                           \
+    PetscErrorCode ek_code_;                                                                                                     \
+    test_last_line[0] = 0;                                                                                                       \
+    ek_code_ = (expr);                                                                                                           \
+    EkTestExpectFailure(ek_code_, (text), #expr);                                                                                \
   } while (0)
 
 static inline void EkTestExpectFailure(PetscErrorCode code, const char *text, const char *expr)
@@ -115,10 +119,11 @@ static inline int EkTestMain(int argc, char **argv, const struct CMUnitTest *tes
   /* cmocka writes to stderr/stdout of each rank: only rank 0's successes are shown, failures of all */
   for (size_t i = 0; i < n; i++) {
     const struct CMUnitTest one[] = {tests[i]};
-    int                     mine  = _cmocka_run_group_tests(tests[i].name, one, 1, NULL, NULL) != 0, any = mine;
+    int                     mine = _cmocka_run_group_tests(tests[i].name, one, 1, NULL, NULL) != 0, any = mine;
 
     MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, test_run->comm);
-    if (test_run->rank == 0) printf("%s %s %s (%d ranks)\n", any ? "FAIL" : "ok  ", program_invocation_short_name, tests[i].name, test_run->size);
+    if (test_run->rank == 0)
+      printf("%s %s %s (%d ranks)\n", any ? "FAIL" : "ok  ", program_invocation_short_name, tests[i].name, test_run->size);
     failed += any;
     if (any && test_run->size > 1) break; /* ranks may be out of step after a failure */
   }
@@ -128,5 +133,8 @@ static inline int EkTestMain(int argc, char **argv, const struct CMUnitTest *tes
   PetscFinalize();
   return failed != 0;
 }
-#define EK_TEST_MAIN(tests)                                                                                            \
-  int main(int argc, char **argv) { return EkTestMain(argc, argv, (tests), sizeof(tests) / sizeof((tests)[0])); }
+#define EK_TEST_MAIN(tests)                                                                                                      \
+  int main(int argc, char **argv)                                                                                                \
+  {                                                                                                                              \
+    return EkTestMain(argc, argv, (tests), sizeof(tests) / sizeof((tests)[0]));                                                  \
+  }

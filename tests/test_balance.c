@@ -24,9 +24,11 @@ static EkLayer reference_layer(const char *name, float **weight)
     const size_t taps = n[2] * n[3];
 
     layer.scale = 0.5;
-    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)taps, (PetscInt)n[0], (PetscInt)n[1], 1, n[1] * taps, taps, PETSC_FALSE, 0};
+    layer.batch[0] =
+        (EkMatrixBatch){*weight, (PetscInt)taps, (PetscInt)n[0], (PetscInt)n[1], 1, n[1] * taps, taps, PETSC_FALSE, 0};
   } else if (rank == 3) { /* Conv1d: one in x tap matrix per output */
-    layer.batch[0] = (EkMatrixBatch){*weight, (PetscInt)n[0], (PetscInt)n[1], (PetscInt)n[2], n[1] * n[2], n[2], 1, PETSC_FALSE, 0};
+    layer.batch[0] =
+        (EkMatrixBatch){*weight, (PetscInt)n[0], (PetscInt)n[1], (PetscInt)n[2], n[1] * n[2], n[2], 1, PETSC_FALSE, 0};
   }
   return layer;
 }
@@ -224,8 +226,8 @@ static void every_route_finds_known_spectra(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
-/* A + iB has the singular values of [A -B; B A], where each appears twice; stored either way round, imaginary parts beside the real ones or
-   after them all. */
+/* A + iB has the singular values of [A -B; B A], where each appears twice; stored either way round, imaginary parts beside the
+   real ones or after them all. */
 static void complex_matrices_equal_their_real_embedding(void **unused)
 {
   enum { M = 50, N = 40 };

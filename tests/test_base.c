@@ -56,7 +56,7 @@ static void slices_cover_everything_once(void **state)
 /* n values: whole numbers, so that sums are exact in any order. */
 static void check_sums(EkMesh mesh, int n)
 {
-  EkRun  run   = EkTestRun();
+  EkRun  run = EkTestRun();
   float *value = malloc((size_t)n * sizeof(float)), *other = malloc((size_t)n * sizeof(float));
 
   for (int i = 0; i < n; i++) value[i] = other[i] = (float)(i % 1009 * (run->rank + 1));
@@ -126,7 +126,7 @@ static const EkKeyTable demo = EK_KEYS("demo", demo_key);
 /* Sets the run's keys from words, reads the table, returns what Raise says. */
 static PetscErrorCode read_demo(const char *words, Demo *values)
 {
-  EkRun                   run      = EkTestRun();
+  EkRun                   run = EkTestRun();
   const EkKeyTable *const tables[] = {&demo};
   EkProblems              problems;
 
@@ -145,18 +145,28 @@ static void keys_are_read_with_defaults(void **state)
   Demo demo_value;
 
   (void)state;
-  EK_OK(read_demo("-demo_path x.h5 -demo_rate 2.5e-3 -demo_kind fancy -demo_on -demo_wall 01:02:03 -demo_bytes 3k -log_view", &demo_value));
+  EK_OK(read_demo("-demo_path x.h5 -demo_rate 2.5e-3 -demo_kind fancy -demo_on -demo_wall 01:02:03 -demo_bytes 3k -log_view",
+                  &demo_value));
   assert_int_equal(demo_value.count, 3);
-  assert_true(demo_value.rate == 2.5e-3 && demo_value.kind == 1 && demo_value.on && demo_value.wall == 3723 && demo_value.bytes == 3072);
+  assert_true(demo_value.rate == 2.5e-3 && demo_value.kind == 1 && demo_value.on && demo_value.wall == 3723 &&
+              demo_value.bytes == 3072);
   assert_true(demo_value.modes.n == 2 && demo_value.modes.v[1] == 12);
   assert_string_equal(demo_value.path, "x.h5");
 }
 
 static void every_mistake_in_keys_is_an_error(void **state)
 {
-  static const char *const wrong[] = {"", "-demo_path x -demo_count 0", "-demo_path x -demo_count two", "-demo_path x -demo_rate 0", "-demo_path x -demo_kind odd",
-                                      "-demo_path x -demo_modes 1,b", "-demo_path x -demo_wall abc", "-demo_path x -demo_rat 1", "-demo_path x -demo_rate nan", "-demo_path x -demo_on maybe"};
-  Demo demo_value;
+  static const char *const wrong[] = {"",
+                                      "-demo_path x -demo_count 0",
+                                      "-demo_path x -demo_count two",
+                                      "-demo_path x -demo_rate 0",
+                                      "-demo_path x -demo_kind odd",
+                                      "-demo_path x -demo_modes 1,b",
+                                      "-demo_path x -demo_wall abc",
+                                      "-demo_path x -demo_rat 1",
+                                      "-demo_path x -demo_rate nan",
+                                      "-demo_path x -demo_on maybe"};
+  Demo                     demo_value;
 
   (void)state;
   for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) assert_int_not_equal(read_demo(wrong[i], &demo_value), 0);
@@ -222,10 +232,14 @@ static void a_repeated_request_is_one_request(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(random_is_philox_and_seekable), cmocka_unit_test(normal_has_unit_variance),
-    cmocka_unit_test(slices_cover_everything_once), cmocka_unit_test(reduce_scatter_and_allgather_sum),
-    cmocka_unit_test(wrong_mesh_is_refused),        cmocka_unit_test(keys_are_read_with_defaults),
-    cmocka_unit_test(every_mistake_in_keys_is_an_error), cmocka_unit_test(yaml_reads_back),
+    cmocka_unit_test(random_is_philox_and_seekable),
+    cmocka_unit_test(normal_has_unit_variance),
+    cmocka_unit_test(slices_cover_everything_once),
+    cmocka_unit_test(reduce_scatter_and_allgather_sum),
+    cmocka_unit_test(wrong_mesh_is_refused),
+    cmocka_unit_test(keys_are_read_with_defaults),
+    cmocka_unit_test(every_mistake_in_keys_is_an_error),
+    cmocka_unit_test(yaml_reads_back),
     cmocka_unit_test(a_repeated_request_is_one_request),
 };
 EK_TEST_MAIN(tests)

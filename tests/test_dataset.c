@@ -318,10 +318,10 @@ static void files_that_do_not_fit_are_named(void **state)
   (void)state;
   EkTestScratch(scratch);
   snprintf(path, sizeof(path), "%s/a.hdf5", scratch);
-  Broken(
-      path, Nothing,
-      "not supported yet: neither 'density' nor 'tensor' nor 'nu' nor 'data' is among its datasets, nor 'data' in its first group (found: "
-      "nothing)");
+  Broken(path, Nothing,
+         "not supported yet: neither 'density' nor 'tensor' nor 'nu' nor 'data' is among its datasets, nor 'data' in its first "
+         "group (found: "
+         "nothing)");
   Broken(path, Groups, "(found: 0000, 0001)");
   Broken(path, SixAxes, "not supported yet: 'density' has 6 axes (2 x 3 x 4 x 4 x 4 x 2");
   Broken(path, TensorAlone, "not supported yet: 'tensor' has 4 axes");

@@ -10,18 +10,22 @@ static void fill(EkRandom *stream, size_t n, float *x)
   for (size_t i = 0; i < n; i++) x[i] = (float)EkNormal(stream);
 }
 
-static float *array(size_t n) { return (float *)calloc(n + 16, sizeof(float)); }
+static float *array(size_t n)
+{
+  return (float *)calloc(n + 16, sizeof(float));
+}
 
 static void tile_products_match_plain_loops(void **state)
 {
-  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 1);
+  EkRandom     stream = EkRandomStream(1, EK_RANDOM_TEST, 1);
   const size_t stride = 144;
 
   (void)state;
   for (int M = 1; M < 24; M += 3) {
     for (int K = 1; K < 24; K += 2) {
       for (size_t n = 8; n <= 136; n += 32) {
-        float *A = array((size_t)M * K), *B = array(K * stride), *C = array(M * stride), *D = array((size_t)M * K), *bias = array(M);
+        float *A = array((size_t)M * K), *B = array(K * stride), *C = array(M * stride), *D = array((size_t)M * K),
+              *bias = array(M);
         const float *b[24], *c[24];
         float       *t[24];
 
@@ -97,7 +101,8 @@ static double complex coefficient(const EkTransformShape *s, const float *x, int
   double complex sum = 0;
 
   for (int a = 0; a < s->n[0]; a++) {
-    for (int b = 0; b < s->n[1]; b++) sum += x[a * s->n[1] + b] * cexp(-2 * M_PI * I * ((double)k1 * a / s->n[0] + (double)k2 * b / s->n[1]));
+    for (int b = 0; b < s->n[1]; b++)
+      sum += x[a * s->n[1] + b] * cexp(-2 * M_PI * I * ((double)k1 * a / s->n[0] + (double)k2 * b / s->n[1]));
   }
   return sum;
 }
@@ -105,7 +110,8 @@ static double complex coefficient(const EkTransformShape *s, const float *x, int
 static const struct {
   int      dim;
   PetscInt n[2], m[2];
-} shapes[] = {{2, {18, 22}, {5, 4}}, {2, {9, 15}, {4, 8}}, {2, {16, 20}, {8, 11}}, {2, {66, 66}, {12, 12}}, {1, {50}, {6}}, {1, {13}, {7}}, {1, {16}, {9}}};
+} shapes[] = {{2, {18, 22}, {5, 4}}, {2, {9, 15}, {4, 8}}, {2, {16, 20}, {8, 11}}, {2, {66, 66}, {12, 12}},
+              {1, {50}, {6}},        {1, {13}, {7}},       {1, {16}, {9}}};
 
 static void transforms_match_the_definition(void **state)
 {
@@ -130,8 +136,8 @@ static void transforms_match_the_definition(void **state)
         for (int i = 0; i < s->segments * s->modes; i++) {
           const int            g = i / s->modes, r = i % s->modes / s->m[1], k = i % s->m[1];
           const double complex want = coefficient(s, x + p * stride, g, r, k);
-          const size_t         at   = p * s->plane + 2 * g * s->segment + i % s->modes;
-          const double         w    = (k == 0 || 2 * k == s->n[1] ? 1.0 : 2.0) / (double)points;
+          const size_t         at = p * s->plane + 2 * g * s->segment + i % s->modes;
+          const double         w = (k == 0 || 2 * k == s->n[1] ? 1.0 : 2.0) / (double)points;
 
           worst = fmax(worst, cabs(want - (X[at] + I * X[at + s->segment])) / sqrt((double)points));
           worst = fmax(worst, cabs(want * w - (W[at] + I * W[at + s->segment])) * sqrt((double)points));
@@ -182,16 +188,16 @@ static void modes_products_match_plain_loops(void **state)
 
   (void)state;
   for (int in = 1; in < 130; in = 2 * in + 1) {
-    const int       out = in == 127 ? 130 : in + 2, batch = 3;
-    const PetscInt  n[2] = {12, 12}, m[2] = {5, 3};
-    EkTransform     t;
+    const int      out = in == 127 ? 130 : in + 2, batch = 3;
+    const PetscInt n[2] = {12, 12}, m[2] = {5, 3};
+    EkTransform    t;
 
     EK_OK(EkTransformCreate(2, n, m, EK_TRANSFORM_GEMM, &t));
     const EkTransformShape *s = EkTransformGetShape(t);
     const size_t            weights = 2 * (size_t)in * out * s->modes;
     float                  *w[2] = {array(weights), array(weights)}, *gw[2] = {array(weights), array(weights)};
-    float                  *X = array(batch * in * s->plane), *Y = array(batch * out * s->plane), *Z = array(batch * in * s->plane);
-    double                  left = 0, right = 0, product = 0;
+    float *X = array(batch * in * s->plane), *Y = array(batch * out * s->plane), *Z = array(batch * in * s->plane);
+    double left = 0, right = 0, product = 0;
 
     fill(&stream, weights, w[0]), fill(&stream, weights, w[1]);
     fill(&stream, batch * in * s->plane, X);
@@ -199,10 +205,11 @@ static void modes_products_match_plain_loops(void **state)
     for (int g = 0; g < 2; g++) {
       for (int k = 0; k < s->modes; k++) {
         double complex sum = 0;
-        const float   *y   = Y + (1 * out + out - 1) * s->plane + 2 * g * s->segment + k; /* sample 1, last channel */
+        const float   *y = Y + (1 * out + out - 1) * s->plane + 2 * g * s->segment + k; /* sample 1, last channel */
 
         for (int i = 0; i < in; i++) {
-          const float *x = X + (1 * in + i) * s->plane + 2 * g * s->segment + k, *v = w[g] + 2 * (((size_t)i * out + out - 1) * s->modes + k);
+          const float *x = X + (1 * in + i) * s->plane + 2 * g * s->segment + k,
+                      *v = w[g] + 2 * (((size_t)i * out + out - 1) * s->modes + k);
 
           sum += (x[0] + I * x[s->segment]) * (v[0] + I * v[1]);
         }
@@ -241,9 +248,12 @@ static void too_many_modes_are_refused(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(tile_products_match_plain_loops), cmocka_unit_test(gelu_is_the_erf_form),
+    cmocka_unit_test(tile_products_match_plain_loops),
+    cmocka_unit_test(gelu_is_the_erf_form),
     cmocka_unit_test(exponential_is_accurate_and_ends_at_its_floor),
-    cmocka_unit_test(transforms_match_the_definition), cmocka_unit_test(synthesis_is_the_adjoint),
-    cmocka_unit_test(modes_products_match_plain_loops), cmocka_unit_test(too_many_modes_are_refused),
+    cmocka_unit_test(transforms_match_the_definition),
+    cmocka_unit_test(synthesis_is_the_adjoint),
+    cmocka_unit_test(modes_products_match_plain_loops),
+    cmocka_unit_test(too_many_modes_are_refused),
 };
 EK_TEST_MAIN(tests)

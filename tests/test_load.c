@@ -263,9 +263,11 @@ static void moments_that_are_not_there(void **state)
   QUIET_FAILS(&capture, EkLoadMoments(EkTestRun(), &deck, o), "1 of its or the model's tensors do not fit");
   Says(&capture, "bias: found F32 4, wanted F32 5\n");
   EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, whole + 1, values, 1, &steps));
-  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "lost.safetensors' has exp_avg_sq of 'bias' but not its exp_avg; leave optimizer out");
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o),
+           "lost.safetensors' has exp_avg_sq of 'bias' but not its exp_avg; leave optimizer out");
   EK_OK(EkWeightsWriteNoted(EkTestRun(), deck.model.weights, 1, whole, values, 1, &steps));
-  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o), "lost.safetensors' has exp_avg of 'bias' but not its exp_avg_sq; leave optimizer out");
+  EK_FAILS(EkLoadMoments(EkTestRun(), &deck, o),
+           "lost.safetensors' has exp_avg of 'bias' but not its exp_avg_sq; leave optimizer out");
   snprintf(deck.model.load, EK_PATH, "w0,optimizer"); /* outside the parts, nobody asks */
   QUIET_OK(&capture, EkLoadMoments(EkTestRun(), &deck, o));
   EK_OK(EkOptimizerDestroy(&o));
@@ -678,12 +680,15 @@ static void another_preset_is_recognised(void **state)
   }
   EK_OK(EkWeightsWrite(EkTestRun(), path, n, table, values));
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: dpot, weights: %s}\n", path);
-  Refused(&job, "69 of its or the model's tensors do not fit",
-          "small.safetensors': this looks like weights of dpot; for them, set model: {preset: small, embed_dim: 1024, depth: 6}\n");
+  Refused(
+      &job, "69 of its or the model's tensors do not fit",
+      "small.safetensors': this looks like weights of dpot; for them, set model: {preset: small, embed_dim: 1024, depth: 6}\n");
   Refused(&job, "tensors do not fit", "small.safetensors': and 49 more\n");
   if (EkTestRun()->rank == 0) assert_int_equal(said_lines, EK_LISTED + 2);
   JobCreate(&job, EkTestRun()->comm, base, "job", WAVES "model: {type: fno2d, width: 4, modes: [3], weights: %s}\n", path);
-  Refused(&job, "tensors do not fit", "small.safetensors': this looks like weights of dpot; for them, set model: {type: dpot, preset: small, embed_dim: 1024, depth: 6");
+  Refused(&job, "tensors do not fit",
+          "small.safetensors': this looks like weights of dpot; for them, set model: {type: dpot, preset: small, embed_dim: "
+          "1024, depth: 6");
 }
 
 /* What a shape may come from is said beside it. */

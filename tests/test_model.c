@@ -5,8 +5,9 @@
 static void check_fno(const char *path, const char *type, int dim, PetscInt fields, PetscInt modes)
 {
   for (int transform = EK_CHOOSE_FFT; transform <= EK_CHOOSE_GEMM; transform++) {
-    const EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, type), .width = 8, .modes = {1, {modes}}, .transform = transform};
-    const CaseKind       kind    = {path, options, dim, 3, fields, PETSC_FALSE};
+    const EkModelOptions options = {
+        .type = EkFamilyFind(&EkModelFamily, type), .width = 8, .modes = {1, {modes}}, .transform = transform};
+    const CaseKind kind = {path, options, dim, 3, fields, PETSC_FALSE};
 
     check_case(&kind);
   }
@@ -31,13 +32,16 @@ static void parameter_counts_are_the_published_ones(void **state)
     const char *type;
     int         dim;
     PetscInt    fields, initial, numel, reals;
-  } published[] = {{"fno2d", 2, 4, 10, 466544, 927344}, {"fno2d", 2, 1, 1, 465377, 926177}, {"fno1d", 1, 3, 10, 24595, 43795}, {"fno1d", 1, 1, 10, 23937, 43137}};
+  } published[] = {{"fno2d", 2, 4, 10, 466544, 927344},
+                   {"fno2d", 2, 1, 1, 465377, 926177},
+                   {"fno1d", 1, 3, 10, 24595, 43795},
+                   {"fno1d", 1, 1, 10, 23937, 43137}};
   const PetscInt n[2] = {64, 64};
 
   (void)state;
   for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++) {
     EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, published[i].type), .width = 20, .modes = {1, {12}}};
-    EkModelShape   shape   = {EkGridMake(published[i].dim, n), published[i].fields, published[i].initial};
+    EkModelShape   shape = {EkGridMake(published[i].dim, n), published[i].fields, published[i].initial};
     EkParams       params;
 
     EK_OK(EkParamsCreate(&params));
@@ -52,7 +56,7 @@ static void wrong_models_are_refused(void **state)
 {
   const PetscInt n[2] = {16, 16};
   EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, "fno2d"), .width = 4, .modes = {1, {12}}};
-  EkModelShape   shape   = {EkGridMake(2, n), 1, 1};
+  EkModelShape   shape = {EkGridMake(2, n), 1, 1};
   EkParams       params;
 
   (void)state;
@@ -92,7 +96,11 @@ static void expect_recognised(EkParams params, int type, const EkModelShape *sha
 /* Tensors of another network than the deck's: the hint names the model and the keys that differ, none where nothing does. */
 static void networks_are_recognised(void **state)
 {
-#define DPOT(...) {.preset = 0, .embed_dim = 16, .depth = 3, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 5, .mlp_ratio = 2, .modes = {1, {2}}, __VA_ARGS__}
+#define DPOT(...)                                                                                                                \
+  {                                                                                                                              \
+    .preset = 0, .embed_dim = 16, .depth = 3, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 5, .mlp_ratio = 2,                \
+    .modes = {1, {2}}, __VA_ARGS__                                                                                               \
+  }
   static const struct {
     const char    *type;
     EkModelOptions options;
@@ -103,7 +111,9 @@ static void networks_are_recognised(void **state)
              {"fno2d", {.width = 6, .modes = {2, {3, 3}}}, "fno2d; for them, set model: {width: 6}"},
              {"unet1d", {.features = 4}, "unet1d; for them, set model: {type: unet1d, features: 4}"},
              {"unet2d", {.features = 8}, "unet2d; for them, set model: {type: unet2d, features: 8}"},
-             {"dpot", DPOT(.n_cls = 12, .normalize = PETSC_TRUE), "dpot; for them, set model: {type: dpot, embed_dim: 16, depth: 3, n_blocks: 2, patch_size: 4, out_layer_dim: 5, mlp_ratio: 2, normalize: true}"},
+             {"dpot", DPOT(.n_cls = 12, .normalize = PETSC_TRUE),
+              "dpot; for them, set model: {type: dpot, embed_dim: 16, depth: 3, n_blocks: 2, patch_size: 4, out_layer_dim: 5, "
+              "mlp_ratio: 2, normalize: true}"},
              {"dpot", DPOT(.time_agg = EK_TIME_MLP, .n_cls = 7), "out_layer_dim: 5, mlp_ratio: 2, time_agg: mlp, n_cls: 7}"}};
 #undef DPOT
   const EkModelOptions deck = {.type = EkFamilyFind(&EkModelFamily, "fno2d"), .width = 4, .modes = {1, {3}}, .n_cls = 12};
@@ -117,7 +127,7 @@ static void networks_are_recognised(void **state)
   (void)state;
   for (size_t i = 0; i < sizeof(net) / sizeof(net[0]); i++) {
     EkModelOptions options = net[i].options;
-    EkModelShape   shape   = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
+    EkModelShape   shape = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
     EkParams       params;
 
     options.type = EkFamilyFind(&EkModelFamily, net[i].type);
@@ -159,27 +169,38 @@ static size_t held_bytes(const EkModelOptions *options, const EkModelShape *shap
   return held;
 }
 
-/* Transforms, constants and products of weights are there once, however many steps use them; without gradients there is less of it. */
+/* Transforms, constants and products of weights are there once, however many steps use them; without gradients there is less of
+ * it. */
 static void steps_share_what_is_not_planned(void **state)
 {
-#define DPOT(aggregation) "dpot", {.embed_dim = 16, .depth = 2, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 3, .mlp_ratio = 1, .modes = {1, {3}}, .n_cls = 2, .time_agg = aggregation}
-#define FNO(form)         {.width = 6, .modes = {1, {5}}, .transform = form}
+#define DPOT(aggregation)                                                                                                        \
+  "dpot",                                                                                                                        \
+  {                                                                                                                              \
+    .embed_dim = 16, .depth = 2, .n_blocks = 2, .patch_size = 4, .out_layer_dim = 3, .mlp_ratio = 1, .modes = {1, {3}},          \
+    .n_cls = 2, .time_agg = aggregation                                                                                          \
+  }
+#define FNO(form)                                                                                                                \
+  {                                                                                                                              \
+    .width = 6, .modes = {1, {5}}, .transform = form                                                                             \
+  }
   static const struct {
     const char    *type;
     EkModelOptions options;
-  } net[] = {{"fno1d", FNO(EK_CHOOSE_FFT)}, {"fno1d", FNO(EK_CHOOSE_GEMM)}, {"fno2d", FNO(EK_CHOOSE_FFT)}, {"fno2d", FNO(EK_CHOOSE_GEMM)}, {DPOT(EK_TIME_EXP_MLP)}, {DPOT(EK_TIME_MLP)}};
+  } net[] = {{"fno1d", FNO(EK_CHOOSE_FFT)},  {"fno1d", FNO(EK_CHOOSE_GEMM)}, {"fno2d", FNO(EK_CHOOSE_FFT)},
+             {"fno2d", FNO(EK_CHOOSE_GEMM)}, {DPOT(EK_TIME_EXP_MLP)},        {DPOT(EK_TIME_MLP)}};
 #undef DPOT
 #undef FNO
   const PetscInt n[2] = {16, 24};
 
   (void)state;
   for (size_t i = 0; i < sizeof(net) / sizeof(net[0]); i++) {
-    const EkModelShape shape   = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
+    const EkModelShape shape = {EkGridMake(strstr(net[i].type, "1d") ? 1 : 2, n), 2, 3};
     EkModelOptions     options = net[i].options;
 
     options.type = EkFamilyFind(&EkModelFamily, net[i].type);
     for (int gradients = 0; gradients < 2; gradients++) {
-      const size_t two = held_bytes(&options, &shape, (PetscBool)gradients, 2), five = held_bytes(&options, &shape, (PetscBool)gradients, 5);
+      const size_t two = held_bytes(&options, &shape, (PetscBool)gradients, 2),
+                   five = held_bytes(&options, &shape, (PetscBool)gradients, 5);
 
       if (!two || two != five) fail_msg("%s, gradients %d: %zu bytes for 2 steps, %zu for 5", net[i].type, gradients, two, five);
     }
@@ -188,7 +209,11 @@ static void steps_share_what_is_not_planned(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(fno1d_matches_pytorch), cmocka_unit_test(fno2d_matches_pytorch), cmocka_unit_test(parameter_counts_are_the_published_ones),
-    cmocka_unit_test(wrong_models_are_refused), cmocka_unit_test(networks_are_recognised), cmocka_unit_test(steps_share_what_is_not_planned),
+    cmocka_unit_test(fno1d_matches_pytorch),
+    cmocka_unit_test(fno2d_matches_pytorch),
+    cmocka_unit_test(parameter_counts_are_the_published_ones),
+    cmocka_unit_test(wrong_models_are_refused),
+    cmocka_unit_test(networks_are_recognised),
+    cmocka_unit_test(steps_share_what_is_not_planned),
 };
 EK_TEST_MAIN(tests)

@@ -18,7 +18,7 @@ static void Append(const char *path, PetscInt epoch)
 
 static PetscBool Has(const char *path, const char *name)
 {
-  hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+  hid_t  file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
   htri_t there;
 
   assert_true(file >= 0);

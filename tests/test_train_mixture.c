@@ -44,7 +44,8 @@ static void Scratch(char base[EK_PATH])
 }
 
 #define MIXED_DATA(mask)                                                                                                         \
-  "data: {file: [%s/waves.h5, %s/small.h5], weights: [1, 2], test: [3, 1], initial_step: 3, window: 5, resolution: 8, noise: 0.01, mask: " mask "}\n"
+  "data: {file: [%s/waves.h5, %s/small.h5], weights: [1, 2], test: [3, 1], initial_step: 3, window: 5, resolution: 8, noise: "   \
+  "0.01, mask: " mask "}\n"
 #define MIXED MIXED_DATA("data")
 
 static void Create(Job *job, MPI_Comm comm, const char *base, const char *name, const char *more)
@@ -88,14 +89,16 @@ static void any_number_of_ranks_trains_the_same(void **state)
   AssertNearWeights(all.dir, "final.safetensors", alone.dir, "final.safetensors", 2e-4);
 }
 
-/* Rows of sets.csv come in the order of the files, epoch by epoch. each: what the mean over batches is made of, sums over a batch or its means. */
+/* Rows of sets.csv come in the order of the files, epoch by epoch. each: what the mean over batches is made of, sums over a batch
+ * or its means. */
 static void AddUp(const char *base, const char *name, const char *train, double batches, double each)
 {
   const double samples[2] = {8, 10};
   Table        metrics, sets;
   Job          job;
 
-  JobCreate(&job, EkTestRun()->comm, base, name, MIXED_DATA("none") MODEL "train: {%s}\nbalance: {min_eigs: 2}\n", base, base, train);
+  JobCreate(&job, EkTestRun()->comm, base, name, MIXED_DATA("none") MODEL "train: {%s}\nbalance: {min_eigs: 2}\n", base, base,
+            train);
   assert_int_equal(JobTrain(&job), 0);
   MPI_Barrier(EkTestRun()->comm);
   TableRead(&metrics, job.dir, "metrics.csv");
@@ -143,8 +146,8 @@ static void figures_are_there_file_by_file(void **state)
   Create(&job, EkTestRun()->comm, base, "run", TRAIN);
   assert_int_equal(JobTrain(&job), 0);
   MPI_Barrier(EkTestRun()->comm);
-  json  = FileJson(job.dir, "summary.json");
-  sets  = cJSON_GetObjectItemCaseSensitive(json, "sets");
+  json = FileJson(job.dir, "summary.json");
+  sets = cJSON_GetObjectItemCaseSensitive(json, "sets");
   small = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(sets, "small"), "L2RE");
   assert_int_equal(cJSON_GetArraySize(sets), 2);
   assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(small, "steps")), 3); /* of 6 frames 3 are given */
@@ -172,7 +175,8 @@ static void Tensor(const char *dir, const char *name, size_t n, float *out)
   EK_OK(PetscFree(arena));
 }
 
-/* Fields that were added: after one step (in a rollout they feed the next) the last layer's rows for them move only where they count. */
+/* Fields that were added: after one step (in a rollout they feed the next) the last layer's rows for them move only where they
+ * count. */
 static void masked_fields_train_nothing(void **state)
 {
   static const char *const kind[2] = {"none", "data"};
@@ -208,14 +212,20 @@ static void keys_reach_the_training(void **state)
   static const struct {
     const char *data, *train;
     PetscBool   same;
-  } change[] = {{"noise: 0.05", "mode: autoregressive", PETSC_FALSE}, {"window: 5", "mode: autoregressive", PETSC_FALSE}, {"noise: 0", "recompute: step", PETSC_TRUE},
-                {"noise: 0", "recompute: block", PETSC_TRUE},         {"noise: 0", "unroll: 1", PETSC_FALSE},           {"noise: 0", "mode: teacher", PETSC_FALSE}};
+  } change[] = {{"noise: 0.05", "mode: autoregressive", PETSC_FALSE},
+                {"window: 5", "mode: autoregressive", PETSC_FALSE},
+                {"noise: 0", "recompute: step", PETSC_TRUE},
+                {"noise: 0", "recompute: block", PETSC_TRUE},
+                {"noise: 0", "unroll: 1", PETSC_FALSE},
+                {"noise: 0", "mode: teacher", PETSC_FALSE}};
   char base[EK_PATH], name[32];
   Job  plain;
 
   (void)state;
   Scratch(base);
-#define RUN "data: {file: waves, test: 3, initial_step: 3, t_train: 6, %s}\n" MODEL "train: {epochs: 1, batch: 4, lr: 5e-3, %s}\nbalance: {rule: none}\n"
+#define RUN                                                                                                                      \
+  "data: {file: waves, test: 3, initial_step: 3, t_train: 6, %s}\n" MODEL                                                        \
+  "train: {epochs: 1, batch: 4, lr: 5e-3, %s}\nbalance: {rule: none}\n"
   JobCreate(&plain, EkTestRun()->comm, base, "plain", RUN, "noise: 0", "unroll: 3");
   assert_int_equal(JobTrain(&plain), 0);
   for (size_t i = 0; i < sizeof(change) / sizeof(change[0]); i++) {
@@ -229,7 +239,8 @@ static void keys_reach_the_training(void **state)
     MPI_Barrier(EkTestRun()->comm);
     one = FileText(plain.dir, "final.safetensors", &n);
     two = FileText(job.dir, "final.safetensors", &m);
-    if ((n == m && !memcmp(one, two, n)) != change[i].same) fail_msg("%s, %s: %s weights", change[i].data, change[i].train, change[i].same ? "other" : "the same");
+    if ((n == m && !memcmp(one, two, n)) != change[i].same)
+      fail_msg("%s, %s: %s weights", change[i].data, change[i].train, change[i].same ? "other" : "the same");
     free(one);
     free(two);
   }
@@ -263,8 +274,8 @@ static void MakeLines(const char *base)
 static void dpot_has_velocities_first_and_nobody_else(void **state)
 {
   static const char *const published[] = {"density", "pressure", "Vx", "Vy"}, *const dpot[] = {"Vx", "Vy", "density", "pressure"};
-  static const int         number[] = {0, 1, 2, 3}, number_dpot[] = {2, 3, 0, 1};
-  char                     base[EK_PATH];
+  static const int number[] = {0, 1, 2, 3}, number_dpot[] = {2, 3, 0, 1};
+  char             base[EK_PATH];
 
   (void)state;
   Scratch(base);
@@ -278,8 +289,12 @@ static void dpot_has_velocities_first_and_nobody_else(void **state)
     float                   *values;
     Job                      job;
 
-    JobCreate(&job, EkTestRun()->comm, base, type, "data: {file: %s/%s.h5, test: 1, initial_step: 3, t_train: 4%s}\nmodel: {type: %s%s}\n", base,
-              one ? "lines" : "waves", strstr(type, "unet2d") ? ", resolution: 16" : "", type, first ? ", depth: 1, embed_dim: 16" : strstr(type, "fno") ? ", modes: 2" : ", features: 4");
+    JobCreate(&job, EkTestRun()->comm, base, type,
+              "data: {file: %s/%s.h5, test: 1, initial_step: 3, t_train: 4%s}\nmodel: {type: %s%s}\n", base,
+              one ? "lines" : "waves", strstr(type, "unet2d") ? ", resolution: 16" : "", type,
+              first                 ? ", depth: 1, embed_dim: 16"
+              : strstr(type, "fno") ? ", modes: 2"
+                                    : ", features: 4");
     EK_OK(EkSessionCreate(&job.run, &job.deck, EK_CHOOSE_FFT, &s));
     stride = s->shape.grid.stride;
     values = malloc((size_t)(s->info->frames * fields) * stride * sizeof(float));
@@ -295,9 +310,12 @@ static void dpot_has_velocities_first_and_nobody_else(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_step_a_sitting_equals_one_sitting), cmocka_unit_test(any_number_of_ranks_trains_the_same),
-    cmocka_unit_test(losses_of_the_files_add_up),          cmocka_unit_test(figures_are_there_file_by_file),
-    cmocka_unit_test(masked_fields_train_nothing),         cmocka_unit_test(keys_reach_the_training),
+    cmocka_unit_test(a_step_a_sitting_equals_one_sitting),
+    cmocka_unit_test(any_number_of_ranks_trains_the_same),
+    cmocka_unit_test(losses_of_the_files_add_up),
+    cmocka_unit_test(figures_are_there_file_by_file),
+    cmocka_unit_test(masked_fields_train_nothing),
+    cmocka_unit_test(keys_reach_the_training),
     cmocka_unit_test(dpot_has_velocities_first_and_nobody_else),
 };
 EK_TEST_MAIN(tests)

@@ -114,16 +114,18 @@ static void everything_there_is(void **state)
 /* As PyTorch may write it: other order, metadata, double precision, a batch counter, blanks. */
 static void any_order_doubles_and_counters(void **state)
 {
-  static const EkTensorInfo want[2] = {{"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3}};
+  static const EkTensorInfo want[2] = {{"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2},
+                                       {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3}};
   static const char         header[] = " {\"bn.num_batches_tracked\": "
                                        "{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[8,16]},\n\"__metadata__\":{\"format\":\"pt\"},"
                                        "\"a\":{\"data_offsets\":[16,40],\"dtype\":\"F64\",\"shape\":[1,3]}, "
                                        "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
                                        "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[16,16]}}   ";
-  static const EkTensorInfo all[3] = {
-      {"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2}, {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3}, {"none", 2, {0, 4}, PETSC_FALSE, PETSC_FALSE, 5, 0}};
-  char  data[40] = {0}, dir[EK_PATH], path[EK_PATH];
-  float got[5];
+  static const EkTensorInfo all[3] = {{"b", 1, {2}, PETSC_FALSE, PETSC_FALSE, 0, 2},
+                                      {"a", 2, {1, 3}, PETSC_FALSE, PETSC_FALSE, 2, 3},
+                                      {"none", 2, {0, 4}, PETSC_FALSE, PETSC_FALSE, 5, 0}};
+  char                      data[40] = {0}, dir[EK_PATH], path[EK_PATH];
+  float                     got[5];
 
   (void)state;
   memcpy(data, (float[]){1.5f, -2.0f}, 8);
@@ -136,20 +138,21 @@ static void any_order_doubles_and_counters(void **state)
   EK_FAILS(EkWeightsRead(EkTestRun(), path, 2, want, got), "1 of its or the model's tensors do not fit");
 }
 
-/* I64 in the file, at a multiple of its size whatever comes before it in the table; missing ones are zero, those nobody wants are passed over. */
+/* I64 in the file, at a multiple of its size whatever comes before it in the table; missing ones are zero, those nobody wants are
+ * passed over. */
 static void counters_are_whole_numbers(void **state)
 {
   static const EkTensorInfo all[3] = {{"n.weight", 1, {3}, PETSC_FALSE, PETSC_FALSE, 0, 3},
                                       {"n.num_batches_tracked", 0, {0}, PETSC_FALSE, PETSC_TRUE, 3, 1},
                                       {"c.weight", 1, {2}, PETSC_FALSE, PETSC_FALSE, 4, 2}};
-  const EkTensorInfo none[2] = {all[0], all[2]};
-  const float        arena[6] = {1.5f, -2.0f, 0.25f, 123457, 3, 4};
-  float              got[6] = {0}, *everything;
-  EkTensorInfo      *found;
-  char               dir[EK_PATH], path[EK_PATH], *bytes;
-  int64_t            counter;
-  uint64_t           header;
-  int                n;
+  const EkTensorInfo        none[2] = {all[0], all[2]};
+  const float               arena[6] = {1.5f, -2.0f, 0.25f, 123457, 3, 4};
+  float                     got[6] = {0}, *everything;
+  EkTensorInfo             *found;
+  char                      dir[EK_PATH], path[EK_PATH], *bytes;
+  int64_t                   counter;
+  uint64_t                  header;
+  int                       n;
 
   (void)state;
   EkTestScratch(dir);
@@ -235,9 +238,11 @@ static void the_place_of_a_bad_value_is_said(void **state)
   static const struct {
     size_t      at;
     const char *place, *all;
-  } bad[] = {{0 + (((2 * 5 + 4) * 4 + 1) * 7 + 6) * 2 + 1, "conv0.weights1: found F32 3 x 5 x 4 x 7 x 2, wanted F32 3 x 5 x 4 x 7 x 2, but value (2, 4, 1, 6, 1) is",
+  } bad[] = {{0 + (((2 * 5 + 4) * 4 + 1) * 7 + 6) * 2 + 1,
+              "conv0.weights1: found F32 3 x 5 x 4 x 7 x 2, wanted F32 3 x 5 x 4 x 7 x 2, but value (2, 4, 1, 6, 1) is",
               "tensor 'conv0.weights1', F32 3 x 5 x 4 x 7 x 2: value (2, 4, 1, 6, 1) is not finite"},
-             {848 + 3 * 3 + 1, "w0.weight: found F32 5 x 3 x 1, wanted F32 5 x 3 x 1, but value (3, 1, 0) is not finite\n", "value (3, 1, 0) is not finite"},
+             {848 + 3 * 3 + 1, "w0.weight: found F32 5 x 3 x 1, wanted F32 5 x 3 x 1, but value (3, 1, 0) is not finite\n",
+              "value (3, 1, 0) is not finite"},
              {872, "scale: found F32 scalar, wanted F32 scalar, but value 0 is not finite\n", "'scale', F32 scalar: value 0 is"}};
   float         arena[TOTAL], *got;
   EkTensorInfo *found;
@@ -274,7 +279,8 @@ static void reversed_axes_are_recognised(void **state)
   static const char *const line[] = {"a: found F32 4 x 4 x 7 x 19, wanted F32 19 x 7 x 4 x 4" REVERSED,
                                      "b: found F32 3 x 2 x 5 x 6 x 2, wanted F32 6 x 5 x 2 x 3 x 2" REVERSED,
                                      "c: found F32 3 x 5 x 6, wanted F32 5 x 3 x 6; it is transposed\n",
-                                     "d: found F32 5 x 3, wanted F32 3 x 5; it is transposed\n", "e: found F32 1 x 7 x 9, wanted F32 7 x 9 x 1\n"};
+                                     "d: found F32 5 x 3, wanted F32 3 x 5; it is transposed\n",
+                                     "e: found F32 1 x 7 x 9, wanted F32 7 x 9 x 1\n"};
 #undef REVERSED
   static const float arena[4 * 4 * 7 * 19]; /* of the largest: all begin there */
   EkTensorInfo       stored[5];
@@ -336,7 +342,8 @@ static void broken_headers(void **state)
       {"7", 2, "not a JSON object"},
       {"{" A "," A "}", -1, "there are two tensors 'a'"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", -1, "tensor 'a' has 4 bytes, its shape needs 8"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", -1, "is truncated: tensor 'a', F32 3, ends at byte 75, the file at 71; the end is missing, copy it again"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", -1,
+       "is truncated: tensor 'a', F32 3, ends at byte 75, the file at 71; the end is missing, copy it again"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", -1, "impossible data_offsets"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", -1, "impossible data_offsets"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", -1, "impossible data_offsets"},
@@ -384,7 +391,8 @@ static void broken_headers(void **state)
  */
 static void random_damage(void **state)
 {
-  static const EkTensorInfo want[2] = {{"fc.weight", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6}, {"fc.bias", 1, {2}, PETSC_FALSE, PETSC_FALSE, 6, 2}};
+  static const EkTensorInfo want[2] = {{"fc.weight", 2, {2, 3}, PETSC_FALSE, PETSC_FALSE, 0, 6},
+                                       {"fc.bias", 1, {2}, PETSC_FALSE, PETSC_FALSE, 6, 2}};
   static const char         letters[] = "{}[]\",:0123456789-.eEnulltruefalse\\u0000 ";
   const float               value[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   EkRandom                  random = EkRandomStream(1, EK_RANDOM_TEST, 9);

@@ -4,57 +4,57 @@
 #include <petscsys.h>
 #include <stdint.h>
 
-#define EK_PATH 1024
-#define EK_NAME 64
+#define EK_PATH  1024
+#define EK_NAME  64
 #define EK_STAMP 128
 
 /* ---- run context -------------------------------------------------------------------------------------- */
 
 /* What the end-of-run table times. One PetscLogEvent each, so that -log_view shows them too. */
-#define EK_PHASES(X)                                                                                              \
-  X(IO, "io")                                                                                                     \
-  X(FORWARD, "forward")                                                                                           \
-  X(BACKWARD, "backward")                                                                                         \
-  X(ALLREDUCE, "allreduce")                                                                                       \
-  X(OPTIMIZER, "optimizer")                                                                                       \
-  X(SPECTRA, "spectra")                                                                                           \
-  X(CHECKPOINT, "checkpoint")                                                                                     \
-  X(EVALUATE, "evaluate")                                                                                         \
-  X(SOLVE, "solve")                                                                                               \
+#define EK_PHASES(X)                                                                                                             \
+  X(IO, "io")                                                                                                                    \
+  X(FORWARD, "forward")                                                                                                          \
+  X(BACKWARD, "backward")                                                                                                        \
+  X(ALLREDUCE, "allreduce")                                                                                                      \
+  X(OPTIMIZER, "optimizer")                                                                                                      \
+  X(SPECTRA, "spectra")                                                                                                          \
+  X(CHECKPOINT, "checkpoint")                                                                                                    \
+  X(EVALUATE, "evaluate")                                                                                                        \
+  X(SOLVE, "solve")                                                                                                              \
   X(WRITE, "write")
 
 typedef enum {
 #define EK_PHASE_ENUM(id, name) EK_PHASE_##id,
   EK_PHASES(EK_PHASE_ENUM)
 #undef EK_PHASE_ENUM
-    EK_PHASE_COUNT
+      EK_PHASE_COUNT
 } EkPhase;
 
 /* Created once in main, passed down, never global. Fields may be read by anyone, written only by base/run.c. */
 typedef struct EkRun_ *EkRun;
 struct EkRun_ {
-  MPI_Comm      comm;    /* the world */
-  PetscMPIInt   rank, size;
-  PetscOptions  options; /* deck keys, command line on top; PETSc's own options live in the global database */
-  int           argc;    /* positional arguments: the subcommand and what follows it, without -key value */
-  char        **argv;
-  int           raw_argc; /* the whole command line, for provenance */
-  char        **raw_argv;
-  char          deck[EK_PATH]; /* path of the deck that was loaded, or "" */
-  PetscLogEvent phase[EK_PHASE_COUNT];
+  MPI_Comm       comm; /* the world */
+  PetscMPIInt    rank, size;
+  PetscOptions   options; /* deck keys, command line on top; PETSc's own options live in the global database */
+  int            argc;    /* positional arguments: the subcommand and what follows it, without -key value */
+  char         **argv;
+  int            raw_argc; /* the whole command line, for provenance */
+  char         **raw_argv;
+  char           deck[EK_PATH]; /* path of the deck that was loaded, or "" */
+  PetscLogEvent  phase[EK_PHASE_COUNT];
   PetscLogDouble start; /* wall clock at creation (s) */
-  PetscInt64    share;  /* bytes of a checkpoint for which one more rank reads and writes; the size of its messages */
-  char          verified[EK_STAMP]; /* the weight file whose checksums were verified last, on rank 0 */
-  PetscBool     hold;           /* lines of this rank alone are kept in `held` until ranks have agreed */
-  char          held[2048];
-  PetscBool     failure_agreed; /* the error on its way up is known to every rank: main may finalise */
+  PetscInt64     share; /* bytes of a checkpoint for which one more rank reads and writes; the size of its messages */
+  char           verified[EK_STAMP]; /* the weight file whose checksums were verified last, on rank 0 */
+  PetscBool      hold;               /* lines of this rank alone are kept in `held` until ranks have agreed */
+  char           held[2048];
+  PetscBool      failure_agreed; /* the error on its way up is known to every rank: main may finalise */
 };
 
 /* Collective on PETSC_COMM_WORLD, after PetscInitialize. Splits argv into positional arguments and keys, installs the
    one-line error handler. The run is owned by the caller. */
 PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *run);
-/* The words of the command line that are PETSc's own (-log_view, -malloc_debug ...) with their values, after the program's name: for PetscInitialize, which
-   looks at no others. words: room for argc + 1; returns how many. */
+/* The words of the command line that are PETSc's own (-log_view, -malloc_debug ...) with their values, after the program's name:
+   for PetscInitialize, which looks at no others. words: room for argc + 1; returns how many. */
 int EkPetscWords(int argc, char **argv, char **words);
 /* Whether a key without its dash is one of PETSc's. */
 PetscBool EkIsPetscOption(const char *name);
@@ -71,8 +71,8 @@ PetscErrorCode EkRunDestroy(EkRun *run);
    The failing rank has printed its line. Collective on comm, which must hold every rank that would otherwise hang.
      PetscCall(EkAgree(run, comm, ReadMyPart(...)));                                                          */
 PetscErrorCode EkAgree(EkRun run, MPI_Comm comm, PetscErrorCode mine);
-/* Where many ranks may fail for one reason (bad data): a line that this rank would print on its own is kept back until the next EkAgree, which
-   prints the one of the lowest rank that failed, or until hold is false. Not collective. */
+/* Where many ranks may fail for one reason (bad data): a line that this rank would print on its own is kept back until the next
+   EkAgree, which prints the one of the lowest rank that failed, or until hold is false. Not collective. */
 void EkHoldLines(EkRun run, PetscBool hold);
 
 /* Bridges: a foreign failure becomes one PETSc error on this rank whose text names file, key or layer. */
@@ -81,8 +81,8 @@ void EkHoldLines(EkRun run, PetscBool hold);
 
 /* Several mistakes collected, then printed together (a deck is checked whole before the program stops). */
 typedef struct EkProblems_ *EkProblems;
-PetscErrorCode EkProblemsCreate(EkProblems *problems);
-PetscErrorCode EkProblemsAdd(EkProblems problems, const char *format, ...) PETSC_ATTRIBUTE_FORMAT(2, 3);
+PetscErrorCode              EkProblemsCreate(EkProblems *problems);
+PetscErrorCode              EkProblemsAdd(EkProblems problems, const char *format, ...) PETSC_ATTRIBUTE_FORMAT(2, 3);
 /* Prints every problem on a line of its own (rank 0) and returns an error if there is any; destroys. Collective:
    every rank must hold the same list. */
 PetscErrorCode EkProblemsRaise(EkRun run, EkProblems *problems);
@@ -100,7 +100,10 @@ typedef struct {
   size_t      stride; /* bytes a row */
   int         count;
 } EkFamily;
-#define EK_FAMILY(key, table) {(key), (table), sizeof((table)[0]), (int)(sizeof(table) / sizeof((table)[0]))}
+#define EK_FAMILY(key, table)                                                                                                    \
+  {                                                                                                                              \
+    (key), (table), sizeof((table)[0]), (int)(sizeof(table) / sizeof((table)[0]))                                                \
+  }
 
 const EkMember *EkFamilyMember(const EkFamily *family, int i);
 /* Index of the member, or -1. */
@@ -119,7 +122,7 @@ typedef enum {
   EK_RANDOM_TRAJECTORY, /* initial condition; index = trajectory */
   EK_RANDOM_NOISE,
   EK_RANDOM_TEST,
-  EK_RANDOM_WINDOW     /* frames a training sample is cut to; index = epoch, sample */
+  EK_RANDOM_WINDOW /* frames a training sample is cut to; index = epoch, sample */
 } EkPurpose;
 typedef struct {
   uint32_t key[2], counter[4], block[4];
@@ -127,17 +130,17 @@ typedef struct {
 } EkRandom;
 EkRandom EkRandomStream(uint64_t seed, EkPurpose purpose, uint64_t index);
 /* Jump so that the next EkUniform is the n-th of the stream: lets a rank draw only its part. */
-void   EkRandomSeek(EkRandom *stream, uint64_t n);
-double EkUniform(EkRandom *stream);                          /* [0, 1), 32 bits */
-double EkUniformIn(EkRandom *stream, double lo, double hi);  /* [lo, hi) */
-double EkNormal(EkRandom *stream);                           /* N(0,1), two uniforms a draw */
-uint32_t EkInteger(EkRandom *stream, uint32_t n);            /* 0..n-1 */
+void     EkRandomSeek(EkRandom *stream, uint64_t n);
+double   EkUniform(EkRandom *stream);                         /* [0, 1), 32 bits */
+double   EkUniformIn(EkRandom *stream, double lo, double hi); /* [lo, hi) */
+double   EkNormal(EkRandom *stream);                          /* N(0,1), two uniforms a draw */
+uint32_t EkInteger(EkRandom *stream, uint32_t n);             /* 0..n-1 */
 
 /* ---- phases ------------------------------------------------------------------------------------------- */
 
 #define EkPhaseBegin(run, id) PetscLogEventBegin((run)->phase[EK_PHASE_##id], 0, 0, 0, 0)
 #define EkPhaseEnd(run, id)   PetscLogEventEnd((run)->phase[EK_PHASE_##id], 0, 0, 0, 0)
-const char    *EkPhaseName(EkPhase phase);
+const char *EkPhaseName(EkPhase phase);
 /* Seconds and calls of this rank so far. Not collective. */
 PetscErrorCode EkPhaseGet(EkRun run, EkPhase phase, double *seconds, PetscInt *calls);
 /* Calls, seconds (mean over ranks), share of total_seconds, min and max over ranks; phases never entered are left out.
@@ -165,12 +168,12 @@ PetscBool      EkStopRequested(void); /* this rank, not collective */
 /* Named view of an arena of floats: one row a tensor. A complex tensor has a trailing axis of 2 (re, im). */
 #define EK_MAX_RANK 6
 typedef struct {
-  char      name[EK_NAME];      /* PyTorch's state_dict key */
+  char      name[EK_NAME]; /* PyTorch's state_dict key */
   int       rank;
   PetscInt  shape[EK_MAX_RANK]; /* as stored, the trailing 2 included */
   PetscBool is_complex;
-  PetscBool is_counter;         /* a whole number kept as a float: int64 in PyTorch's files */
-  size_t    offset, count;      /* floats from the arena's start; floats */
+  PetscBool is_counter;    /* a whole number kept as a float: int64 in PyTorch's files */
+  size_t    offset, count; /* floats from the arena's start; floats */
 } EkTensorInfo;
 
 /* rank 0 writes DIR/run.json: version, flags, library versions, hosts, mesh, SLURM variables, command line. Collective. */

@@ -1,12 +1,12 @@
 /* Numerical kernels behind plain C calls: sizes and pointers, no options, no communication, no errors after creation.
-   A field is planar: `channels` planes of `points` floats, neighbouring planes EkPlaneStride(points) floats apart; what lies between points and
-   the stride is scratch that pointwise kernels may overwrite and reductions never read. */
+   A field is planar: `channels` planes of `points` floats, neighbouring planes EkPlaneStride(points) floats apart; what lies
+   between points and the stride is scratch that pointwise kernels may overwrite and reductions never read. */
 #pragma once
 #include "evenkeel/base.h"
 
 /* Vector registers are 8 floats wide here; columns are handled in whole vectors. */
-#define EK_LANES 8
-#define EK_ROUND_UP(n, unit) (((n) + (unit) - 1) / (unit) * (unit))
+#define EK_LANES             8
+#define EK_ROUND_UP(n, unit) (((n) + (unit)-1) / (unit) * (unit))
 
 /* Channels of a block: those of one vector register, which oneDNN's convolutions want. */
 #ifdef __AVX512F__
@@ -15,7 +15,8 @@
 #define EK_BLOCK 8
 #endif
 
-/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise. Call once, in main. */
+/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
+ * Call once, in main. */
 void EkThreadsSet(void);
 
 /* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of
@@ -24,11 +25,12 @@ size_t EkPlaneStride(PetscInt64 points);
 
 /* ---- small dense products: the tile engine of the fused chains -------------------------------------------- */
 
-/* C[m][p] = S[m][p] + bias[m] + sum_k a(m, k) * B[k][p] for p in 0..n-1, a(m, k) = A[m*row + k*column]. B, S, C: arrays of row pointers; S (may be C itself, to
-   accumulate) or bias NULL count as zero; n a multiple of EK_LANES. Written for few rows (M, K up to some hundreds) and operands that stay in cache, where a
-   packing GEMM loses half its time. The order of the sum over k is fixed: a column's result depends on nothing but its own inputs. */
-void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t column, const float *const B[], const float *const S[], const float *bias,
-                    float *const C[]);
+/* C[m][p] = S[m][p] + bias[m] + sum_k a(m, k) * B[k][p] for p in 0..n-1, a(m, k) = A[m*row + k*column]. B, S, C: arrays of row
+   pointers; S (may be C itself, to accumulate) or bias NULL count as zero; n a multiple of EK_LANES. Written for few rows (M, K
+   up to some hundreds) and operands that stay in cache, where a packing GEMM loses half its time. The order of the sum over k is
+   fixed: a column's result depends on nothing but its own inputs. */
+void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t column, const float *const B[],
+                    const float *const S[], const float *bias, float *const C[]);
 /* C[m*row + k*column] += sum_{p < n} A[m][p] * B[k][p]; any n. */
 void EkTileOuter(int M, int K, size_t n, const float *const A[], const float *const B[], float *C, size_t row, size_t column);
 /* C[m] += sum_{p < n} A[m][p] */
@@ -42,52 +44,58 @@ double EkRowProduct(size_t n, const float *x, float less, const float *y);
 
 /* ---- large dense products: BLAS ---------------------------------------------------------------------------- */
 
-/* C = alpha op(A) op(B), added to C when `accumulate`; row-major, C of M rows and N columns, op the transpose where told; a, b, c: floats between the rows of what
-   is stored. Reaches its full speed from some 64 rows and columns on. */
-void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B, size_t b, int accumulate, float *C, size_t c);
+/* C = alpha op(A) op(B), added to C when `accumulate`; row-major, C of M rows and N columns, op the transpose where told; a, b,
+   c: floats between the rows of what is stored. Reaches its full speed from some 64 rows and columns on. */
+void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
+            size_t b, int accumulate, float *C, size_t c);
 
 /* ---- activation ---------------------------------------------------------------------------------------- */
 
-/* GELU in its erf form, y = x Phi(x); slope = Phi(x) + x phi(x). Absolute error of Phi below 1e-7 (Abramowitz & Stegun 7.1.26). In place allowed. */
+/* GELU in its erf form, y = x Phi(x); slope = Phi(x) + x phi(x). Absolute error of Phi below 1e-7 (Abramowitz & Stegun 7.1.26).
+ * In place allowed. */
 void EkGelu(size_t n, const float *x, float *y);
 void EkGeluWithSlope(size_t n, const float *x, float *y, float *slope);
 
 /* ---- noise ----------------------------------------------------------------------------------------------- */
 
-/* Numbers first .. first + n - 1 of a sequence of independent N(0,1) values named by (key, stream): Philox4x32-10 (Salmon et al., SC11) and Box-Muller in single precision,
-   |value| < 6.7. The same bits whatever the pieces the sequence is asked for in; fastest where pieces begin and end at multiples of EK_NORMAL_GROUP. */
+/* Numbers first .. first + n - 1 of a sequence of independent N(0,1) values named by (key, stream): Philox4x32-10 (Salmon et al.,
+   SC11) and Box-Muller in single precision, |value| < 6.7. The same bits whatever the pieces the sequence is asked for in;
+   fastest where pieces begin and end at multiples of EK_NORMAL_GROUP. */
 #define EK_NORMAL_GROUP 64
 void EkRowNormal(uint64_t key, uint32_t stream, uint64_t first, size_t n, float *out);
 
 /* ---- truncated real Fourier transform -------------------------------------------------------------------- */
 
-/* A plane of n[0] x n[1] reals (1D: n[0] = 1) and its kept coefficients: along the last axis k2 = 0..m2-1, along the first k1 = 0..m1-1 (segment 0)
-   and k1 = -m1..-1 (segment 1); 1D has one segment. A segment is `segment` floats of real parts, then as many of imaginary parts,
-   row k1, column k2, zero-padded to a multiple of EK_LANES. */
+/* A plane of n[0] x n[1] reals (1D: n[0] = 1) and its kept coefficients: along the last axis k2 = 0..m2-1, along the first k1 =
+   0..m1-1 (segment 0) and k1 = -m1..-1 (segment 1); 1D has one segment. A segment is `segment` floats of real parts, then as many
+   of imaginary parts, row k1, column k2, zero-padded to a multiple of EK_LANES. */
 typedef enum { EK_TRANSFORM_FFT, EK_TRANSFORM_GEMM, EK_TRANSFORM_COUNT } EkTransformMethod;
 typedef struct EkTransform_ *EkTransform;
 typedef struct {
   int    dim;
-  int    n[2], m[2];    /* m[0] = 1 in 1D */
-  int    segments;      /* 1 (1D, corner) or 2 */
-  int    modes;         /* kept coefficients of a segment: m[0]*m[1] */
-  size_t segment;       /* floats of one part of a segment */
-  size_t plane;         /* floats of a plane's spectrum: segments * 2 * segment */
+  int    n[2], m[2]; /* m[0] = 1 in 1D */
+  int    segments;   /* 1 (1D, corner) or 2 */
+  int    modes;      /* kept coefficients of a segment: m[0]*m[1] */
+  size_t segment;    /* floats of one part of a segment */
+  size_t plane;      /* floats of a plane's spectrum: segments * 2 * segment */
 } EkTransformShape;
 
 /* Error: 2 m[0] > n[0] or m[1] > n[1]/2 + 1 ("model_modes"), FFTW without a plan. */
-PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt modes[], EkTransformMethod method, EkTransform *transform);
+PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt modes[], EkTransformMethod method,
+                                 EkTransform *transform);
 /* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are. */
-PetscErrorCode EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *transform);
+PetscErrorCode          EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *transform);
 const EkTransformShape *EkTransformGetShape(EkTransform transform);
-/* X[k] = s_k2 sum_{r,j} x[r,j] exp(-2 pi i (k1 r/n0 + k2 j/n1)): s = 1, or when `inverse_weights` s = c_k2/(n0 n1), c = 1 for k2 = 0 and n1/2, else 2.
-   planes: how many; strides in floats. The plain form is the forward transform, the weighted one the adjoint of the inverse. */
+/* X[k] = s_k2 sum_{r,j} x[r,j] exp(-2 pi i (k1 r/n0 + k2 j/n1)): s = 1, or when `inverse_weights` s = c_k2/(n0 n1), c = 1 for k2
+   = 0 and n1/2, else 2. planes: how many; strides in floats. The plain form is the forward transform, the weighted one the
+   adjoint of the inverse. */
 void EkTransformAnalyse(EkTransform transform, int inverse_weights, int planes, const float *x, size_t x_stride, float *X);
-/* x[r,j] (+)= Re sum_k s_k2 X[k] exp(+2 pi i (...)): the plain form is the adjoint of the forward transform, the weighted one the inverse transform
-   as PyTorch's irfft2 has it (imaginary parts of columns 0 and n1/2 are ignored; models-and-data 3.2). */
-void EkTransformSynthesise(EkTransform transform, int inverse_weights, int planes, const float *X, float *x, size_t x_stride, int accumulate);
+/* x[r,j] (+)= Re sum_k s_k2 X[k] exp(+2 pi i (...)): the plain form is the adjoint of the forward transform, the weighted one the
+   inverse transform as PyTorch's irfft2 has it (imaginary parts of columns 0 and n1/2 are ignored; models-and-data 3.2). */
+void EkTransformSynthesise(EkTransform transform, int inverse_weights, int planes, const float *X, float *x, size_t x_stride,
+                           int accumulate);
 /* Flops of one plane, one direction. */
-double         EkTransformFlops(EkTransform transform);
+double EkTransformFlops(EkTransform transform);
 /* Bytes of its tables and work space, without what FFTW keeps for its plans. */
 size_t         EkTransformMemory(EkTransform transform);
 PetscErrorCode EkTransformDestroy(EkTransform *transform);
@@ -102,8 +110,9 @@ void EkModesWeights(const EkTransformShape *shape, int batch, int in, int out, c
 
 /* ---- blocked fields ---------------------------------------------------------------------------------------- */
 
-/* Channels of a blocked field with the lanes that only fill its last block. A block is (points, EK_BLOCK): lane c % EK_BLOCK of block c / EK_BLOCK is channel c;
-   lanes beyond the last channel are zero, and every kernel here leaves them so when what it is given for them (bias, scale, ...) is zero. */
+/* Channels of a blocked field with the lanes that only fill its last block. A block is (points, EK_BLOCK): lane c % EK_BLOCK of
+   block c / EK_BLOCK is channel c; lanes beyond the last channel are zero, and every kernel here leaves them so when what it is
+   given for them (bias, scale, ...) is zero. */
 #define EK_BLOCKED_CHANNELS(channels) EK_ROUND_UP((size_t)(channels), EK_BLOCK)
 
 /* Lanes [lane, lane + lanes) of a block from as many planes, `stride` floats apart; and planes (+)= lanes. */
@@ -116,11 +125,14 @@ void EkBlockClear(size_t points, float *block, int lane);
 /* x[p][l] += bias[l]; bias[l] += sum_p x[p][l] for the first `lanes` lanes. */
 void EkBlockAddBias(size_t points, const float bias[EK_BLOCK], float *x);
 void EkBlockSum(size_t points, int lanes, const float *x, float bias[]);
-/* Largest of 2 (x 2) neighbours of a block on n[0] (x n[1]) points, NaN if there is one; backward: the gradient goes to the first that is largest. */
+/* Largest of 2 (x 2) neighbours of a block on n[0] (x n[1]) points, NaN if there is one; backward: the gradient goes to the first
+ * that is largest. */
 void EkBlockMaxPool(int dim, const PetscInt n[], const float *x, float *y);
-void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate, float *dx);
+void EkBlockMaxPoolBackward(int dim, const PetscInt n[], const float *x, const float *y, const float *dy, int accumulate,
+                            float *dx);
 
-/* A block's sums of values and of squares are added to sum and square, in double: their mean may be much larger than their deviation. */
+/* A block's sums of values and of squares are added to sum and square, in double: their mean may be much larger than their
+ * deviation. */
 void EkBlockMoments(size_t points, const float *x, double sum[EK_BLOCK], double square[EK_BLOCK]);
 /* y = tanh((x - mean) scale + shift) lane by lane; absolute error of tanh below 3e-7, relative below 1e-6. */
 typedef struct {
@@ -128,16 +140,18 @@ typedef struct {
 } EkBlockNorm;
 void EkBlockNormTanh(size_t points, const EkBlockNorm *norm, const float *x, float *y);
 /* With z the argument of tanh and dz = dy (1 - y^2) its gradient: sum += sum_p dz, product += sum_p dz (x - mean). */
-void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy, double sum[EK_BLOCK], double product[EK_BLOCK]);
+void EkBlockNormTanhSums(size_t points, const float mean[EK_BLOCK], const float *x, const float *y, const float *dy,
+                         double sum[EK_BLOCK], double product[EK_BLOCK]);
 /* dx (+)= dz scale + (x - mean) slope + shift: scale and shift of `norm`, slope apart. */
-void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y, const float *dy, int accumulate,
-                             float *dx);
+void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float slope[EK_BLOCK], const float *x, const float *y,
+                             const float *dy, int accumulate, float *dx);
 
 /* ---- convolution ------------------------------------------------------------------------------------------- */
 
-/* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a batch's samples one after the
-   other. Weights (out, in, kernel[, kernel]). By oneDNN, and what it needs for a batch size is made when that size first comes and kept; where y has few points,
-   by matrix products, which need nothing. Errors: zeros that do not make y as long as x over the stride (an even kernel with stride 1), other dimensions than 1 and 2. */
+/* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a
+   batch's samples one after the other. Weights (out, in, kernel[, kernel]). By oneDNN, and what it needs for a batch size is made
+   when that size first comes and kept; where y has few points, by matrix products, which need nothing. Errors: zeros that do not
+   make y as long as x over the stride (an even kernel with stride 1), other dimensions than 1 and 2. */
 typedef struct {
   int      dim;
   PetscInt n[3], in, out, kernel, stride;
@@ -149,20 +163,24 @@ typedef enum {
   EK_CONV_PASSES
 } EkConvPass;
 typedef struct EkConvolution_ *EkConvolution;
-PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
-PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution);
-/* The code that runs a pass: "sgemm", or oneDNN's name, of which "ref..." is its reference code, some twenty times slower than the rest. Belongs to the convolution. */
+PetscErrorCode                 EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
+PetscErrorCode                 EkConvolutionDestroy(EkConvolution *convolution);
+/* The code that runs a pass: "sgemm", or oneDNN's name, of which "ref..." is its reference code, some twenty times slower than
+ * the rest. Belongs to the convolution. */
 PetscErrorCode EkConvolutionCode(EkConvolution convolution, EkConvPass pass, int batch, const char **code);
 /* Flops of one pass of one sample. */
 double EkConvolutionFlops(const EkConvShape *shape);
 
 /* Floats of scratch that a pass wants, perhaps none: then it may be NULL. Without gradients: FORWARD and DATA alone. */
 size_t EkConvolutionScratch(const EkConvShape *shape, PetscBool gradients);
-/* Weights in the layout of a pass of oneDNN, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up to whole blocks. */
+/* Weights in the layout of a pass of oneDNN, kept for all convolutions of a run that share them: one copy, at most `in` and `out`
+ * rounded up to whole blocks. */
 typedef struct EkPacked_ *EkPacked;
-PetscErrorCode EkPackedDestroy(EkPacked *packed);
-/* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the layout does; products leave it. */
-PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run, EkPacked *packed, float *scratch, const float *from,
-                                  float *to);
+PetscErrorCode            EkPackedDestroy(EkPacked *packed);
+/* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the
+ * layout does; products leave it. */
+PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run,
+                                  EkPacked *packed, float *scratch, const float *from, float *to);
 /* dweights += gradient from x and dy. */
-PetscErrorCode EkConvolutionWeights(EkConvolution convolution, int batch, const float *x, const float *dy, float *scratch, float *dweights);
+PetscErrorCode EkConvolutionWeights(EkConvolution convolution, int batch, const float *x, const float *dy, float *scratch,
+                                    float *dweights);

@@ -17,7 +17,7 @@ typedef enum {
   EK_KEY_BYTES   /* PetscInt64: bytes, written with an optional k, M or G (powers of 1024) */
 } EkKeyType;
 
-#define EK_PATHS 8192
+#define EK_PATHS    8192
 #define EK_INTS_MAX 16
 typedef struct {
   int      n;
@@ -30,21 +30,24 @@ typedef struct {
 } EkReals;
 
 typedef struct {
-  const char     *name;   /* "train_lr": block, underscore, key */
+  const char     *name; /* "train_lr": block, underscore, key */
   EkKeyType       type;
-  size_t          offset; /* of the field in the module's options struct */
-  const char     *value;  /* default, as a deck would write it; NULL: required; "": unset */
+  size_t          offset;   /* of the field in the module's options struct */
+  const char     *value;    /* default, as a deck would write it; NULL: required; "": unset */
   double          min, max; /* numbers: allowed range, both ends included */
-  const EkFamily *family; /* EK_KEY_CHOICE */
+  const EkFamily *family;   /* EK_KEY_CHOICE */
   const char     *unit, *help;
 } EkKey;
 
 typedef struct {
-  const char *block; /* "train" */
+  const char  *block; /* "train" */
   const EkKey *keys;
   int          count;
 } EkKeyTable;
-#define EK_KEYS(block, table) {(block), (table), (int)(sizeof(table) / sizeof((table)[0]))}
+#define EK_KEYS(block, table)                                                                                                    \
+  {                                                                                                                              \
+    (block), (table), (int)(sizeof(table) / sizeof((table)[0]))                                                                  \
+  }
 /* Smallest positive number: a range that excludes 0. */
 #define EK_POSITIVE 1e-300
 #define EK_ANY      1e300
@@ -52,16 +55,16 @@ typedef struct {
 /* Fills `options` from the run's keys over the defaults; each mistake (missing, not a number, out of range, unknown member with
    the known ones) is one problem. Not collective, same result on every rank. */
 PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkProblems problems);
-/* Every key of the run must be in one of the `used` tables. A key of another known table is "not used by this command", any other is
-   unknown, with the nearest known key. PETSc's own options (-log_view, -malloc_*, -options_*, ...) are left to PETSc. */
+/* Every key of the run must be in one of the `used` tables. A key of another known table is "not used by this command", any other
+   is unknown, with the nearest known key. PETSc's own options (-log_view, -malloc_*, -options_*, ...) are left to PETSc. */
 PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[],
                               EkProblems problems);
 /* Did the deck or the command line give this key? Not collective, same result on every rank. */
 PetscErrorCode EkKeyGiven(EkRun run, const EkKey *key, PetscBool *given);
 /* Does the key mean anything under these options? Where one choice (a model, a PDE) has no use for the keys of another. */
 typedef PetscBool (*EkKeyUse)(const void *options, const EkKey *key);
-/* Writes the block as YAML that loads again to the same values, without keys that have no use (uses NULL: all have); continued: the table before it
-   belongs to the same block. */
+/* Writes the block as YAML that loads again to the same values, without keys that have no use (uses NULL: all have); continued:
+   the table before it belongs to the same block. */
 PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, EkKeyUse uses, PetscBool continued);
 /* The keys that say something else in `wanted` than in `options`, as YAML on one line, "embed_dim: 64, depth: 4". */
 PetscErrorCode EkKeysDifference(const EkKeyTable *table, const void *options, const void *wanted, char *text, size_t length);

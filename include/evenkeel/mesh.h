@@ -27,9 +27,10 @@ PetscErrorCode EkMeshDestroy(EkMesh *mesh);
 
 /* Part `i` of `parts` of 0..n-1: [lo, hi), sizes differ by at most one, larger parts first. */
 void EkSlice(PetscInt64 n, PetscInt64 parts, PetscInt64 i, PetscInt64 *lo, PetscInt64 *hi);
-/* All parts of the first `most` of them, `unit` values each, as MPI's gathers want them: how many, where they begin. Not collective. Error: more than
-   an int counts. */
-PetscErrorCode EkSliceCounts(PetscInt64 n, PetscInt64 parts, PetscInt64 most, PetscInt64 unit, PetscMPIInt count[], PetscMPIInt first[]);
+/* All parts of the first `most` of them, `unit` values each, as MPI's gathers want them: how many, where they begin. Not
+   collective. Error: more than an int counts. */
+PetscErrorCode EkSliceCounts(PetscInt64 n, PetscInt64 parts, PetscInt64 most, PetscInt64 unit, PetscMPIInt count[],
+                             PetscMPIInt first[]);
 
 /* Sums over the data axis, in place. Collective on mesh->data. */
 PetscErrorCode EkMeshSum(EkMesh mesh, size_t n, float *values);

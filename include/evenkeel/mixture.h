@@ -31,7 +31,7 @@ typedef struct {
   const EkDataInfo *info;          /* as the file has it: fields, frames, trajectories; grid after reduced_resolution */
   PetscInt          weight, first; /* its training samples are [first, first + weight * info->count[EK_TRAIN]) of the mixture's */
   PetscBool         as_it_is;      /* neither resized nor filled up */
-  float            *mask;          /* (C, points) of ones and zeros: what EK_MASK_DATA counts; NULL where that is everything and nobody asks */
+  float *mask; /* (C, points) of ones and zeros: what EK_MASK_DATA counts; NULL where that is everything and nobody asks */
 } EkMixtureSet;
 
 typedef struct EkMixture_ *EkMixture;

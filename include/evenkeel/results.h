@@ -5,13 +5,17 @@
 typedef struct {
   const char   *layer;
   PetscInt      n;
-  const double *eigenvalues; /* ascending */
+  const double *eigenvalues;    /* ascending */
   double        alpha, D, xmin; /* fit; NaN where there is none */
 } EkSpectrumRecord;
-/* Group epoch_00010 of PATH (made when missing): a float64 dataset a layer, attributes alpha, D, xmin. A group of that epoch is replaced. */
+/* Group epoch_00010 of PATH (made when missing): a float64 dataset a layer, attributes alpha, D, xmin. A group of that epoch is
+ * replaced. */
 PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[]);
-/* Drops the groups after `epoch`. A missing file is no error, a damaged one is renamed PATH.damaged with a notice. Not collective. */
+/* Drops the groups after `epoch`. A missing file is no error, a damaged one is renamed PATH.damaged with a notice. Not
+ * collective. */
 PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch);
 
-/* prediction, target and error (their difference), (n, fields, frames, x[, y[, z]]) float32, attributes initial_step and fields. Both arrays are (n, frames, fields, stride), planar. */
-PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target);
+/* prediction, target and error (their difference), (n, fields, frames, x[, y[, z]]) float32, attributes initial_step and fields.
+ * Both arrays are (n, frames, fields, stride), planar. */
+PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction,
+                                  const float *target);

@@ -7,18 +7,19 @@
 #include "evenkeel/optim.h"
 
 typedef struct {
-  PetscInt  epochs, batch;      /* trajectories over all ranks */
-  PetscInt  accumulate;         /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm), those of a part do */
-  int       mode;               /* EkTrainMode */
-  PetscInt  unroll;             /* rollout steps with gradient and loss, the last ones; 0: all */
-  int       recompute;          /* EkRecompute */
-  int       loss;               /* row of EkLossFamily */
-  PetscReal clip;               /* largest norm of the gradient; 0: no limit */
+  PetscInt epochs, batch; /* trajectories over all ranks */
+  PetscInt accumulate; /* parts of a global batch, worked on one after the other before an update; where samples meet (BatchNorm),
+                          those of a part do */
+  int       mode;      /* EkTrainMode */
+  PetscInt  unroll;    /* rollout steps with gradient and loss, the last ones; 0: all */
+  int       recompute; /* EkRecompute */
+  int       loss;      /* row of EkLossFamily */
+  PetscReal clip;      /* largest norm of the gradient; 0: no limit */
   PetscInt  seed;
   PetscBool shuffle;
   PetscInt  eval_interval, checkpoint_interval; /* epochs; 0: only at the end */
-  char      resume[EK_PATH];    /* "no", "auto" or a checkpoint */
-  double    max_wall;           /* s from the start of the program; 0: no limit */
+  char      resume[EK_PATH];                    /* "no", "auto" or a checkpoint */
+  double    max_wall;                           /* s from the start of the program; 0: no limit */
 } EkTrainOptions;
 extern const EkKeyTable EkTrainKeys;
 typedef enum { EK_AUTOREGRESSIVE, EK_SINGLE, EK_TEACHER } EkTrainMode;
@@ -36,14 +37,14 @@ extern const EkKeyTable EkEvaluateKeys;
 
 /* The blocks of a training deck. */
 typedef struct {
-  EkMixtureOptions data;
-  EkModelOptions   model;
-  EkTrainOptions   train;
-  EkOptimOptions   optim;
-  EkBalanceOptions balance;
-  EkMeshOptions    mesh;
+  EkMixtureOptions  data;
+  EkModelOptions    model;
+  EkTrainOptions    train;
+  EkOptimOptions    optim;
+  EkBalanceOptions  balance;
+  EkMeshOptions     mesh;
   EkEvaluateOptions evaluate;
-  EkOutOptions     out;
+  EkOutOptions      out;
 } EkDeck;
 /* Reads DECK (run->argv[1]) under the command line, checks everything, raises all mistakes together. Collective. */
 PetscErrorCode EkDeckRead(EkRun run, EkDeck *deck);
@@ -57,35 +58,36 @@ PetscErrorCode EkDeckText(const EkDeck *deck, char **text);
 #define EK_CHUNK_MAX 16
 typedef struct EkSession_ *EkSession;
 struct EkSession_ {
-  EkRun             run;
-  EkDeck            deck; /* transform resolved */
-  EkMesh            mesh;
-  EkMixture         mixture;
-  const EkDataInfo *info;  /* as the network sees the data */
-  int               nsets;
+  EkRun               run;
+  EkDeck              deck; /* transform resolved */
+  EkMesh              mesh;
+  EkMixture           mixture;
+  const EkDataInfo   *info; /* as the network sees the data */
+  int                 nsets;
   const EkMixtureSet *set; /* the files */
-  EkModelShape      shape;
-  EkParams          params;
-  float            *coordinates; /* (dim, stride) planes of the grid */
-  int               chunk;       /* samples a graph runs at a time where they meet no other sample: results depend on it in the last bits at most */
+  EkModelShape        shape;
+  EkParams            params;
+  float              *coordinates; /* (dim, stride) planes of the grid */
+  int chunk; /* samples a graph runs at a time where they meet no other sample: results depend on it in the last bits at most */
 };
-/* Mesh, dataset, model, initial or given weights. Collective. `transform`: EK_CHOOSE_* that a restart must repeat, or EK_CHOOSE_AUTO. */
+/* Mesh, dataset, model, initial or given weights. Collective. `transform`: EK_CHOOSE_* that a restart must repeat, or
+ * EK_CHOOSE_AUTO. */
 PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkSession *session);
 PetscErrorCode EkSessionDestroy(EkSession *session);
-/* For weights that were trained: with data_normalize, reads are normalised by the constants that model_weights (a checkpoint or the safetensors of a
-   run) carries. Before anything is read. Collective. Error: weights without constants, with those of other fields, or with any where data_normalize
-   is none. */
+/* For weights that were trained: with data_normalize, reads are normalised by the constants that model_weights (a checkpoint or
+   the safetensors of a run) carries. Before anything is read. Collective. Error: weights without constants, with those of other
+   fields, or with any where data_normalize is none. */
 PetscErrorCode EkSessionLoadNorm(EkSession session);
 
 /* A graph bound to the session's model: `steps` rollout steps with losses (training) or kept predictions (evaluation). */
 typedef struct {
-  EkGraph   graph;
-  EkTensor  frames, coordinates, mask, *prediction; /* mask: EK_NONE without data_mask */
-  int       steps, cut;   /* the first `cut` steps have neither gradient nor loss (train_unroll) */
-  int       chunk;        /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
-  PetscInt *target;     /* [steps] frame each step predicts */
-  PetscInt  given;      /* frames of a trajectory in a batch buffer */
-  size_t    sample;     /* floats of one there: EkMixtureSampleFloats, or given * fields * stride */
+  EkGraph  graph;
+  EkTensor frames, coordinates, mask, *prediction; /* mask: EK_NONE without data_mask */
+  int      steps, cut;                             /* the first `cut` steps have neither gradient nor loss (train_unroll) */
+  int chunk; /* samples it runs at a time: the session's, or in training this rank's whole part of a batch whose samples meet */
+  PetscInt *target; /* [steps] frame each step predicts */
+  PetscInt  given;  /* frames of a trajectory in a batch buffer */
+  size_t    sample; /* floats of one there: EkMixtureSampleFloats, or given * fields * stride */
 } EkRollout;
 /* frames: of the trajectories evaluated; 0: a graph for training. */
 PetscErrorCode EkRolloutCreate(EkSession session, PetscInt frames, EkRollout *rollout);
@@ -93,47 +95,53 @@ PetscErrorCode EkRolloutCreate(EkSession session, PetscInt frames, EkRollout *ro
 PetscErrorCode EkRolloutBind(EkRollout *rollout, const float *batch);
 PetscErrorCode EkRolloutDestroy(EkRollout *rollout);
 /* Bytes of its activations and of what its operators hold beside them. */
-size_t         EkRolloutMemory(const EkRollout *rollout);
+size_t EkRolloutMemory(const EkRollout *rollout);
 
 /* ---- evaluation ------------------------------------------------------------------------------------------- */
 
 /* Of the test set of one file; NaN without one. */
 typedef struct {
-  const char *name;
-  PetscInt    samples;
-  EkFigures   predicted, published;
-  double      relative, relative_step; /* L2RE (EkMetricsReduceRelative) of the whole rollout, mean of those of its frames */
-  int         steps;
-  const double *step;                  /* [steps] L2RE of each predicted frame */
+  const char   *name;
+  PetscInt      samples;
+  EkFigures     predicted, published;
+  double        relative, relative_step; /* L2RE (EkMetricsReduceRelative) of the whole rollout, mean of those of its frames */
+  int           steps;
+  const double *step; /* [steps] L2RE of each predicted frame */
 } EkSetFigures;
 
 typedef struct EkEvaluator_ *EkEvaluator;
-PetscErrorCode EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
+PetscErrorCode               EkEvaluatorCreate(EkSession session, EkEvaluator *evaluator);
 /* EkRolloutMemory of all its rollouts. */
-size_t         EkEvaluatorMemory(EkEvaluator evaluator);
-/* Rolls the whole test set out with the session's weights, each file's to its own last frame; without one, every figure is NaN. Of several files the
-   figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions trajectories (of the first file that has any), described by an .xdmf beside it, or NULL.
-   stopped: gives up when any rank is asked to stop (EkStopRequested) or after EkTime() stop_by, says so there, and the figures are NaN; NULL: goes on.
-   Collective. */
-PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published, double stop_by, PetscBool *stopped);
+size_t EkEvaluatorMemory(EkEvaluator evaluator);
+/* Rolls the whole test set out with the session's weights, each file's to its own last frame; without one, every figure is NaN.
+   Of several files the figures are the means. predictions: path of an HDF5 file for the first evaluate_write_predictions
+   trajectories (of the first file that has any), described by an .xdmf beside it, or NULL. stopped: gives up when any rank is
+   asked to stop (EkStopRequested) or after EkTime() stop_by, says so there, and the figures are NaN; NULL: goes on. Collective.
+ */
+PetscErrorCode EkEvaluate(EkEvaluator evaluator, const char *predictions, EkFigures *predicted, EkFigures *published,
+                          double stop_by, PetscBool *stopped);
 /* Of the last EkEvaluate, file by file. */
 PetscErrorCode EkEvaluatorGetSets(EkEvaluator evaluator, int *n, const EkSetFigures **sets);
 PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 /* The table `train` and `evaluate` end with. Rank 0. */
-PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published, int n, const EkSetFigures sets[]);
+PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published, int n,
+                              const EkSetFigures sets[]);
 
-/* Rank 0's file of both sets of figures (null where undefined), after what `more` holds already; takes `more` over. Not collective. */
+/* Rank 0's file of both sets of figures (null where undefined), after what `more` holds already; takes `more` over. Not
+ * collective. */
 struct cJSON;
-PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n, const EkSetFigures sets[], struct cJSON *more);
+PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n,
+                              const EkSetFigures sets[], struct cJSON *more);
 
 /* ---- layers ------------------------------------------------------------------------------------------------ */
 
-/* The named layers balancing analyses, from the parameter table: `published` what the paper's code scans (Linear, Conv2d, Conv1d with its quirk), `all` also what it
-   leaves out. tensor_layer[t]: index of the layer tensor t belongs to, or -1. Both arrays are PetscMalloc'ed for the caller. Not collective. */
+/* The named layers balancing analyses, from the parameter table: `published` what the paper's code scans (Linear, Conv2d, Conv1d
+   with its quirk), `all` also what it leaves out. tensor_layer[t]: index of the layer tensor t belongs to, or -1. Both arrays are
+   PetscMalloc'ed for the caller. Not collective. */
 PetscErrorCode EkLayersCreate(EkParams params, EkLayerSet set, int *n, EkLayer **layers, int **tensor_layer);
 
-/* What a refresh has found, in DIR, made when missing: layers.csv as of epoch 0, with the ratio for the rate, and spectra.h5. Error: DIR holds a
-   run. Collective, rank 0 writes. */
+/* What a refresh has found, in DIR, made when missing: layers.csv as of epoch 0, with the ratio for the rate, and spectra.h5.
+   Error: DIR holds a run. Collective, rank 0 writes. */
 PetscErrorCode EkSpectraDirWrite(EkRun run, const char *dir, EkBalance balance);
 
 /* Trains as the deck says, from the start or from a checkpoint; *exit_status 0 or EK_EXIT_STOPPED. Collective. */

@@ -399,9 +399,9 @@ static PetscErrorCode Refresh(EkBalance b)
   /* exp and log may differ in the last bit between hosts: all take the first rank's figures */
   PetscCallMPI(MPI_Bcast(b->shared, (PetscMPIInt)b->nshared, MPI_DOUBLE, 0, b->mesh->world));
   bad = (int)b->shared[BAD_LAYER];
-  PetscCheck(bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
-             EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO],
-             Fields(b, bad)[USED]);
+  PetscCheck(
+      bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
+      EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO], Fields(b, bad)[USED]);
   PetscCall(Notice(b));
   Publish(b);
   PetscFunctionReturn(0);

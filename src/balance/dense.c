@@ -132,7 +132,8 @@ static PetscBool CountBelow(EkDense d, int n, double x, PetscInt *below)
 }
 
 /* Eigenvalues in single precision, taken if they are good enough. Where they cannot tell how many the filter drops, those are
-   counted in double, and values that lie on the wrong side of it (by rounding, all within its margin) are put on the right one. */
+   counted in double, and values that lie on the wrong side of it (by rounding, all within its margin) are put on the right one.
+ */
 static PetscBool SingleEigenvalues(EkDense d, const EkTall *a, const EkSpectrumOptions *options, double lambda[])
 {
   const int n = (int)a->n;

@@ -32,8 +32,8 @@ static PetscBool ParseInteger(const char *text, double *value)
 
 static PetscBool ParseBytes(const char *text, double *value)
 {
-  char        *end;
-  const char  *suffix = "kMGT", *s;
+  char       *end;
+  const char *suffix = "kMGT", *s;
 
   *value = strtod(text, &end);
   if (end == text) return PETSC_FALSE;
@@ -41,7 +41,7 @@ static PetscBool ParseBytes(const char *text, double *value)
     for (; s >= suffix; s--) *value *= 1024;
     end++;
   }
-  return (PetscBool)!*end;
+  return (PetscBool) !*end;
 }
 
 /* hh:mm:ss, mm:ss or seconds */
@@ -67,10 +67,13 @@ static PetscErrorCode CheckRange(const EkKey *key, double value, EkProblems prob
   *fine = (PetscBool)(value >= key->min && value <= key->max);
   if (*fine) PetscFunctionReturn(0);
   if (key->min > -EK_ANY && key->max < EK_ANY) {
-    PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be between %g and %g", key->name, value, key->min == EK_POSITIVE ? 0 : key->min, key->max));
+    PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be between %g and %g", key->name, value,
+                            key->min == EK_POSITIVE ? 0 : key->min, key->max));
   } else if (key->min > -EK_ANY) {
-    PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be %s %g", key->name, value, key->min == EK_POSITIVE ? "greater than" : "at least", key->min == EK_POSITIVE ? 0 : key->min));
-  } else PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be at most %g", key->name, value, key->max));
+    PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be %s %g", key->name, value,
+                            key->min == EK_POSITIVE ? "greater than" : "at least", key->min == EK_POSITIVE ? 0 : key->min));
+  } else
+    PetscCall(EkProblemsAdd(problems, "%s: %g is out of range, must be at most %g", key->name, value, key->max));
   PetscFunctionReturn(0);
 }
 
@@ -78,10 +81,10 @@ static PetscErrorCode CheckRange(const EkKey *key, double value, EkProblems prob
 static PetscErrorCode ParseList(const EkKey *key, const char *text, int max, double value[], int *count, EkProblems problems)
 {
   const PetscBool whole = (PetscBool)(key->type == EK_KEY_INTS);
-  const char     *kind  = whole ? "whole numbers" : "numbers";
+  const char     *kind = whole ? "whole numbers" : "numbers";
   char           *save = NULL, copy[EK_PATHS];
   PetscBool       fine = PETSC_TRUE;
-  int             n    = 0;
+  int             n = 0;
 
   PetscFunctionBegin;
   *count = 0;
@@ -124,24 +127,34 @@ static PetscErrorCode StoreChoice(const EkKey *key, const char *text, int *field
 
 static PetscErrorCode StoreNumber(const EkKey *key, const char *text, void *field, EkProblems problems)
 {
-  static const char *const wanted[] = {[EK_KEY_INT] = "a whole number", [EK_KEY_REAL] = "a number", [EK_KEY_WALL] = "a duration hh:mm:ss", [EK_KEY_BYTES] = "a size such as 512M or 4G"};
-  double    value = 0;
-  PetscBool fine  = PETSC_FALSE;
+  static const char *const wanted[] = {[EK_KEY_INT] = "a whole number",
+                                       [EK_KEY_REAL] = "a number",
+                                       [EK_KEY_WALL] = "a duration hh:mm:ss",
+                                       [EK_KEY_BYTES] = "a size such as 512M or 4G"};
+  double                   value = 0;
+  PetscBool                fine = PETSC_FALSE;
 
   PetscFunctionBegin;
-  if (key->type == EK_KEY_INT) fine = ParseInteger(text, &value);
-  else if (key->type == EK_KEY_REAL) fine = ParseReal(text, &value);
-  else if (key->type == EK_KEY_WALL) fine = ParseWall(text, &value);
-  else fine = ParseBytes(text, &value);
+  if (key->type == EK_KEY_INT)
+    fine = ParseInteger(text, &value);
+  else if (key->type == EK_KEY_REAL)
+    fine = ParseReal(text, &value);
+  else if (key->type == EK_KEY_WALL)
+    fine = ParseWall(text, &value);
+  else
+    fine = ParseBytes(text, &value);
   if (!fine) {
     PetscCall(EkProblemsAdd(problems, "%s: '%s' is not %s", key->name, text, wanted[key->type]));
     PetscFunctionReturn(0);
   }
   PetscCall(CheckRange(key, value, problems, &fine));
   if (!fine) PetscFunctionReturn(0);
-  if (key->type == EK_KEY_INT) *(PetscInt *)field = (PetscInt)value;
-  else if (key->type == EK_KEY_BYTES) *(PetscInt64 *)field = (PetscInt64)value;
-  else *(double *)field = value;
+  if (key->type == EK_KEY_INT)
+    *(PetscInt *)field = (PetscInt)value;
+  else if (key->type == EK_KEY_BYTES)
+    *(PetscInt64 *)field = (PetscInt64)value;
+  else
+    *(double *)field = value;
   PetscFunctionReturn(0);
 }
 
@@ -171,12 +184,24 @@ static PetscErrorCode Store(const EkKey *key, char *text, void *field, EkProblem
 {
   PetscFunctionBegin;
   switch (key->type) {
-  case EK_KEY_BOOL: PetscCall(StoreBool(key, text, (PetscBool *)field, problems)); break;
-  case EK_KEY_INTS: PetscCall(StoreInts(key, text, (EkInts *)field, problems)); break;
-  case EK_KEY_REALS: PetscCall(ParseList(key, text, EK_REALS_MAX, ((EkReals *)field)->v, &((EkReals *)field)->n, problems)); break;
-  case EK_KEY_STRING: PetscCall(StoreText(key, text, (char *)field, EK_PATH, problems)); break;
-  case EK_KEY_PATHS: PetscCall(StoreText(key, text, (char *)field, EK_PATHS, problems)); break;
-  case EK_KEY_CHOICE: PetscCall(StoreChoice(key, text, (int *)field, problems)); break;
+  case EK_KEY_BOOL:
+    PetscCall(StoreBool(key, text, (PetscBool *)field, problems));
+    break;
+  case EK_KEY_INTS:
+    PetscCall(StoreInts(key, text, (EkInts *)field, problems));
+    break;
+  case EK_KEY_REALS:
+    PetscCall(ParseList(key, text, EK_REALS_MAX, ((EkReals *)field)->v, &((EkReals *)field)->n, problems));
+    break;
+  case EK_KEY_STRING:
+    PetscCall(StoreText(key, text, (char *)field, EK_PATH, problems));
+    break;
+  case EK_KEY_PATHS:
+    PetscCall(StoreText(key, text, (char *)field, EK_PATHS, problems));
+    break;
+  case EK_KEY_CHOICE:
+    PetscCall(StoreChoice(key, text, (int *)field, problems));
+    break;
   default:
     /* an unset number keeps the field's zero */
     if (*text) PetscCall(StoreNumber(key, text, field, problems));
@@ -208,7 +233,10 @@ PetscErrorCode EkKeysRead(EkRun run, const EkKeyTable *table, void *options, EkP
   PetscFunctionReturn(0);
 }
 
-static int Least(int a, int b, int c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
+static int Least(int a, int b, int c)
+{
+  return a < b ? (a < c ? a : c) : (b < c ? b : c);
+}
 
 /* Levenshtein distance; b under EK_NAME letters */
 static int Distance(const char *a, const char *b)
@@ -243,14 +271,14 @@ static const EkKey *FindKey(int n, const EkKeyTable *const tables[], const char 
 static const char *Nearest(int n, const EkKeyTable *const tables[], const char *name)
 {
   const char *nearest = "";
-  int         least   = 1000;
+  int         least = 1000;
 
   for (int t = 0; t < n; t++) {
     for (int i = 0; i < tables[t]->count; i++) {
       const int d = Distance(name, tables[t]->keys[i].name);
 
       if (d < least) {
-        least   = d;
+        least = d;
         nearest = tables[t]->keys[i].name;
       }
     }
@@ -258,7 +286,8 @@ static const char *Nearest(int n, const EkKeyTable *const tables[], const char *
   return nearest;
 }
 
-PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[], EkProblems problems)
+PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used[], int nknown, const EkKeyTable *const known[],
+                              EkProblems problems)
 {
   char *all, *save = NULL;
 
@@ -274,9 +303,12 @@ PetscErrorCode EkKeysCheckAll(EkRun run, int nused, const EkKeyTable *const used
     if (!set) continue;
     PetscCall(PetscStrncpy(name, word + 1, sizeof(name)));
     if (EkIsPetscOption(name) || FindKey(nused, used, name)) continue;
-    if (FindKey(nknown, known, name)) PetscCall(EkProblemsAdd(problems, "%s is not used by this command", name));
-    else if (!nused) PetscCall(EkProblemsAdd(problems, "unknown key %s; this command takes none", name));
-    else PetscCall(EkProblemsAdd(problems, "unknown key %s; the nearest known one is %s", name, Nearest(nused, used, name)));
+    if (FindKey(nknown, known, name))
+      PetscCall(EkProblemsAdd(problems, "%s is not used by this command", name));
+    else if (!nused)
+      PetscCall(EkProblemsAdd(problems, "unknown key %s; this command takes none", name));
+    else
+      PetscCall(EkProblemsAdd(problems, "unknown key %s; the nearest known one is %s", name, Nearest(nused, used, name)));
   }
   PetscCall(PetscFree(all));
   PetscFunctionReturn(0);
@@ -309,19 +341,25 @@ static void WriteReal(FILE *file, double value)
 
 static void WriteValue(FILE *file, const EkKey *key, const void *field)
 {
-  const EkInts  *ints  = (const EkInts *)field;
+  const EkInts  *ints = (const EkInts *)field;
   const EkReals *reals = (const EkReals *)field;
-  const double  *real  = (const double *)field;
+  const double  *real = (const double *)field;
 
   switch (key->type) {
-  case EK_KEY_BOOL: fprintf(file, "%s", *(const PetscBool *)field ? "true" : "false"); break;
-  case EK_KEY_INT: fprintf(file, "%lld", (long long)*(const PetscInt *)field); break;
+  case EK_KEY_BOOL:
+    fprintf(file, "%s", *(const PetscBool *)field ? "true" : "false");
+    break;
+  case EK_KEY_INT:
+    fprintf(file, "%lld", (long long)*(const PetscInt *)field);
+    break;
   case EK_KEY_INTS:
     fputc('[', file);
     for (int i = 0; i < ints->n; i++) fprintf(file, "%s%lld", i ? ", " : "", (long long)ints->v[i]);
     fputc(']', file);
     break;
-  case EK_KEY_REAL: WriteReal(file, *real); break;
+  case EK_KEY_REAL:
+    WriteReal(file, *real);
+    break;
   case EK_KEY_REALS:
     fputc('[', file);
     for (int i = 0; i < reals->n; i++) {
@@ -331,21 +369,29 @@ static void WriteValue(FILE *file, const EkKey *key, const void *field)
     fputc(']', file);
     break;
   case EK_KEY_STRING:
-  case EK_KEY_PATHS: WriteString(file, (const char *)field); break;
-  case EK_KEY_CHOICE: fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name); break;
-  case EK_KEY_WALL: fprintf(file, "\"%02d:%02d:%02.9g\"", (int)(*real / 3600), (int)(*real / 60) % 60, fmod(*real, 60)); break;
-  case EK_KEY_BYTES: fprintf(file, "%lld", (long long)*(const PetscInt64 *)field); break;
+  case EK_KEY_PATHS:
+    WriteString(file, (const char *)field);
+    break;
+  case EK_KEY_CHOICE:
+    fprintf(file, "%s", EkFamilyMember(key->family, *(const int *)field)->name);
+    break;
+  case EK_KEY_WALL:
+    fprintf(file, "\"%02d:%02d:%02.9g\"", (int)(*real / 3600), (int)(*real / 60) % 60, fmod(*real, 60));
+    break;
+  case EK_KEY_BYTES:
+    fprintf(file, "%lld", (long long)*(const PetscInt64 *)field);
+    break;
   }
 }
 
 /* Unset strings, lists, durations and numbers are left out, so that loading the file leaves them unset too. */
 static PetscBool IsUnset(const EkKey *key, const void *field)
 {
-  if (key->type == EK_KEY_STRING || key->type == EK_KEY_PATHS) return (PetscBool)!*(const char *)field;
-  if (key->type == EK_KEY_INTS) return (PetscBool)!((const EkInts *)field)->n;
-  if (key->type == EK_KEY_REALS) return (PetscBool)!((const EkReals *)field)->n;
+  if (key->type == EK_KEY_STRING || key->type == EK_KEY_PATHS) return (PetscBool) !*(const char *)field;
+  if (key->type == EK_KEY_INTS) return (PetscBool) !((const EkInts *)field)->n;
+  if (key->type == EK_KEY_REALS) return (PetscBool) !((const EkReals *)field)->n;
   if (!key->value || *key->value) return PETSC_FALSE;
-  if (key->type == EK_KEY_INT) return (PetscBool)!*(const PetscInt *)field;
+  if (key->type == EK_KEY_INT) return (PetscBool) !*(const PetscInt *)field;
   return (PetscBool)((key->type == EK_KEY_WALL || key->type == EK_KEY_REAL) && *(const double *)field == 0);
 }
 
@@ -359,14 +405,17 @@ PetscErrorCode EkKeyGiven(EkRun run, const EkKey *key, PetscBool *given)
   PetscFunctionReturn(0);
 }
 
-const char *EkKeyWord(const EkKeyTable *table, const EkKey *key) { return key->name + strlen(table->block) + 1; }
+const char *EkKeyWord(const EkKeyTable *table, const EkKey *key)
+{
+  return key->name + strlen(table->block) + 1;
+}
 
 PetscErrorCode EkKeysWriteYaml(FILE *file, const EkKeyTable *table, const void *options, EkKeyUse uses, PetscBool continued)
 {
   PetscFunctionBegin;
   if (!continued) fprintf(file, "%s:\n", table->block);
   for (int i = 0; i < table->count; i++) {
-    const EkKey *key   = &table->keys[i];
+    const EkKey *key = &table->keys[i];
     const void  *field = (const char *)options + key->offset;
 
     if ((uses && !uses(options, key)) || IsUnset(key, field)) continue;

@@ -13,7 +13,10 @@
 
 extern char **environ;
 
-const char *EkVersion(void) { return EK_GIT_VERSION; }
+const char *EkVersion(void)
+{
+  return EK_GIT_VERSION;
+}
 
 static void AddCommandLine(cJSON *json, EkRun run)
 {
@@ -65,12 +68,12 @@ static PetscErrorCode AddLibraries(cJSON *json)
 
 static PetscErrorCode WriteJson(EkRun run, const char *dir, PetscInt data, PetscInt space, const char *hosts)
 {
-  cJSON     *json = cJSON_CreateObject(), *mesh;
-  char       path[EK_PATH], stamp[EK_NAME], *text;
-  FILE      *file;
-  time_t     now = time(NULL);
-  struct tm  utc;
-  PetscBool  written;
+  cJSON    *json = cJSON_CreateObject(), *mesh;
+  char      path[EK_PATH], stamp[EK_NAME], *text;
+  FILE     *file;
+  time_t    now = time(NULL);
+  struct tm utc;
+  PetscBool written;
 
   PetscFunctionBegin;
   strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
@@ -88,7 +91,7 @@ static PetscErrorCode WriteJson(EkRun run, const char *dir, PetscInt data, Petsc
   text = cJSON_Print(json);
   cJSON_Delete(json);
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/run.json", dir));
-  file    = fopen(path, "w");
+  file = fopen(path, "w");
   written = (PetscBool)(file && fputs(text, file) >= 0);
   if (file && fclose(file)) written = PETSC_FALSE;
   cJSON_free(text);

@@ -24,8 +24,8 @@ EkRandom EkRandomStream(uint64_t seed, EkPurpose purpose, uint64_t index)
 {
   EkRandom stream;
 
-  stream.key[0]     = (uint32_t)seed;
-  stream.key[1]     = (uint32_t)(seed >> 32) ^ ((uint32_t)purpose * 0x85EBCA6Bu + 0x165667B1u);
+  stream.key[0] = (uint32_t)seed;
+  stream.key[1] = (uint32_t)(seed >> 32) ^ ((uint32_t)purpose * 0x85EBCA6Bu + 0x165667B1u);
   stream.counter[2] = (uint32_t)index;
   stream.counter[3] = (uint32_t)(index >> 32);
   EkRandomSeek(&stream, 0);
@@ -52,9 +52,15 @@ static uint32_t Next(EkRandom *stream)
   return stream->block[stream->used++];
 }
 
-double EkUniform(EkRandom *stream) { return Next(stream) * 0x1p-32; }
+double EkUniform(EkRandom *stream)
+{
+  return Next(stream) * 0x1p-32;
+}
 
-double EkUniformIn(EkRandom *stream, double lo, double hi) { return lo + (hi - lo) * EkUniform(stream); }
+double EkUniformIn(EkRandom *stream, double lo, double hi)
+{
+  return lo + (hi - lo) * EkUniform(stream);
+}
 
 double EkNormal(EkRandom *stream)
 {
@@ -63,4 +69,7 @@ double EkNormal(EkRandom *stream)
   return sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * v);
 }
 
-uint32_t EkInteger(EkRandom *stream, uint32_t n) { return (uint32_t)(((uint64_t)Next(stream) * n) >> 32); }
+uint32_t EkInteger(EkRandom *stream, uint32_t n)
+{
+  return (uint32_t)(((uint64_t)Next(stream) * n) >> 32);
+}

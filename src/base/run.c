@@ -19,12 +19,12 @@ void EkHoldLines(EkRun run, PetscBool hold)
   if (!hold) Release(run);
 }
 
-/* One plain line per failure. A communicator other than this rank alone means that every rank of it sees the same thing, so its first
-   rank speaks for all. Called again by PetscCall on the way up: silent then. */
-static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code, PetscErrorType type,
-                                const char *message, void *context)
+/* One plain line per failure. A communicator other than this rank alone means that every rank of it sees the same thing, so its
+   first rank speaks for all. Called again by PetscCall on the way up: silent then. */
+static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code,
+                                PetscErrorType type, const char *message, void *context)
 {
-  EkRun       run  = (EkRun)context;
+  EkRun       run = (EkRun)context;
   PetscMPIInt rank = 0, size = 1;
 
   if (type == PETSC_ERROR_REPEAT) return code;
@@ -38,7 +38,8 @@ static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, c
 
     fflush(stdout);
     if (size == 1 && run->size > 1) snprintf(who, sizeof(who), "[rank %d] ", (int)run->rank);
-    if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message) snprintf(where, sizeof(where), " (%s, %s:%d)", function, file, line);
+    if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message)
+      snprintf(where, sizeof(where), " (%s, %s:%d)", function, file, line);
     snprintf(run->held, sizeof(run->held), "evenkeel: %s%s%s\n", who, message && *message ? message : "error", where);
     if (!run->hold || size > 1) Release(run);
   }
@@ -52,7 +53,8 @@ static PetscBool IsKey(const char *word)
 }
 
 /* Prefixes of options that are PETSc's, not a deck's: its system layer, and the solvers it runs for us. */
-static const char *const petsc_prefix[] = {"log_", "malloc", "options_", "info", "petsc_", "on_error_", "fp_trap", "memory_", "mpi_", "viewer_", "saws_", "darcy_"};
+static const char *const petsc_prefix[] = {"log_",    "malloc",  "options_", "info",    "petsc_", "on_error_",
+                                           "fp_trap", "memory_", "mpi_",     "viewer_", "saws_",  "darcy_"};
 
 PetscBool EkIsPetscOption(const char *name)
 {
@@ -90,11 +92,12 @@ static PetscErrorCode SplitArguments(EkRun run, int *nwords, char **words)
 
       PetscCall(PetscOptionsSetValue(run->options, word[0], has_value ? word[1] : NULL));
       i += has_value;
-    } else if (words) words[n++] = word[0];
+    } else if (words)
+      words[n++] = word[0];
   }
   if (!words) PetscFunctionReturn(0);
   words[n] = NULL;
-  *nwords  = n;
+  *nwords = n;
   PetscFunctionReturn(0);
 }
 
@@ -105,7 +108,7 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&run));
-  run->comm  = PETSC_COMM_WORLD;
+  run->comm = PETSC_COMM_WORLD;
   run->start = EkTime();
   run->share = 4 << 20;
   PetscCallMPI(MPI_Comm_rank(run->comm, &run->rank));
@@ -127,10 +130,10 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
 /* The whole deck, zero-terminated, on every rank; NULL where rank 0 cannot read it. The caller frees. */
 static PetscErrorCode ReadDeck(EkRun run, const char *path, char **text)
 {
-  FILE       *file     = run->rank == 0 ? fopen(path, "r") : NULL;
-  char       *whole    = NULL;
+  FILE       *file = run->rank == 0 ? fopen(path, "r") : NULL;
+  char       *whole = NULL;
   size_t      capacity = 0;
-  PetscMPIInt bytes    = -1;
+  PetscMPIInt bytes = -1;
 
   PetscFunctionBegin;
   *text = NULL;
@@ -164,7 +167,8 @@ PetscErrorCode EkRunLoadDeck(EkRun run, const char *path)
   bad = PetscOptionsInsertStringYAML(run->options, text);
   PetscCall(PetscPopErrorHandler());
   PetscCall(PetscFree(text));
-  PetscCheck(!bad, run->comm, PETSC_ERR_ARG_WRONG, "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
+  PetscCheck(!bad, run->comm, PETSC_ERR_ARG_WRONG,
+             "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
   PetscCall(SplitArguments(run, NULL, NULL));
   PetscCall(PetscStrncpy(run->deck, path, sizeof(run->deck)));
   PetscFunctionReturn(0);
@@ -201,13 +205,13 @@ PetscErrorCode EkAgree(EkRun run, MPI_Comm comm, PetscErrorCode mine)
     run->failure_agreed = (PetscBool)(size == run->size);
     if (run->hold && run->rank == -both[1]) Release(run);
   }
-  run->hold    = PETSC_FALSE;
+  run->hold = PETSC_FALSE;
   run->held[0] = 0;
   PetscFunctionReturn((PetscErrorCode)both[0]);
 }
 
 struct EkProblems_ {
-  int   count, capacity;
+  int    count, capacity;
   char **line;
 };
 

@@ -18,12 +18,16 @@ PetscErrorCode EkStopInstall(void)
 
   PetscFunctionBegin;
   action.sa_handler = OnSignal;
-  action.sa_flags   = SA_RESTART;
+  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaddset(&action.sa_mask, SIGUSR1); /* one at a time: a count must not be lost between two handlers */
   sigaddset(&action.sa_mask, SIGTERM);
-  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS, "cannot install signal handlers");
+  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS,
+             "cannot install signal handlers");
   PetscFunctionReturn(0);
 }
 
-PetscBool EkStopRequested(void) { return (PetscBool)(stop_requests > 0); }
+PetscBool EkStopRequested(void)
+{
+  return (PetscBool)(stop_requests > 0);
+}

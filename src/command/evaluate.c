@@ -7,21 +7,22 @@
 static PetscErrorCode DefaultWeights(EkDeck *deck)
 {
   PetscFunctionBegin;
-  if (!*deck->model.weights) PetscCall(PetscSNPrintf(deck->model.weights, sizeof(deck->model.weights), "%.1000s/final.safetensors", deck->out.dir));
+  if (!*deck->model.weights)
+    PetscCall(PetscSNPrintf(deck->model.weights, sizeof(deck->model.weights), "%.1000s/final.safetensors", deck->out.dir));
   PetscCall(PetscStrncpy(deck->model.load, "all", sizeof(deck->model.load)));
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkCommandEvaluate(EkRun run, int *exit_status)
 {
-  char           path[2 * EK_PATH], pictures[2 * EK_PATH];
-  EkFigures      predicted, published;
+  char                path[2 * EK_PATH], pictures[2 * EK_PATH];
+  EkFigures           predicted, published;
   const EkSetFigures *sets;
-  EkEvaluator    evaluator;
-  EkSession      session;
-  EkDeck         deck;
-  PetscErrorCode failed = 0;
-  int            n;
+  EkEvaluator         evaluator;
+  EkSession           session;
+  EkDeck              deck;
+  PetscErrorCode      failed = 0;
+  int                 n;
 
   PetscFunctionBegin;
   PetscCall(EkDeckRead(run, &deck));

@@ -6,7 +6,8 @@ static PetscErrorCode PrintFamily(const EkFamily *family)
 {
   PetscFunctionBegin;
   printf("\n%s\n", family->name);
-  for (int i = 0; i < family->count; i++) printf("  %-26s %s\n", EkFamilyMember(family, i)->name, EkFamilyMember(family, i)->help);
+  for (int i = 0; i < family->count; i++)
+    printf("  %-26s %s\n", EkFamilyMember(family, i)->name, EkFamilyMember(family, i)->help);
   PetscFunctionReturn(0);
 }
 

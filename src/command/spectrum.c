@@ -1,5 +1,5 @@
-/* Power-law exponents of the layers of a weight file, without data or deck. A network of ours is recognised by its tensors and read as in training;
-   of any other file the matrices are told by their axes. */
+/* Power-law exponents of the layers of a weight file, without data or deck. A network of ours is recognised by its tensors and
+   read as in training; of any other file the matrices are told by their axes. */
 #include "evenkeel/command.h"
 #include "evenkeel/train.h"
 #include "evenkeel/weights.h"
@@ -12,7 +12,8 @@ typedef struct {
 } Options;
 
 static const EkKey spectrum_key[] = {
-    {"spectrum_out", EK_KEY_STRING, offsetof(Options, out), "", 0, 0, NULL, NULL, "directory for layers.csv and spectra.h5, as a run has them"},
+    {"spectrum_out", EK_KEY_STRING, offsetof(Options, out), "", 0, 0, NULL, NULL,
+     "directory for layers.csv and spectra.h5, as a run has them"},
 };
 const EkKeyTable EkSpectrumKeys = EK_KEYS("spectrum", spectrum_key);
 
@@ -119,7 +120,8 @@ static PetscErrorCode Fill(const Weights *w, EkParams params)
   for (int t = 0; t < params->n; t++) {
     const EkTensorInfo *to = &params->table[t], *from = Find(w, to->name);
 
-    if (from && from->count == to->count) PetscCall(PetscArraycpy(params->weights + to->offset, w->arena + from->offset, to->count));
+    if (from && from->count == to->count)
+      PetscCall(PetscArraycpy(params->weights + to->offset, w->arena + from->offset, to->count));
   }
   PetscFunctionReturn(0);
 }
@@ -178,8 +180,8 @@ static void PrintExtremes(const EkBalanceOptions *options, int n, const EkLayerS
     if (high < 0 || s[l].alpha > s[high].alpha) high = l;
   }
   if (count > 1)
-    printf("alpha of layers with %d eigenvalues or more: mean %.3f, lowest %.3f (%s), highest %.3f (%s)\n", (int)options->min_eigs,
-           sum / count, s[low].alpha, s[low].name, s[high].alpha, s[high].name);
+    printf("alpha of layers with %d eigenvalues or more: mean %.3f, lowest %.3f (%s), highest %.3f (%s)\n",
+           (int)options->min_eigs, sum / count, s[low].alpha, s[low].name, s[high].alpha, s[high].name);
 }
 
 static void PrintTable(const EkBalanceOptions *options, int n, const EkLayerState s[])
@@ -206,8 +208,8 @@ static PetscErrorCode Analyse(EkRun run, const Options *options, EkMesh mesh, Ek
   PetscFunctionBegin;
   PetscCall(EkLayersCreate(params, (EkLayerSet)options->balance.layers, &n, &layers, &tensor_layer));
   if (run->rank == 0) {
-    printf("weights %s: %s, %lld parameters; %d layers (%s)\n", options->weights, model, (long long)EkParamsCount(params, PETSC_FALSE), n,
-           EkFamilyMember(&EkLayerSetFamily, options->balance.layers)->name);
+    printf("weights %s: %s, %lld parameters; %d layers (%s)\n", options->weights, model,
+           (long long)EkParamsCount(params, PETSC_FALSE), n, EkFamilyMember(&EkLayerSetFamily, options->balance.layers)->name);
     fflush(stdout); /* large networks take a while */
   }
   PetscCall(EkBalanceCreate(mesh, &options->balance, n, layers, &balance));

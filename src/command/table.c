@@ -1,4 +1,5 @@
-/* What there is: subcommands, key tables, families. `list`, -help and every message about an unknown name go through these tables. */
+/* What there is: subcommands, key tables, families. `list`, -help and every message about an unknown name go through these
+ * tables. */
 #include "evenkeel/command.h"
 #include "evenkeel/inspect.h"
 #include "evenkeel/mixture.h"
@@ -6,10 +7,16 @@
 #include "evenkeel/train.h"
 
 static const EkCommand command_row[] = {
-    {{"generate", "solve a PDE many times and write the trajectories as PDEBench does"}, "DECK [-key value ...]", EkCommandGenerate},
+    {{"generate", "solve a PDE many times and write the trajectories as PDEBench does"},
+     "DECK [-key value ...]",
+     EkCommandGenerate},
     {{"train", "train a model, balanced or not"}, "DECK [-key value ...]", EkCommandTrain},
-    {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"}, "DECK [-model_weights FILE] [-key value ...]", EkCommandEvaluate},
-    {{"export", "weights of a checkpoint as safetensors, on request with Adam's moments"}, "CHECKPOINT OUT.safetensors [optimizer]", EkCommandExport},
+    {{"evaluate", "error figures of a checkpoint or of PyTorch weights on a test set"},
+     "DECK [-model_weights FILE] [-key value ...]",
+     EkCommandEvaluate},
+    {{"export", "weights of a checkpoint as safetensors, on request with Adam's moments"},
+     "CHECKPOINT OUT.safetensors [optimizer]",
+     EkCommandExport},
     {{"inspect", "what a data file is, and whether it is sound"}, "FILE [-key value ...]", EkCommandInspect},
     {{"spectrum", "power-law exponents of the layers of any weight file"}, "WEIGHTS [-key value ...]", EkCommandSpectrum},
     {{"list", "members of every family, every key with default and unit"}, "", EkCommandList},
@@ -17,7 +24,9 @@ static const EkCommand command_row[] = {
 };
 const EkFamily EkCommandFamily = EK_FAMILY("command", command_row);
 
-static const EkKeyTable *const key_table[] = {&EkDataKeys, &EkModelKeys, &EkTrainKeys, &EkOptimKeys, &EkBalanceKeys, &EkMeshKeys, &EkEvaluateKeys, &EkOutKeys, &EkGenerateKeys, &EkInspectKeys, &EkSpectrumKeys};
+static const EkKeyTable *const key_table[] = {&EkDataKeys,     &EkModelKeys,   &EkTrainKeys,    &EkOptimKeys,
+                                              &EkBalanceKeys,  &EkMeshKeys,    &EkEvaluateKeys, &EkOutKeys,
+                                              &EkGenerateKeys, &EkInspectKeys, &EkSpectrumKeys};
 
 const EkKeyTable *const *EkAllKeyTables(int *count)
 {
@@ -25,8 +34,11 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
   return key_table;
 }
 
-static const EkFamily *const family[] = {&EkModelFamily,   &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,   &EkOptimizerFamily, &EkScheduleFamily,   &EkRuleFamily,
-                                         &EkFitFamily,     &EkSolverFamily,    &EkLayerSetFamily,  &EkShardFamily,  &EkPdeFamily,       &EkInitialFamily, &EkBoundaryFamily, &EkSolveFamily, &EkTestFromFamily, &EkNormalizeFamily, &EkMaskFamily, &EkPresetFamily, &EkTimeAggFamily};
+static const EkFamily *const family[] = {
+    &EkModelFamily,    &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,     &EkOptimizerFamily,
+    &EkScheduleFamily, &EkRuleFamily,      &EkFitFamily,       &EkSolverFamily,    &EkLayerSetFamily, &EkShardFamily,
+    &EkPdeFamily,      &EkInitialFamily,   &EkBoundaryFamily,  &EkSolveFamily,     &EkTestFromFamily, &EkNormalizeFamily,
+    &EkMaskFamily,     &EkPresetFamily,    &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)
 {

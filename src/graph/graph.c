@@ -17,11 +17,11 @@ PetscErrorCode EkGraphCreate(EkParams params, int capacity, PetscBool gradients,
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&graph));
-  graph->params    = params;
-  graph->capacity  = capacity;
+  graph->params = params;
+  graph->capacity = capacity;
   graph->gradients = gradients;
-  graph->segment   = -1;
-  *out             = graph;
+  graph->segment = -1;
+  *out = graph;
   PetscFunctionReturn(0);
 }
 
@@ -33,8 +33,14 @@ static PetscErrorCode NewTensor(EkGraph g, EkTensorKind kind, EkTensor *out)
     g->tensor_capacity = 2 * g->tensor_capacity + 64;
     PetscCall(PetscRealloc(g->tensor_capacity * sizeof(*g->tensor), &g->tensor));
   }
-  *out             = g->ntensors++;
-  g->tensor[*out] = (EkTensorState){.kind = kind, .root = *out, .producer = -1, .param = -1, .value = EK_NO_BUFFER, .value_again = EK_NO_BUFFER, .gradient = EK_NO_BUFFER};
+  *out = g->ntensors++;
+  g->tensor[*out] = (EkTensorState){.kind = kind,
+                                    .root = *out,
+                                    .producer = -1,
+                                    .param = -1,
+                                    .value = EK_NO_BUFFER,
+                                    .value_again = EK_NO_BUFFER,
+                                    .gradient = EK_NO_BUFFER};
   PetscFunctionReturn(0);
 }
 
@@ -42,8 +48,8 @@ PetscErrorCode EkGraphInput(EkGraph g, PetscInt channels, EkGrid grid, PetscBool
 {
   PetscFunctionBegin;
   PetscCall(NewTensor(g, EK_TENSOR_INPUT, out));
-  g->tensor[*out].channels       = channels;
-  g->tensor[*out].grid           = grid;
+  g->tensor[*out].channels = channels;
+  g->tensor[*out].grid = grid;
   g->tensor[*out].wants_gradient = (PetscBool)(g->gradients && wants_gradient);
   PetscFunctionReturn(0);
 }
@@ -92,7 +98,7 @@ PetscErrorCode EkGraphSetFrozen(EkGraph g, PetscBool frozen)
 PetscErrorCode EkGraphSetSum(EkGraph g, EkSumFunction sum, void *context)
 {
   PetscFunctionBegin;
-  g->sum         = sum;
+  g->sum = sum;
   g->sum_context = context;
   PetscFunctionReturn(0);
 }
@@ -126,8 +132,9 @@ PetscErrorCode EkGraphSetCapacity(EkGraph g, int capacity)
 PetscErrorCode EkGraphBind(EkGraph g, EkTensor input, const float *value, size_t step)
 {
   PetscFunctionBegin;
-  PetscCheck(g->tensor[input].kind == EK_TENSOR_INPUT && !g->tensor[input].constant, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "only an input can be bound");
-  g->tensor[input].bound      = value;
+  PetscCheck(g->tensor[input].kind == EK_TENSOR_INPUT && !g->tensor[input].constant, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG,
+             "only an input can be bound");
+  g->tensor[input].bound = value;
   g->tensor[input].bound_step = step;
   PetscFunctionReturn(0);
 }
@@ -145,7 +152,7 @@ PetscErrorCode EkGraphParam(EkGraph g, const char *name, EkTensor *out)
     }
   }
   PetscCall(NewTensor(g, EK_TENSOR_PARAM, out));
-  g->tensor[*out].param          = index;
+  g->tensor[*out].param = index;
   g->tensor[*out].wants_gradient = (PetscBool)(g->gradients && g->params->info[index].kind != EK_MODULE_BUFFER);
   PetscFunctionReturn(0);
 }
@@ -157,12 +164,13 @@ PetscErrorCode EkGraphSlice(EkGraph g, EkTensor field, PetscInt first, PetscInt 
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, field, "slice"));
   of = g->tensor[field];
-  PetscCheck(first >= 0 && count > 0 && first + count <= of.channels, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "slice: channels %d to %d of %d", (int)first, (int)(first + count), (int)of.channels);
+  PetscCheck(first >= 0 && count > 0 && first + count <= of.channels, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "slice: channels %d to %d of %d", (int)first, (int)(first + count), (int)of.channels);
   PetscCall(NewTensor(g, EK_TENSOR_SLICE, out));
-  g->tensor[*out].grid           = of.grid;
-  g->tensor[*out].channels       = count;
-  g->tensor[*out].root           = of.root;
-  g->tensor[*out].first          = of.first + first;
+  g->tensor[*out].grid = of.grid;
+  g->tensor[*out].channels = count;
+  g->tensor[*out].root = of.root;
+  g->tensor[*out].first = of.first + first;
   g->tensor[*out].wants_gradient = of.wants_gradient;
   PetscFunctionReturn(0);
 }
@@ -170,7 +178,8 @@ PetscErrorCode EkGraphSlice(EkGraph g, EkTensor field, PetscInt first, PetscInt 
 PetscErrorCode EkGraphKeep(EkGraph g, EkTensor field)
 {
   PetscFunctionBegin;
-  PetscCheck(field >= 0 && field < g->ntensors && g->tensor[field].kind != EK_TENSOR_PARAM, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "keep: not a field of this graph");
+  PetscCheck(field >= 0 && field < g->ntensors && g->tensor[field].kind != EK_TENSOR_PARAM, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG,
+             "keep: not a field of this graph");
   g->tensor[g->tensor[field].root].keep = PETSC_TRUE;
   PetscFunctionReturn(0);
 }
@@ -178,18 +187,23 @@ PetscErrorCode EkGraphKeep(EkGraph g, EkTensor field)
 PetscErrorCode EkGraphCheckField(EkGraph g, EkTensor t, const char *op)
 {
   PetscFunctionBegin;
-  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_PLANAR, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a planar field of this graph", op);
+  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_PLANAR,
+             PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a planar field of this graph", op);
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkGraphCheckBlocked(EkGraph g, EkTensor t, const char *op)
 {
   PetscFunctionBegin;
-  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_BLOCKED, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a blocked field of this graph", op);
+  PetscCheck(t >= 0 && t < g->ntensors && g->tensor[t].kind != EK_TENSOR_PARAM && g->tensor[t].layout == EK_BLOCKED,
+             PETSC_COMM_SELF, PETSC_ERR_ARG_WRONG, "%s: not a blocked field of this graph", op);
   PetscFunctionReturn(0);
 }
 
-void EkGraphMakeBlocked(EkGraph g, EkTensor t) { g->tensor[t].layout = EK_BLOCKED; }
+void EkGraphMakeBlocked(EkGraph g, EkTensor t)
+{
+  g->tensor[t].layout = EK_BLOCKED;
+}
 
 size_t EkSampleFloats(const EkTensorState *t)
 {
@@ -205,9 +219,12 @@ PetscErrorCode EkGraphCheckShape(EkGraph g, EkTensor param, int rank, const Pets
   PetscFunctionBegin;
   for (int i = 0; i < rank; i++) {
     want *= (size_t)shape[i];
-    PetscCheck(i < t->rank && t->shape[i] == shape[i], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "%s: axis %d of parameter '%s' is %d, %d is wanted", op, i, t->name, i < t->rank ? (int)t->shape[i] : 0, (int)shape[i]);
+    PetscCheck(i < t->rank && t->shape[i] == shape[i], PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "%s: axis %d of parameter '%s' is %d, %d is wanted", op, i, t->name, i < t->rank ? (int)t->shape[i] : 0,
+               (int)shape[i]);
   }
-  PetscCheck(want == t->count, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "%s: parameter '%s' has %zu values, %zu are wanted", op, t->name, t->count, want);
+  PetscCheck(want == t->count, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "%s: parameter '%s' has %zu values, %zu are wanted", op,
+             t->name, t->count, want);
   PetscFunctionReturn(0);
 }
 
@@ -224,17 +241,17 @@ PetscErrorCode EkGraphAddNode(EkGraph g, const EkOperator *op, int ninputs, cons
   PetscCall(PetscNew(&node));
   PetscCall(PetscMalloc3(ninputs, &node->input, ninputs, &node->kept, ninputs, &node->accumulate));
   for (int i = 0; i < ninputs; i++) {
-    node->input[i]      = inputs[i];
-    node->kept[i]       = PETSC_FALSE;
+    node->input[i] = inputs[i];
+    node->kept[i] = PETSC_FALSE;
     node->accumulate[i] = PETSC_FALSE;
   }
-  node->op           = op;
-  node->ninputs      = ninputs;
-  node->output       = EK_NONE;
-  node->segment      = g->segment;
+  node->op = op;
+  node->ninputs = ninputs;
+  node->output = EK_NONE;
+  node->segment = g->segment;
   node->saved_buffer = node->saved_again = node->scratch_buffer = EK_NO_BUFFER;
   g->node[g->nnodes++] = node;
-  *out                 = node;
+  *out = node;
   PetscFunctionReturn(0);
 }
 
@@ -243,7 +260,7 @@ PetscErrorCode EkGraphAddField(EkGraph g, EkNode *node, PetscInt channels, EkGri
   PetscFunctionBegin;
   PetscCall(NewTensor(g, EK_TENSOR_FIELD, out));
   g->tensor[*out].channels = channels;
-  g->tensor[*out].grid     = grid;
+  g->tensor[*out].grid = grid;
   g->tensor[*out].producer = g->nnodes - 1;
   for (int i = 0; i < node->ninputs && !g->frozen; i++) {
     if (g->tensor[node->input[i]].wants_gradient) g->tensor[*out].wants_gradient = PETSC_TRUE;
@@ -252,18 +269,23 @@ PetscErrorCode EkGraphAddField(EkGraph g, EkNode *node, PetscInt channels, EkGri
   PetscFunctionReturn(0);
 }
 
-static float *Place(EkGraph g, int buffer) { return buffer == EK_NO_BUFFER ? NULL : g->arena + g->buffer[buffer].offset; }
+static float *Place(EkGraph g, int buffer)
+{
+  return buffer == EK_NO_BUFFER ? NULL : g->arena + g->buffer[buffer].offset;
+}
 
 EkField EkGraphField(EkGraph g, EkTensor t)
 {
   const EkTensorState *s = &g->tensor[t], *root = &g->tensor[s->root];
-  const size_t         stride = s->layout == EK_BLOCKED ? s->grid.points : s->grid.stride, full = EkSampleFloats(root), shift = (size_t)s->first * stride;
-  EkField              f = {.step = full, .gradient_step = full, .channels = s->channels, .points = s->grid.points, .stride = stride};
+  const size_t         stride = s->layout == EK_BLOCKED ? s->grid.points : s->grid.stride, full = EkSampleFloats(root),
+               shift = (size_t)s->first * stride;
+  EkField f = {.step = full, .gradient_step = full, .channels = s->channels, .points = s->grid.points, .stride = stride};
 
   if (root->kind == EK_TENSOR_INPUT) {
     f.value = (float *)root->bound; /* operators never write an input's value */
-    f.step  = root->bound_step;
-  } else f.value = Place(g, g->pass == EK_FORWARD ? root->value : root->value_again);
+    f.step = root->bound_step;
+  } else
+    f.value = Place(g, g->pass == EK_FORWARD ? root->value : root->value_again);
   f.gradient = Place(g, root->gradient);
   if (f.value) f.value += shift;
   if (f.gradient) f.gradient += shift;
@@ -282,8 +304,14 @@ float *EkGraphWeightGradient(EkGraph g, const EkNode *node, int input)
   return s->has_gradient ? g->params->gradients + g->params->table[s->param].offset : NULL;
 }
 
-float *EkGraphSaved(EkGraph g, const EkNode *node) { return Place(g, g->pass == EK_FORWARD ? node->saved_buffer : node->saved_again); }
-float *EkGraphScratch(EkGraph g, const EkNode *node) { return Place(g, node->scratch_buffer); }
+float *EkGraphSaved(EkGraph g, const EkNode *node)
+{
+  return Place(g, g->pass == EK_FORWARD ? node->saved_buffer : node->saved_again);
+}
+float *EkGraphScratch(EkGraph g, const EkNode *node)
+{
+  return Place(g, node->scratch_buffer);
+}
 
 static void ForwardStep(EkGraph g, EkNode *node)
 {
@@ -306,10 +334,11 @@ static void BackwardStep(EkGraph g, EkNode *node)
 
 static void RunSteps(EkGraph g, int from, int to)
 {
-  static void (*const run[])(EkGraph, EkNode *) = {[EK_FORWARD] = ForwardStep, [EK_AGAIN] = AgainStep, [EK_BACKWARD] = BackwardStep};
+  static void (*const run[])(EkGraph,
+                             EkNode *) = {[EK_FORWARD] = ForwardStep, [EK_AGAIN] = AgainStep, [EK_BACKWARD] = BackwardStep};
 
   for (int s = from; s < to; s++) {
-    EkNode      *node  = g->node[g->step[s].node];
+    EkNode      *node = g->node[g->step[s].node];
     const double start = EkTime();
 
     g->pass = g->step[s].pass;
@@ -321,10 +350,11 @@ static void RunSteps(EkGraph g, int from, int to)
 PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
 {
   PetscFunctionBegin;
-  PetscCheck(g->planned && batch >= 0 && batch <= g->capacity, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "batch %d, the graph is planned for %d", batch, g->planned ? g->capacity : 0);
-  g->batch      = batch;
+  PetscCheck(g->planned && batch >= 0 && batch <= g->capacity, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "batch %d, the graph is planned for %d", batch, g->planned ? g->capacity : 0);
+  g->batch = batch;
   g->loss_scale = loss_scale;
-  g->run        = ++g->params->runs;
+  g->run = ++g->params->runs;
   RunSteps(g, 0, g->nnodes);
   PetscFunctionReturn(EkGraphIsCoupled(g) ? 0 : g->failed);
 }
@@ -373,7 +403,7 @@ PetscErrorCode EkGraphGetValue(EkGraph g, EkTensor field, const float **value, s
 
   PetscFunctionBegin;
   *value = f.value;
-  *step  = f.step;
+  *step = f.step;
   PetscFunctionReturn(0);
 }
 
@@ -383,7 +413,7 @@ PetscErrorCode EkGraphGetGradient(EkGraph g, EkTensor field, const float **gradi
 
   PetscFunctionBegin;
   *gradient = f.gradient;
-  *step     = f.gradient_step;
+  *step = f.gradient_step;
   PetscFunctionReturn(0);
 }
 
@@ -391,7 +421,7 @@ PetscErrorCode EkGraphGetGrid(EkGraph g, EkTensor field, PetscInt *channels, EkG
 {
   PetscFunctionBegin;
   *channels = g->tensor[field].channels;
-  *grid     = g->tensor[field].grid;
+  *grid = g->tensor[field].grid;
   PetscFunctionReturn(0);
 }
 

@@ -42,7 +42,8 @@ static PetscErrorCode CheckValues(EkGraph g, const EkNode *node, const Plan *pla
 {
   PetscFunctionBegin;
   PetscCheck(plan->values != 1, PETSC_COMM_SELF, PETSC_ERR_USER_INPUT,
-             "train_batch: '%s' has statistics of one value, of a batch (or train_accumulate's part of one) of 1 on 1 point; a larger one is wanted",
+             "train_batch: '%s' has statistics of one value, of a batch (or train_accumulate's part of one) of 1 on 1 point; a "
+             "larger one is wanted",
              g->params->table[g->tensor[node->input[WEIGHT]].param].name);
   PetscFunctionReturn(0);
 }

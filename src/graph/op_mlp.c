@@ -1,4 +1,5 @@
-/* fc2(GELU(fc1 x)): the hidden layer (128 channels in FNO, six times the field) exists for one tile of columns only, in forward and again in backward. */
+/* fc2(GELU(fc1 x)): the hidden layer (128 channels in FNO, six times the field) exists for one tile of columns only, in forward
+ * and again in backward. */
 #include "graph_impl.h"
 
 #define MAX_CHANNELS 512
@@ -14,19 +15,19 @@ typedef struct {
 
 static void Gather(EkGraph g, EkNode *node, Mlp *m)
 {
-  m->x        = EkGraphField(g, node->input[0]);
-  m->out      = EkGraphField(g, node->output);
-  m->in       = (int)m->x.channels;
+  m->x = EkGraphField(g, node->input[0]);
+  m->out = EkGraphField(g, node->output);
+  m->in = (int)m->x.channels;
   m->channels = (int)m->out.channels;
-  m->hidden   = (int)g->params->table[g->tensor[node->input[2]].param].count;
-  m->columns  = EK_ROUND_UP(m->out.points, EK_LANES);
-  m->w1       = EkGraphWeight(g, node, 1);
-  m->b1       = EkGraphWeight(g, node, 2);
-  m->w2       = EkGraphWeight(g, node, 3);
-  m->b2       = EkGraphWeight(g, node, 4);
-  m->h        = EkGraphScratch(g, node);
-  m->slope    = m->h + (size_t)m->hidden * TILE;
-  m->dh       = m->slope + (size_t)m->hidden * TILE;
+  m->hidden = (int)g->params->table[g->tensor[node->input[2]].param].count;
+  m->columns = EK_ROUND_UP(m->out.points, EK_LANES);
+  m->w1 = EkGraphWeight(g, node, 1);
+  m->b1 = EkGraphWeight(g, node, 2);
+  m->w2 = EkGraphWeight(g, node, 3);
+  m->b2 = EkGraphWeight(g, node, 4);
+  m->h = EkGraphScratch(g, node);
+  m->slope = m->h + (size_t)m->hidden * TILE;
+  m->dh = m->slope + (size_t)m->hidden * TILE;
 }
 
 /* Pre-activation of the hidden layer for n columns. */
@@ -49,7 +50,8 @@ static void MlpForward(EkGraph g, EkNode *node)
       const size_t n = m.columns - at < TILE ? m.columns - at : TILE;
 
       Hidden(&m, b, at, n, x, h);
-      if (n == TILE) EkGelu((size_t)m.hidden * TILE, m.h, m.h);
+      if (n == TILE)
+        EkGelu((size_t)m.hidden * TILE, m.h, m.h);
       else {
         for (int c = 0; c < m.hidden; c++) EkGelu(n, h[c], h[c]);
       }
@@ -63,8 +65,9 @@ static void MlpBackward(EkGraph g, EkNode *node)
 {
   const PetscBool wants_dx = g->tensor[node->input[0]].has_gradient;
   const float    *x[MAX_CHANNELS], *dy[MAX_CHANNELS];
-  float          *h[MAX_CHANNELS], *dh[MAX_CHANNELS], *dx[MAX_CHANNELS], *dw1 = EkGraphWeightGradient(g, node, 1), *db1 = EkGraphWeightGradient(g, node, 2),
-        *dw2 = EkGraphWeightGradient(g, node, 3), *db2 = EkGraphWeightGradient(g, node, 4);
+  float          *h[MAX_CHANNELS], *dh[MAX_CHANNELS], *dx[MAX_CHANNELS],
+      *dw1 = EkGraphWeightGradient(g, node, 1), *db1 = EkGraphWeightGradient(g, node, 2),
+      *dw2 = EkGraphWeightGradient(g, node, 3), *db2 = EkGraphWeightGradient(g, node, 4);
   Mlp m;
 
   Gather(g, node, &m);
@@ -84,7 +87,8 @@ static void MlpBackward(EkGraph g, EkNode *node)
       EkTileOuter(m.hidden, m.in, real, (const float *const *)dh, x, dw1, (size_t)m.in, 1);
       if (!wants_dx) continue;
       EkPlanes((const float **)dx, m.x.gradient + b * m.x.gradient_step + at, m.x.stride, m.in);
-      EkTileMultiply(m.in, m.hidden, n, m.w1, 1, (size_t)m.in, (const float *const *)dh, node->accumulate[0] ? (const float *const *)dx : NULL, NULL, dx);
+      EkTileMultiply(m.in, m.hidden, n, m.w1, 1, (size_t)m.in, (const float *const *)dh,
+                     node->accumulate[0] ? (const float *const *)dx : NULL, NULL, dx);
     }
   }
 }
@@ -92,15 +96,22 @@ static void MlpBackward(EkGraph g, EkNode *node)
 static double MlpFlops(EkGraph g, EkNode *node, PetscBool backward)
 {
   const EkTensorState *x = &g->tensor[node->input[0]], *out = &g->tensor[node->output];
-  const double         hidden = (double)g->params->table[g->tensor[node->input[2]].param].count, points = 2.0 * (double)x->grid.points * hidden;
+  const double         hidden = (double)g->params->table[g->tensor[node->input[2]].param].count,
+               points = 2.0 * (double)x->grid.points * hidden;
 
   if (!backward) return points * (double)(x->channels + out->channels);
   return points * ((double)x->channels * (x->has_gradient ? 3 : 2) + 2.0 * (double)out->channels);
 }
 
-const EkOperator EkOpLinearGeluLinear = {{"linear_gelu_linear", "W2 GELU(W1 x + b1) + b2, the hidden layer never stored"}, MlpForward, MlpBackward, MlpFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpLinearGeluLinear = {{"linear_gelu_linear", "W2 GELU(W1 x + b1) + b2, the hidden layer never stored"},
+                                         MlpForward,
+                                         MlpBackward,
+                                         MlpFlops,
+                                         NULL,
+                                         PETSC_FALSE};
 
-PetscErrorCode EkLinearGeluLinear(EkGraph g, EkTensor x, const char *weight1, const char *bias1, const char *weight2, const char *bias2, EkTensor *out)
+PetscErrorCode EkLinearGeluLinear(EkGraph g, EkTensor x, const char *weight1, const char *bias1, const char *weight2,
+                                  const char *bias2, EkTensor *out)
 {
   EkTensor input[5] = {x};
   EkNode  *node;
@@ -117,10 +128,11 @@ PetscErrorCode EkLinearGeluLinear(EkGraph g, EkTensor x, const char *weight1, co
   shape2[0] = g->params->table[g->tensor[input[4]].param].shape[0];
   PetscCall(EkGraphCheckShape(g, input[1], 2, shape1, "linear_gelu_linear"));
   PetscCall(EkGraphCheckShape(g, input[3], 2, shape2, "linear_gelu_linear"));
-  PetscCheck(shape1[0] <= MAX_CHANNELS && shape1[1] <= MAX_CHANNELS && shape2[0] <= MAX_CHANNELS, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "linear_gelu_linear: at most %d channels are possible", MAX_CHANNELS);
+  PetscCheck(shape1[0] <= MAX_CHANNELS && shape1[1] <= MAX_CHANNELS && shape2[0] <= MAX_CHANNELS, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "linear_gelu_linear: at most %d channels are possible", MAX_CHANNELS);
   PetscCall(EkGraphAddNode(g, &EkOpLinearGeluLinear, 5, input, &node));
   node->kept[0] = PETSC_TRUE;
-  node->tile    = 3 * (size_t)shape1[0] * TILE;
+  node->tile = 3 * (size_t)shape1[0] * TILE;
   PetscCall(EkGraphAddField(g, node, shape2[0], g->tensor[x].grid, out));
   PetscFunctionReturn(0);
 }

@@ -8,8 +8,10 @@ static void GeluForward(EkGraph g, EkNode *node)
   float        *slope = EkGraphSaved(g, node);
 
   for (int b = 0; b < g->batch; b++) {
-    if (slope) EkGeluWithSlope(n, x.value + b * x.step, y.value + b * y.step, slope + b * n);
-    else EkGelu(n, x.value + b * x.step, y.value + b * y.step);
+    if (slope)
+      EkGeluWithSlope(n, x.value + b * x.step, y.value + b * y.step, slope + b * n);
+    else
+      EkGelu(n, x.value + b * x.step, y.value + b * y.step);
   }
 }
 
@@ -21,7 +23,7 @@ static void GeluBackward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     const float *from = y.gradient + b * y.gradient_step;
-    float       *to   = x.gradient + b * x.gradient_step;
+    float       *to = x.gradient + b * x.gradient_step;
 
     for (size_t i = 0; i < n; i++) to[i] = (node->accumulate[0] ? to[i] : 0) + from[i] * slope[b * n + i];
   }
@@ -70,7 +72,7 @@ static void AddBackward(EkGraph g, EkNode *node)
     if (!g->tensor[node->input[k]].has_gradient) continue;
     for (int s = 0; s < g->batch; s++) {
       const float *from = y.gradient + s * y.gradient_step;
-      float       *to   = x.gradient + s * x.gradient_step;
+      float       *to = x.gradient + s * x.gradient_step;
 
       for (size_t i = 0; i < n; i++) to[i] = (node->accumulate[k] ? to[i] : 0) + from[i];
     }
@@ -87,7 +89,8 @@ PetscErrorCode EkAdd(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, a, "add"));
   PetscCall(EkGraphCheckField(g, b, "add"));
-  PetscCheck(g->tensor[a].channels == g->tensor[b].channels && g->tensor[a].grid.points == g->tensor[b].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "add: fields of different shapes");
+  PetscCheck(g->tensor[a].channels == g->tensor[b].channels && g->tensor[a].grid.points == g->tensor[b].grid.points,
+             PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "add: fields of different shapes");
   PetscCall(EkGraphAddNode(g, &EkOpAdd, 2, input, &node));
   PetscCall(EkGraphAddField(g, node, g->tensor[a].channels, g->tensor[a].grid, out));
   PetscFunctionReturn(0);
@@ -128,7 +131,8 @@ static void MseBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpMse = {{"mse", "mean squared error against a target, added to the loss"}, MseForward, MseBackward, PerValue, NULL, PETSC_FALSE};
+const EkOperator EkOpMse = {
+    {"mse", "mean squared error against a target, added to the loss"}, MseForward, MseBackward, PerValue, NULL, PETSC_FALSE};
 
 PetscErrorCode EkMseLoss(EkGraph g, EkTensor prediction, EkTensor target)
 {
@@ -138,8 +142,9 @@ PetscErrorCode EkMseLoss(EkGraph g, EkTensor prediction, EkTensor target)
   PetscFunctionBegin;
   PetscCall(EkGraphCheckField(g, prediction, "mse"));
   PetscCall(EkGraphCheckField(g, target, "mse"));
-  PetscCheck(g->tensor[prediction].channels == g->tensor[target].channels && g->tensor[prediction].grid.points == g->tensor[target].grid.points, PETSC_COMM_SELF,
-             PETSC_ERR_ARG_SIZ, "mse: prediction and target have different shapes");
+  PetscCheck(g->tensor[prediction].channels == g->tensor[target].channels &&
+                 g->tensor[prediction].grid.points == g->tensor[target].grid.points,
+             PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "mse: prediction and target have different shapes");
   PetscCheck(!g->tensor[target].wants_gradient, PETSC_COMM_SELF, PETSC_ERR_SUP, "mse: the target takes no gradient");
   PetscCall(EkGraphAddNode(g, &EkOpMse, 2, input, &node));
   node->kept[0] = node->kept[1] = PETSC_TRUE;

@@ -10,8 +10,10 @@ static void MovePlane(const EkGrid *small, const EkGrid *large, Motion motion, f
   const PetscInt rows = small->dim == 1 ? 1 : small->n[0], width = small->n[small->dim - 1], wide = large->n[large->dim - 1];
 
   for (PetscInt r = 0; r < rows; r++, s += width, l += wide) {
-    if (motion == COPY) memcpy(l, s, (size_t)width * sizeof(float));
-    else if (motion == COPY_BACK) memcpy(s, l, (size_t)width * sizeof(float));
+    if (motion == COPY)
+      memcpy(l, s, (size_t)width * sizeof(float));
+    else if (motion == COPY_BACK)
+      memcpy(s, l, (size_t)width * sizeof(float));
     else {
       for (PetscInt j = 0; j < width; j++) s[j] += l[j];
     }
@@ -25,7 +27,8 @@ static void PadForward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     memset(y.value + b * y.step, 0, (size_t)y.channels * y.stride * sizeof(float));
-    for (PetscInt c = 0; c < x.channels; c++) MovePlane(small, large, COPY, x.value + b * x.step + (size_t)c * x.stride, y.value + b * y.step + (size_t)c * y.stride);
+    for (PetscInt c = 0; c < x.channels; c++)
+      MovePlane(small, large, COPY, x.value + b * x.step + (size_t)c * x.stride, y.value + b * y.step + (size_t)c * y.stride);
   }
 }
 
@@ -36,7 +39,9 @@ static void PadBackward(EkGraph g, EkNode *node)
   const Motion  motion = node->accumulate[0] ? ADD_BACK : COPY_BACK;
 
   for (int b = 0; b < g->batch; b++) {
-    for (PetscInt c = 0; c < x.channels; c++) MovePlane(small, large, motion, x.gradient + b * x.gradient_step + (size_t)c * x.stride, y.gradient + b * y.gradient_step + (size_t)c * y.stride);
+    for (PetscInt c = 0; c < x.channels; c++)
+      MovePlane(small, large, motion, x.gradient + b * x.gradient_step + (size_t)c * x.stride,
+                y.gradient + b * y.gradient_step + (size_t)c * y.stride);
   }
 }
 
@@ -46,7 +51,9 @@ static void CropForward(EkGraph g, EkNode *node)
   const EkGrid *large = &g->tensor[node->input[0]].grid, *small = &g->tensor[node->output].grid;
 
   for (int b = 0; b < g->batch; b++) {
-    for (PetscInt c = 0; c < x.channels; c++) MovePlane(small, large, COPY_BACK, y.value + b * y.step + (size_t)c * y.stride, x.value + b * x.step + (size_t)c * x.stride);
+    for (PetscInt c = 0; c < x.channels; c++)
+      MovePlane(small, large, COPY_BACK, y.value + b * y.step + (size_t)c * y.stride,
+                x.value + b * x.step + (size_t)c * x.stride);
   }
 }
 
@@ -66,7 +73,9 @@ static void CropBackward(EkGraph g, EkNode *node)
 
   for (int b = 0; b < g->batch; b++) {
     if (!node->accumulate[0]) memset(x.gradient + b * x.gradient_step, 0, (size_t)x.channels * x.stride * sizeof(float));
-    for (PetscInt c = 0; c < x.channels; c++) AddPlane(small, large, y.gradient + b * y.gradient_step + (size_t)c * y.stride, x.gradient + b * x.gradient_step + (size_t)c * x.stride);
+    for (PetscInt c = 0; c < x.channels; c++)
+      AddPlane(small, large, y.gradient + b * y.gradient_step + (size_t)c * y.stride,
+               x.gradient + b * x.gradient_step + (size_t)c * x.stride);
   }
 }
 
@@ -76,7 +85,8 @@ static double NoFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 0;
 }
 
-const EkOperator EkOpPad = {{"pad", "zeros appended at the end of every axis"}, PadForward, PadBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpPad = {
+    {"pad", "zeros appended at the end of every axis"}, PadForward, PadBackward, NoFlops, NULL, PETSC_FALSE};
 const EkOperator EkOpCrop = {{"crop", "the end of every axis cut off"}, CropForward, CropBackward, NoFlops, NULL, PETSC_FALSE};
 
 static PetscErrorCode Resize(EkGraph g, const EkOperator *op, EkTensor x, const PetscInt by[], int sign, EkTensor *out)
@@ -90,7 +100,8 @@ static PetscErrorCode Resize(EkGraph g, const EkOperator *op, EkTensor x, const 
   grid = g->tensor[x].grid;
   for (int d = 0; d < grid.dim; d++) {
     n[d] = grid.n[d] + sign * by[d];
-    PetscCheck(by[d] >= 0 && n[d] > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "%s: axis %d of %d points by %d", op->member.name, d, (int)grid.n[d], (int)by[d]);
+    PetscCheck(by[d] >= 0 && n[d] > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "%s: axis %d of %d points by %d",
+               op->member.name, d, (int)grid.n[d], (int)by[d]);
   }
   PetscCall(EkGraphAddNode(g, op, 1, &x, &node));
   PetscCall(EkGraphAddField(g, node, g->tensor[x].channels, EkGridMake(grid.dim, n), out));
@@ -113,7 +124,7 @@ PetscErrorCode EkCrop(EkGraph g, EkTensor x, const PetscInt less[], EkTensor *ou
 
 static void ConcatForward(EkGraph g, EkNode *node)
 {
-  const EkField y  = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   size_t        at = 0;
 
   for (int k = 0; k < node->ninputs; k++) {
@@ -127,7 +138,7 @@ static void ConcatForward(EkGraph g, EkNode *node)
 
 static void ConcatBackward(EkGraph g, EkNode *node)
 {
-  const EkField y  = EkGraphField(g, node->output);
+  const EkField y = EkGraphField(g, node->output);
   size_t        at = 0;
 
   for (int k = 0; k < node->ninputs; k++) {
@@ -136,7 +147,7 @@ static void ConcatBackward(EkGraph g, EkNode *node)
 
     for (int b = 0; b < g->batch && g->tensor[node->input[k]].has_gradient; b++) {
       const float *from = y.gradient + b * y.gradient_step + at;
-      float       *to   = x.gradient + b * x.gradient_step;
+      float       *to = x.gradient + b * x.gradient_step;
 
       for (size_t i = 0; i < n; i++) to[i] = (node->accumulate[k] ? to[i] : 0) + from[i];
     }
@@ -144,7 +155,8 @@ static void ConcatBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpConcat = {{"concat", "channels of several fields one after the other"}, ConcatForward, ConcatBackward, NoFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpConcat = {
+    {"concat", "channels of several fields one after the other"}, ConcatForward, ConcatBackward, NoFlops, NULL, PETSC_FALSE};
 
 PetscErrorCode EkConcat(EkGraph g, int n, const EkTensor field[], EkTensor *out)
 {
@@ -154,7 +166,8 @@ PetscErrorCode EkConcat(EkGraph g, int n, const EkTensor field[], EkTensor *out)
   PetscFunctionBegin;
   for (int i = 0; i < n; i++) {
     PetscCall(EkGraphCheckField(g, field[i], "concat"));
-    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ, "concat: fields on different grids");
+    PetscCheck(g->tensor[field[i]].grid.points == g->tensor[field[0]].grid.points, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "concat: fields on different grids");
     channels += g->tensor[field[i]].channels;
   }
   PetscCall(EkGraphAddNode(g, &EkOpConcat, n, field, &node));

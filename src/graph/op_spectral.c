@@ -1,4 +1,5 @@
-/* Truncated spectral convolution. The kept coefficients of the input are saved (a few per cent of the field); backward needs nothing else. */
+/* Truncated spectral convolution. The kept coefficients of the input are saved (a few per cent of the field); backward needs
+ * nothing else. */
 #include "graph_impl.h"
 
 static void Weights(EkGraph g, EkNode *node, const float *w[2])
@@ -15,9 +16,11 @@ static void SpectralForward(EkGraph g, EkNode *node)
   float                  *Y = EkGraphScratch(g, node), *X = node->saved ? EkGraphSaved(g, node) : Y + (size_t)g->capacity * out;
 
   Weights(g, node, w);
-  for (int b = 0; b < g->batch; b++) EkTransformAnalyse(node->transform, 0, (int)x.channels, x.value + b * x.step, x.stride, X + b * in);
+  for (int b = 0; b < g->batch; b++)
+    EkTransformAnalyse(node->transform, 0, (int)x.channels, x.value + b * x.step, x.stride, X + b * in);
   EkModesForward(s, g->batch, (int)x.channels, (int)y.channels, w, X, Y);
-  for (int b = 0; b < g->batch; b++) EkTransformSynthesise(node->transform, 1, (int)y.channels, Y + b * out, y.value + b * y.step, y.stride, 0);
+  for (int b = 0; b < g->batch; b++)
+    EkTransformSynthesise(node->transform, 1, (int)y.channels, Y + b * out, y.value + b * y.step, y.stride, 0);
 }
 
 static void SpectralBackward(EkGraph g, EkNode *node)
@@ -30,11 +33,14 @@ static void SpectralBackward(EkGraph g, EkNode *node)
 
   Weights(g, node, w);
   for (int i = 0; i < node->ninputs - 1; i++) dw[i] = EkGraphWeightGradient(g, node, 1 + i);
-  for (int b = 0; b < g->batch; b++) EkTransformAnalyse(node->transform, 1, (int)y.channels, y.gradient + b * y.gradient_step, y.stride, dY + b * out);
+  for (int b = 0; b < g->batch; b++)
+    EkTransformAnalyse(node->transform, 1, (int)y.channels, y.gradient + b * y.gradient_step, y.stride, dY + b * out);
   EkModesWeights(s, g->batch, (int)x.channels, (int)y.channels, EkGraphSaved(g, node), dY, dw);
   if (!g->tensor[node->input[0]].has_gradient) return;
   EkModesBackward(s, g->batch, (int)x.channels, (int)y.channels, w, dY, dX);
-  for (int b = 0; b < g->batch; b++) EkTransformSynthesise(node->transform, 0, (int)x.channels, dX + b * in, x.gradient + b * x.gradient_step, x.stride, node->accumulate[0]);
+  for (int b = 0; b < g->batch; b++)
+    EkTransformSynthesise(node->transform, 0, (int)x.channels, dX + b * in, x.gradient + b * x.gradient_step, x.stride,
+                          node->accumulate[0]);
 }
 
 static double SpectralFlops(EkGraph g, EkNode *node, PetscBool backward)
@@ -47,9 +53,16 @@ static double SpectralFlops(EkGraph g, EkNode *node, PetscBool backward)
   return g->tensor[node->input[0]].has_gradient ? one * (in + out) + 2 * modes : one * out + modes;
 }
 
-const EkOperator EkOpSpectralConv = {{"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"}, SpectralForward, SpectralBackward, SpectralFlops, NULL, PETSC_FALSE};
+const EkOperator EkOpSpectralConv = {
+    {"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"},
+    SpectralForward,
+    SpectralBackward,
+    SpectralFlops,
+    NULL,
+    PETSC_FALSE};
 
-PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[], const PetscInt modes[], EkTransformMethod method, EkTensor *out)
+PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[], const PetscInt modes[],
+                              EkTransformMethod method, EkTensor *out)
 {
   const int      dim = g->tensor[x].grid.dim;
   EkTensor       input[3] = {x};
@@ -66,7 +79,7 @@ PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[]
   shape[0] = g->tensor[x].channels;
   shape[1] = g->params->table[g->tensor[input[1]].param].shape[1];
   for (int d = 0; d < dim; d++) {
-    key.n[d]     = g->tensor[x].grid.n[d];
+    key.n[d] = g->tensor[x].grid.n[d];
     key.modes[d] = shape[2 + d] = modes[d];
   }
   shape[2 + dim] = 2;
@@ -75,7 +88,7 @@ PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[]
   PetscCall(EkGraphAddNode(g, &EkOpSpectralConv, 1 + dim, input, &node));
   node->transform = transform;
   PetscCall(EkGraphAddField(g, node, shape[1], g->tensor[x].grid, out));
-  plane         = EkTransformGetShape(transform)->plane;
+  plane = EkTransformGetShape(transform)->plane;
   node->scratch = (size_t)(shape[0] + shape[1]) * plane;
   if (g->tensor[*out].wants_gradient) node->saved = (size_t)shape[0] * plane;
   PetscFunctionReturn(0);

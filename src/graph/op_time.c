@@ -32,10 +32,14 @@ typedef struct {
 
 static Time TimeOf(EkGraph g, EkNode *node)
 {
-  return (Time){(Plan *)node->plan,            EkGraphField(g, node->input[0]),
-                EkGraphField(g, node->output), EkGraphWeight(g, node, P_AT),
-                EkGraphWeight(g, node, B_AT),  EkGraphWeight(g, node, POSITION_AT),
-                EkGraphWeight(g, node, W_AT),  node->ninputs > GAMMA_AT ? EkGraphWeight(g, node, GAMMA_AT) : NULL};
+  return (Time){(Plan *)node->plan,
+                EkGraphField(g, node->input[0]),
+                EkGraphField(g, node->output),
+                EkGraphWeight(g, node, P_AT),
+                EkGraphWeight(g, node, B_AT),
+                EkGraphWeight(g, node, POSITION_AT),
+                EkGraphWeight(g, node, W_AT),
+                node->ninputs > GAMMA_AT ? EkGraphWeight(g, node, GAMMA_AT) : NULL};
 }
 
 static double FrameTime(const Plan *p, int j)
@@ -61,7 +65,8 @@ static void ScaledEmbedding(const Time *t, int j, float *R)
 static void Offsets(const Time *t, float *Q)
 {
   for (int i = 0; i < t->p->D; i++) {
-    for (size_t n = 0; n < t->p->points; n++) Q[(size_t)i * t->p->points + n] = t->b[i] + t->position[(size_t)i * t->p->points + n];
+    for (size_t n = 0; n < t->p->points; n++)
+      Q[(size_t)i * t->p->points + n] = t->b[i] + t->position[(size_t)i * t->p->points + n];
   }
 }
 
@@ -97,8 +102,8 @@ static void AddScaledWeights(const Time *t, int j, float *S)
   const size_t D = (size_t)t->p->D;
 
   for (int i = 0; i < t->p->D; i++) {
-    const float  factor = Factor(t, j, i), *row = t->w + ((size_t)j * D + (size_t)i) * D;
-    float       *sum = S + (size_t)i * D;
+    const float factor = Factor(t, j, i), *row = t->w + ((size_t)j * D + (size_t)i) * D;
+    float      *sum = S + (size_t)i * D;
 
     for (size_t o = 0; o < D; o++) sum[o] += factor * row[o];
   }

@@ -2,16 +2,43 @@
 #include "graph_impl.h"
 
 static const EkMember *const operator_row[] = {
-    &EkOpLinear.member, &EkOpLinearGeluLinear.member, &EkOpSpectralConv.member, &EkOpGelu.member, &EkOpAdd.member,
-    &EkOpPad.member,    &EkOpCrop.member,             &EkOpConcat.member,       &EkOpMse.member,
-    &EkOpToBlocked.member, &EkOpToPlanar.member, &EkOpConv.member, &EkOpConvTranspose.member, &EkOpBatchNormTanh.member, &EkOpMaxPool.member,
+    &EkOpLinear.member,
+    &EkOpLinearGeluLinear.member,
+    &EkOpSpectralConv.member,
+    &EkOpGelu.member,
+    &EkOpAdd.member,
+    &EkOpPad.member,
+    &EkOpCrop.member,
+    &EkOpConcat.member,
+    &EkOpMse.member,
+    &EkOpToBlocked.member,
+    &EkOpToPlanar.member,
+    &EkOpConv.member,
+    &EkOpConvTranspose.member,
+    &EkOpBatchNormTanh.member,
+    &EkOpMaxPool.member,
     &EkOpConcatBlocked.member,
-    &EkOpLinearTransposed.member, &EkOpPatch.member, &EkOpUnpatch.member, &EkOpGroupNorm.member, &EkOpAfno.member, &EkOpTimeAggregate.member,
-    &EkOpMoments.member, &EkOpScaleShift.member, &EkOpMean.member, &EkOpRelativeLoss.member, &EkOpNoise.member,
+    &EkOpLinearTransposed.member,
+    &EkOpPatch.member,
+    &EkOpUnpatch.member,
+    &EkOpGroupNorm.member,
+    &EkOpAfno.member,
+    &EkOpTimeAggregate.member,
+    &EkOpMoments.member,
+    &EkOpScaleShift.member,
+    &EkOpMean.member,
+    &EkOpRelativeLoss.member,
+    &EkOpNoise.member,
 };
 
-int EkOperatorCount(void) { return (int)(sizeof(operator_row) / sizeof(operator_row[0])); }
-const EkMember *EkOperatorMember(int i) { return operator_row[i]; }
+int EkOperatorCount(void)
+{
+  return (int)(sizeof(operator_row) / sizeof(operator_row[0]));
+}
+const EkMember *EkOperatorMember(int i)
+{
+  return operator_row[i];
+}
 
 double EkGraphFlops(EkGraph g)
 {
@@ -43,7 +70,9 @@ PetscErrorCode EkGraphProfile(EkGraph g, FILE *file)
         calls += node->calls[d];
         flops += node->calls[d] * node->op->flops(g, node, (PetscBool)d);
       }
-      if (calls) fprintf(file, "%-20s %-9s %10lld %10.4f %9.1f\n", operator_row[k]->name, direction[d], (long long)calls, seconds, seconds > 0 ? 1e-9 * flops / seconds : 0);
+      if (calls)
+        fprintf(file, "%-20s %-9s %10lld %10.4f %9.1f\n", operator_row[k]->name, direction[d], (long long)calls, seconds,
+                seconds > 0 ? 1e-9 * flops / seconds : 0);
     }
   }
   PetscFunctionReturn(0);

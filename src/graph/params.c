@@ -19,7 +19,8 @@ static PetscErrorCode Grow(EkParams p)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkParamsAdd(EkParams p, const char *name, EkModuleKind kind, PetscBool is_complex, int rank, const PetscInt shape[], double lo, double hi)
+PetscErrorCode EkParamsAdd(EkParams p, const char *name, EkModuleKind kind, PetscBool is_complex, int rank,
+                           const PetscInt shape[], double lo, double hi)
 {
   EkTensorInfo *t;
 
@@ -28,9 +29,9 @@ PetscErrorCode EkParamsAdd(EkParams p, const char *name, EkModuleKind kind, Pets
   t = &p->table[p->n];
   memset(t, 0, sizeof(*t));
   PetscCall(PetscStrncpy(t->name, name, sizeof(t->name)));
-  t->rank       = rank;
+  t->rank = rank;
   t->is_complex = is_complex;
-  t->count      = 1;
+  t->count = 1;
   for (int i = 0; i < rank; i++) t->count *= (size_t)(t->shape[i] = shape[i]);
   if (is_complex) p->total = EK_ROUND_UP(p->total, 2);
   t->offset = p->total;
@@ -45,8 +46,8 @@ PetscErrorCode EkParamsSetDraw(EkParams p, EkDraw draw, double a, double b)
 
   PetscFunctionBegin;
   info->draw = draw;
-  info->a    = a;
-  info->b    = b;
+  info->a = a;
+  info->b = b;
   PetscFunctionReturn(0);
 }
 
@@ -79,7 +80,8 @@ static double Normal(EkRandom *stream)
 static double DrawOne(const EkParamInfo *info, EkRandom *stream, size_t j, size_t count)
 {
   if (info->draw == EK_DRAW_NORMAL) return info->a + info->b * Normal(stream);
-  if (info->draw == EK_DRAW_POWERS) return exp2(info->a + (info->b - info->a) * (count > 1 ? (double)j / (double)(count - 1) : 0));
+  if (info->draw == EK_DRAW_POWERS)
+    return exp2(info->a + (info->b - info->a) * (count > 1 ? (double)j / (double)(count - 1) : 0));
   return EkUniformIn(stream, info->a, info->b);
 }
 
@@ -87,7 +89,7 @@ PetscErrorCode EkParamsInitialise(EkParams p, uint64_t seed)
 {
   PetscFunctionBegin;
   for (int i = 0; i < p->n; i++) {
-    const EkTensorInfo *t      = &p->table[i];
+    const EkTensorInfo *t = &p->table[i];
     EkRandom            stream = EkRandomStream(seed, EK_RANDOM_INIT, (uint64_t)i);
 
     for (size_t j = 0; j < t->count; j++) p->weights[t->offset + j] = (float)DrawOne(&p->info[i], &stream, j, t->count);
@@ -108,7 +110,8 @@ PetscInt64 EkParamsCount(EkParams p, PetscBool as_reals)
   PetscInt64 count = 0;
 
   for (int i = 0; i < p->n; i++) {
-    if (p->info[i].kind != EK_MODULE_BUFFER) count += (PetscInt64)p->table[i].count / (p->table[i].is_complex && !as_reals ? 2 : 1);
+    if (p->info[i].kind != EK_MODULE_BUFFER)
+      count += (PetscInt64)p->table[i].count / (p->table[i].is_complex && !as_reals ? 2 : 1);
   }
   return count;
 }

@@ -1,6 +1,7 @@
-/* Schedule and memory plan. A whole run is a list of steps: every node forward; then, from the last node on, what is active backward, each segment run
-   again before its own. Every value, gradient, saved and scratch buffer has a life in these steps; buffers whose lives do not meet share memory. What runs
-   again has two lives, often at two places. Greedy by size: the largest first, each at the lowest offset that is free for all its life. */
+/* Schedule and memory plan. A whole run is a list of steps: every node forward; then, from the last node on, what is active
+   backward, each segment run again before its own. Every value, gradient, saved and scratch buffer has a life in these steps;
+   buffers whose lives do not meet share memory. What runs again has two lives, often at two places. Greedy by size: the largest
+   first, each at the lowest offset that is free for all its life. */
 #include "graph_impl.h"
 #include <stdlib.h>
 
@@ -57,19 +58,20 @@ static PetscErrorCode MarkAgain(EkGraph g, PetscBool twice[])
   PetscCall(PetscCalloc1(g->ntensors, &readers));
   for (int i = g->nnodes - 1; i >= 0; i--) {
     EkNode        *node = g->node[i];
-    const EkTensor t    = node->output;
+    const EkTensor t = node->output;
 
     if (t != EK_NONE && node->segment >= 0 && node->segment != last) {
       if (g->tensor[t].keep) readers[t] |= OUTSIDE;
       if (node->active && node->keeps_output) readers[t] |= INSIDE;
       node->again = RunsAgain(node, readers[t]);
-      twice[t]    = (PetscBool)(node->again && !(readers[t] & OUTSIDE));
+      twice[t] = (PetscBool)(node->again && !(readers[t] & OUTSIDE));
     }
     for (int k = 0; k < node->ninputs; k++) {
       const EkTensor root = g->tensor[node->input[k]].root;
       const int      from = g->tensor[root].producer;
 
-      if (node->again || (node->active && node->kept[k])) readers[root] |= from >= 0 && g->node[from]->segment == node->segment ? INSIDE : OUTSIDE;
+      if (node->again || (node->active && node->kept[k]))
+        readers[root] |= from >= 0 && g->node[from]->segment == node->segment ? INSIDE : OUTSIDE;
     }
   }
   PetscCall(PetscFree(readers));
@@ -80,7 +82,7 @@ static PetscErrorCode MarkAgain(EkGraph g, PetscBool twice[])
 static void AddAgain(EkGraph g, int last)
 {
   const int segment = g->node[last]->segment;
-  int       first   = last;
+  int       first = last;
 
   if (segment < 0 || (last + 1 < g->nnodes && g->node[last + 1]->segment == segment)) return;
   while (first > 0 && g->node[first - 1]->segment == segment) first--;
@@ -137,9 +139,9 @@ static void UseField(TensorLives *t, EkPass pass, PetscBool value, int step)
 
 static void Live(EkGraph g, int s, Lives *lives)
 {
-  const EkPass   pass   = g->step[s].pass;
-  const EkNode   *node    = g->node[g->step[s].node];
-  NodeLives      *own     = &lives->node[g->step[s].node];
+  const EkPass    pass = g->step[s].pass;
+  const EkNode   *node = g->node[g->step[s].node];
+  NodeLives      *own = &lives->node[g->step[s].node];
   const PetscBool forward = (PetscBool)(pass != EK_BACKWARD);
 
   Use(pass != EK_FORWARD && node->again ? &own->again : &own->saved, s);
@@ -160,7 +162,7 @@ static PetscErrorCode NewBuffer(EkGraph g, size_t floats, size_t fixed, Life lif
     g->buffer_capacity = 2 * g->buffer_capacity + 64;
     PetscCall(PetscRealloc(g->buffer_capacity * sizeof(*g->buffer), &g->buffer));
   }
-  *out            = g->nbuffers++;
+  *out = g->nbuffers++;
   g->buffer[*out] = (EkBuffer){floats, fixed, life.birth, life.death, 0};
   PetscFunctionReturn(0);
 }
@@ -178,8 +180,8 @@ static PetscErrorCode FieldBuffers(EkGraph g, TensorLives lives[])
 {
   PetscFunctionBegin;
   for (EkTensor t = 0; t < g->ntensors; t++) {
-    EkTensorState *s      = &g->tensor[t];
-    TensorLives   *l      = &lives[t];
+    EkTensorState *s = &g->tensor[t];
+    TensorLives   *l = &lives[t];
     const size_t   floats = EkSampleFloats(s);
 
     if (s->keep) l->value.death = g->nsteps;
@@ -189,7 +191,8 @@ static PetscErrorCode FieldBuffers(EkGraph g, TensorLives lives[])
       PetscCall(NewBuffer(g, floats, 0, l->value, &s->value));
       PetscCall(NewAgain(g, floats, l->again, s->value, &s->value_again));
     }
-    if ((s->kind == EK_TENSOR_FIELD || s->kind == EK_TENSOR_INPUT) && s->has_gradient) PetscCall(NewBuffer(g, floats, 0, l->gradient, &s->gradient));
+    if ((s->kind == EK_TENSOR_FIELD || s->kind == EK_TENSOR_INPUT) && s->has_gradient)
+      PetscCall(NewBuffer(g, floats, 0, l->gradient, &s->gradient));
   }
   PetscFunctionReturn(0);
 }
@@ -197,7 +200,7 @@ static PetscErrorCode FieldBuffers(EkGraph g, TensorLives lives[])
 /* One node runs at a time, so all share one scratch, which lives for ever. */
 static PetscErrorCode NodeBuffers(EkGraph g, const NodeLives lives[])
 {
-  const Life always  = {PETSC_TRUE, 0, g->nsteps};
+  const Life always = {PETSC_TRUE, 0, g->nsteps};
   size_t     scratch = 0, tile = 0;
   int        shared;
 
@@ -241,7 +244,7 @@ static PetscErrorCode MarkAccumulation(EkGraph g)
       const EkTensor root = g->tensor[g->node[i]->input[k]].root;
 
       g->node[i]->accumulate[k] = (PetscBool)(written[root] || g->tensor[root].sliced_gradient);
-      written[root]             = PETSC_TRUE;
+      written[root] = PETSC_TRUE;
     }
   }
   PetscCall(PetscFree(written));
@@ -249,7 +252,10 @@ static PetscErrorCode MarkAccumulation(EkGraph g)
 }
 
 #define LINE 16 /* floats of a cache line: where buffers begin */
-static size_t Floats(EkGraph g, const EkBuffer *b) { return EK_ROUND_UP(b->floats * (size_t)g->capacity + b->fixed, LINE); }
+static size_t Floats(EkGraph g, const EkBuffer *b)
+{
+  return EK_ROUND_UP(b->floats * (size_t)g->capacity + b->fixed, LINE);
+}
 
 typedef struct {
   size_t floats;
@@ -267,7 +273,7 @@ static int LargestFirst(const void *a, const void *b)
 /* Lowest offset at which the buffer meets none of the placed ones that live at the same time. */
 static size_t LowestFree(EkGraph g, int which, size_t floats, int nplaced, const int placed[])
 {
-  size_t    at    = 0;
+  size_t    at = 0;
   PetscBool moved = PETSC_TRUE;
 
   while (moved) {
@@ -277,7 +283,7 @@ static size_t LowestFree(EkGraph g, int which, size_t floats, int nplaced, const
       const size_t    end = b->offset + Floats(g, b);
 
       if (b->death < mine->birth || mine->death < b->birth || at + floats <= b->offset || end <= at) continue;
-      at    = end;
+      at = end;
       moved = PETSC_TRUE;
     }
   }
@@ -332,13 +338,13 @@ PetscErrorCode EkGraphPlan(EkGraph g)
   PetscCall(PlaceBuffers(g));
   PetscCall(LossBuffers(g));
   PetscCall(PetscCalloc1(g->arena_floats + 2 * LINE, &g->memory));
-  g->arena   = (float *)EK_ROUND_UP((uintptr_t)g->memory, LINE * sizeof(float));
+  g->arena = (float *)EK_ROUND_UP((uintptr_t)g->memory, LINE * sizeof(float));
   g->planned = PETSC_TRUE;
   PetscFunctionReturn(0);
 }
 
 void EkGraphMemory(EkGraph g, size_t *planned, size_t *unshared)
 {
-  *planned  = g->arena_floats * sizeof(float);
+  *planned = g->arena_floats * sizeof(float);
   *unshared = g->unshared_floats * sizeof(float);
 }

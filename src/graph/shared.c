@@ -1,5 +1,5 @@
-/* What nodes hold outside the arena, and share: a rollout applies the same operators step after step, and what does not depend on the
-   step is there once a graph. */
+/* What nodes hold outside the arena, and share: a rollout applies the same operators step after step, and what does not depend on
+   the step is there once a graph. */
 #include "graph_impl.h"
 #include <string.h>
 

@@ -214,8 +214,8 @@ static PetscErrorCode CheckRoom(EkDataFile file, PetscInt64 bytes)
   PetscFunctionReturn(0);
 }
 
-/* All blocks of the file, so that a quota shows now and not after hours. Room is tried before HDF5 sees the file, because HDF5 ends
- * in a crash when its own writes fail, and kept when HDF5 has cut the file to its size. */
+/* All blocks of the file, so that a quota shows now and not after hours. Room is tried before HDF5 sees the file, because HDF5
+ * ends in a crash when its own writes fail, and kept when HDF5 has cut the file to its size. */
 static PetscErrorCode CreateWithRoom(EkDataFile file)
 {
   PetscInt64 bytes = 65536; /* more than HDF5's own records take */

@@ -29,8 +29,8 @@ static PetscErrorCode Split(EkDataset d)
   PetscCheck(test <= most, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_test: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT, test, o->file, most);
   PetscCheck(apart < 0 || train <= n - apart, d->run->comm, PETSC_ERR_USER_INPUT,
-             "data_train: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT " besides those of its test set", train, o->file,
-             n - apart);
+             "data_train: %" PetscInt_FMT " trajectories asked for, %s has %" PetscInt_FMT " besides those of its test set",
+             train, o->file, n - apart);
   PetscCheck(apart >= 0 || (PetscInt64)test + train <= n, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_test + data_train: %lld trajectories asked for, %s has %" PetscInt_FMT, (long long)test + train, o->file, n);
   d->info.samples = n;

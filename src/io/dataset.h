@@ -1,5 +1,6 @@
 /* The parts of a dataset: dataset_probe.c finds out what a file holds, dataset_set.c looks at one HDF5 dataset, dataset_hdf5.c
-   reads what only HDF5 can, dataset_dpot.c knows DPOT's layouts, dataset_read.c the rest and keeps samples, dataset_norm.c measures, dataset.c joins them. Private. */
+   reads what only HDF5 can, dataset_dpot.c knows DPOT's layouts, dataset_read.c the rest and keeps samples, dataset_norm.c
+   measures, dataset.c joins them. Private. */
 #pragma once
 #include "io.h"
 #include "evenkeel/dataset.h"
@@ -41,14 +42,15 @@ struct EkDataset_ {
   PetscInt      row, rows;           /* of the x axis that are read, after reduction */
   PetscBool     begun, normalised;   /* something was read; reads are normalised */
   int           fd;
-  PetscInt64    pair_address[2], piece; /* of the first value in each file of a pair, 0: not looked at yet; file that fd is, where there are several: -1 none, 0 and 1 of a pair, or its trajectory */
-  hid_t         file, set[EK_MAX_FIELDS]; /* -1 where they are not needed */
-  char         *group;                    /* names of the samples' groups or files, layout.name_bytes each */
-  PetscInt64   *address;                  /* of each group's or file's data as in EkSource; 0: not looked at yet */
-  float        *bounce;
-  size_t        bounce_floats;
-  float       **kept; /* decoded samples, test's then training's; NULL: not kept */
-  PetscInt64    kept_bytes, bytes_read;
+  PetscInt64    pair_address[2], piece; /* of the first value in each file of a pair, 0: not looked at yet; file that fd is, where
+                                           there are several: -1 none, 0 and 1 of a pair, or its trajectory */
+  hid_t       file, set[EK_MAX_FIELDS]; /* -1 where they are not needed */
+  char       *group;                    /* names of the samples' groups or files, layout.name_bytes each */
+  PetscInt64 *address;                  /* of each group's or file's data as in EkSource; 0: not looked at yet */
+  float      *bounce;
+  size_t      bounce_floats;
+  float     **kept; /* decoded samples, test's then training's; NULL: not kept */
+  PetscInt64  kept_bytes, bytes_read;
 };
 
 /* Frames of one source of one trajectory on their way into a sample. */
@@ -112,10 +114,11 @@ PetscErrorCode EkDatasetReserveBounce(EkDataset dataset, size_t floats);
 /* ---- dataset_read.c ----------------------------------------------------------------------------------------- */
 
 /* Frames of a sample of the split: training reads t_train. */
-PetscInt       EkDatasetFrames(EkDataset dataset, EkSplit split);
-size_t         EkDatasetPoints(EkDataset dataset);
+PetscInt EkDatasetFrames(EkDataset dataset, EkSplit split);
+size_t   EkDatasetPoints(EkDataset dataset);
 /* Error: not all wanted bytes were read. Counts them. */
 PetscErrorCode EkDatasetCheckRead(EkDataset dataset, const EkPart *part, ssize_t got, size_t wanted);
 /* Zeroes the tail of n frames' planes, looks for values that are not finite, normalises. */
 PetscErrorCode EkDatasetFinishFrames(EkDataset dataset, const EkPart *part, PetscInt first, PetscInt n);
-PetscErrorCode EkDatasetReadSample(EkDataset dataset, PetscInt64 trajectory, PetscInt from, PetscInt frames, size_t stride, float *out);
+PetscErrorCode EkDatasetReadSample(EkDataset dataset, PetscInt64 trajectory, PetscInt from, PetscInt frames, size_t stride,
+                                   float *out);

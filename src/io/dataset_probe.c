@@ -18,7 +18,7 @@ static const Family family[] = {
     {"cfd", 1, "density", 3, 3, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx"}},
     {"cfd", 2, "density", 4, 4, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx", "Vy"}},
     {"cfd", 3, "density", 5, 5, PETSC_FALSE, PETSC_FALSE, {"density", "pressure", "Vx", "Vy", "Vz"}},
-    {"dpot", 2, "data", 4, 1, PETSC_FALSE, PETSC_TRUE, {"data"}}, /* (N, X, Y, T); or (X, Y, T, C) in files of their own */
+    {"dpot", 2, "data", 4, 1, PETSC_FALSE, PETSC_TRUE, {"data"}},    /* (N, X, Y, T); or (X, Y, T, C) in files of their own */
     {"groups", 0, "data", 0, 1, PETSC_FALSE, PETSC_FALSE, {"data"}}, /* (T, X[, Y[, Z]], C) in every group of the root */
 };
 #define GROUPS ((int)(sizeof(family) / sizeof(family[0])) - 1) /* the last row; it has no dataset in the root */
@@ -113,10 +113,12 @@ static PetscErrorCode ProbeGroups(hid_t file, const char *path, EkLayout *layout
   PetscFunctionBegin;
   PetscCall(ListGroups(file, path, layout, group));
   if (layout->samples) snprintf(data, sizeof(data), "%s/%s", *group, family[GROUPS].lead);
-  PetscCheck(EkSetExists(file, data), PETSC_COMM_SELF, PETSC_ERR_SUP,
-             KEY " %s: this kind of file is not supported yet: neither 'density' nor 'tensor' nor 'nu' nor 'data' is among its datasets, "
-                 "nor 'data' in its first group (found: %s)",
-             path, EkSetFound(file, "", names));
+  PetscCheck(
+      EkSetExists(file, data), PETSC_COMM_SELF, PETSC_ERR_SUP,
+      KEY
+      " %s: this kind of file is not supported yet: neither 'density' nor 'tensor' nor 'nu' nor 'data' is among its datasets, "
+      "nor 'data' in its first group (found: %s)",
+      path, EkSetFound(file, "", names));
   PetscCall(ShapeOf(file, path, data, &rank, shape));
   PetscCheck(rank >= 3 && rank <= 5, PETSC_COMM_SELF, PETSC_ERR_SUP,
              KEY " %s: this kind of file is not supported yet: '%s' has %d axes (%s), wanted are frames, points along each axis, "
@@ -171,7 +173,8 @@ static PetscErrorCode ProbeSets(EkLayout *layout, const PetscInt64 shape[])
 /* ---- which of its fields ------------------------------------------------------------------------------------ */
 
 /* Places of the fields asked for among the file's, in the order asked for. */
-static PetscErrorCode ChooseFields(const EkDataOptions *options, const char *wanted, const EkLayout *layout, PetscInt *n, PetscInt choice[])
+static PetscErrorCode ChooseFields(const EkDataOptions *options, const char *wanted, const EkLayout *layout, PetscInt *n,
+                                   PetscInt choice[])
 {
   char list[EK_PATH], known[EK_MAX_FIELDS * EK_NAME] = "", *rest = list;
 
@@ -314,7 +317,8 @@ static PetscErrorCode ProbeOpen(hid_t file, const EkDataOptions *options, EkLayo
   else
     PetscCall(ProbeGroups(file, options->file, layout, group));
   PetscCall(SelectFields(options, layout));
-  for (int i = 0; i < layout->nsources && found && !layout->last; i++) PetscCall(ProbeSource(file, options->file, &layout->source[i], layout));
+  for (int i = 0; i < layout->nsources && found && !layout->last; i++)
+    PetscCall(ProbeSource(file, options->file, &layout->source[i], layout));
   PetscCall(ReadCoordinates(file, options, layout, *group, coordinate));
   PetscFunctionReturn(0);
 }
@@ -326,7 +330,7 @@ PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, fl
 
   PetscFunctionBegin;
   for (int d = 0; d < 3; d++) layout->n[d] = 1;
-  layout->nsources  = 1;
+  layout->nsources = 1;
   layout->set_apart = -1;
   if (EkDatasetIsFolder(options)) {
     for (int i = 0; i < GROUPS; i++) layout->family = family[i].last ? i : layout->family;

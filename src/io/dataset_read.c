@@ -269,8 +269,10 @@ static PetscErrorCode KeepSample(EkDataset d, EkSplit split, PetscInt64 trajecto
   if (!bytes || d->kept_bytes + bytes > d->options.cache) PetscFunctionReturn(0);
   PetscCall(PetscMalloc1(floats, kept));
   code = EkDatasetReadSample(d, trajectory, 0, frames, EkDatasetPoints(d), *kept);
-  if (code) PetscCall(PetscFree(*kept));
-  else d->kept_bytes += bytes;
+  if (code)
+    PetscCall(PetscFree(*kept));
+  else
+    d->kept_bytes += bytes;
   PetscFunctionReturn(code);
 }
 
@@ -285,8 +287,8 @@ static PetscErrorCode Locate(EkDataset d, EkSplit split, PetscInt index, PetscIn
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDatasetReadFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames,
-                                   size_t stride, float *out)
+PetscErrorCode EkDatasetReadFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[],
+                                   PetscInt frames, size_t stride, float *out)
 {
   const PetscInt all = EkDatasetFrames(d, split);
   const size_t   points = EkDatasetPoints(d), frame = (size_t)d->info.fields * points;
@@ -300,8 +302,9 @@ PetscErrorCode EkDatasetReadFrames(EkDataset d, EkSplit split, PetscInt n, const
   for (PetscInt i = 0; i < n; i++, out += (size_t)frames * (size_t)d->info.fields * stride) {
     const PetscInt from = first ? first[i] : 0;
 
-    PetscCheck(from >= 0 && frames > 0 && from + frames <= all && (!d->layout.pair || frames == all), PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-               KEY " %s: frames %" PetscInt_FMT " to %" PetscInt_FMT " of %" PetscInt_FMT, d->options.file, from, from + frames, all);
+    PetscCheck(from >= 0 && frames > 0 && from + frames <= all && (!d->layout.pair || frames == all), PETSC_COMM_SELF,
+               PETSC_ERR_ARG_OUTOFRANGE, KEY " %s: frames %" PetscInt_FMT " to %" PetscInt_FMT " of %" PetscInt_FMT,
+               d->options.file, from, from + frames, all);
     PetscCall(Locate(d, split, index[i], &trajectory, &kept));
     if (!*kept) PetscCall(KeepSample(d, split, trajectory, kept));
     if (*kept)
@@ -319,7 +322,8 @@ PetscErrorCode EkDatasetRead(EkDataset d, EkSplit split, PetscInt n, const Petsc
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkDatasetPrefetchFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[], PetscInt frames)
+PetscErrorCode EkDatasetPrefetchFrames(EkDataset d, EkSplit split, PetscInt n, const PetscInt index[], const PetscInt first[],
+                                       PetscInt frames)
 {
   PetscInt64 trajectory = 0, address;
   float    **kept = NULL;
@@ -339,7 +343,8 @@ PetscErrorCode EkDatasetPrefetchFrames(EkDataset d, EkSplit split, PetscInt n, c
       PetscCall(EkDatasetLocate(d, s, trajectory, &address));
       if (address < 0) continue;
       /* advice: where the system takes none, reading works all the same */
-      posix_fadvise(d->fd, (off_t)(address + (PetscInt64)((size_t)from * (size_t)d->step_t * frame)), (off_t)((size_t)span * frame), POSIX_FADV_WILLNEED);
+      posix_fadvise(d->fd, (off_t)(address + (PetscInt64)((size_t)from * (size_t)d->step_t * frame)),
+                    (off_t)((size_t)span * frame), POSIX_FADV_WILLNEED);
     }
   }
   PetscFunctionReturn(0);

@@ -8,8 +8,8 @@
 
 /* ---- failures told to every rank ------------------------------------------------------------------------ */
 
-/* Between Begin and End this rank's error is kept instead of printed. End is collective on run->comm: afterwards every rank holds the
-   code (0: nobody failed) and the line of the lowest rank that failed, so that it is raised once, or is only a notice.
+/* Between Begin and End this rank's error is kept instead of printed. End is collective on run->comm: afterwards every rank holds
+   the code (0: nobody failed) and the line of the lowest rank that failed, so that it is raised once, or is only a notice.
      PetscCall(EkCatchBegin(&caught));
      code = run->rank == 0 ? Probe(path) : 0;
      PetscCall(EkCatchEnd(run, &caught, code));
@@ -27,16 +27,16 @@ PetscErrorCode EkCatchEnd(EkRun run, EkCatch *caught, PetscErrorCode mine);
 /* `what` starts the error line: a deck key or "checkpoint". Error: missing, a directory, no permission. */
 PetscErrorCode EkFileOpen(const char *what, const char *path, int flags, int *fd);
 PetscErrorCode EkFileSize(const char *what, const char *path, PetscInt64 *bytes);
-/* Which file this is and when it changed, the same text only for the same bytes; "" where it changed so lately that the next change could bear the same
-   time. */
+/* Which file this is and when it changed, the same text only for the same bytes; "" where it changed so lately that the next
+   change could bear the same time. */
 PetscErrorCode EkFileStamp(const char *what, const char *path, char stamp[EK_STAMP]);
 /* Bytes really read at `offset`: fewer than n at the end of the file, -1 with errno on failure. */
 ssize_t EkFileReadSome(int fd, void *buffer, size_t n, PetscInt64 offset);
 /* All n bytes or an error. */
 PetscErrorCode EkFileRead(const char *what, const char *path, int fd, void *buffer, size_t n, PetscInt64 offset);
 PetscErrorCode EkFileWrite(const char *what, const char *path, int fd, const void *buffer, size_t n, PetscInt64 offset);
-/* Makes sure of `bytes` of room in the file (flags: O_CREAT, O_TRUNC or 0). HDF5 does not survive a disk that fills while it writes metadata or closes:
-   room comes first, what was too much is cut off when it closes. */
+/* Makes sure of `bytes` of room in the file (flags: O_CREAT, O_TRUNC or 0). HDF5 does not survive a disk that fills while it
+   writes metadata or closes: room comes first, what was too much is cut off when it closes. */
 PetscErrorCode EkFileReserve(const char *what, const char *path, int flags, PetscInt64 bytes);
 /* fsync and close, both checked: a full disk or quota may show only there. */
 PetscErrorCode EkFileFinish(const char *what, const char *path, int fd);
@@ -47,7 +47,8 @@ PetscErrorCode EkBcastBytes(EkRun run, void *data, size_t n);
 
 /* ---- HDF5 ----------------------------------------------------------------------------------------------- */
 
-/* Why the last HDF5 call failed, as its innermost routine has it; "" if it did not say. Must be the first HDF5 call after the failure. */
+/* Why the last HDF5 call failed, as its innermost routine has it; "" if it did not say. Must be the first HDF5 call after the
+ * failure. */
 const char *EkH5Reason(char text[256]);
 /* Opens with the POSIX driver and without locks (parallel file systems often have none); everything in the file closes with it.
    Error: missing, not HDF5, truncated (with HDF5's reason). */
@@ -69,8 +70,8 @@ typedef struct {
   uint64_t   checksum;
 } EkStored;
 
-/* Sum over 32-bit words of word * odd number of its position: parts of an array add up to the sum of the whole. `first` is the position of
-   the first word. */
+/* Sum over 32-bit words of word * odd number of its position: parts of an array add up to the sum of the whole. `first` is the
+   position of the first word. */
 uint64_t EkChecksum(const void *words, size_t n, uint64_t first);
 
 /* One of PyTorch's batch counters, by its name and shape: a whole number, I64 in its files. */
@@ -81,4 +82,5 @@ PetscErrorCode EkSafetensorsProbe(const char *path, int *n, EkStored **stored);
 /* Entry `key` of __metadata__ into *note for the caller, NULL where there is none. Not collective. */
 PetscErrorCode EkSafetensorsReadNote(const char *path, const char *key, char **note);
 /* notes: entries of __metadata__. Not collective. */
-PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, int nnotes, const EkNote notes[]);
+PetscErrorCode EkSafetensorsWrite(const char *path, int n, const EkTensorInfo table[], const float *arena, int nnotes,
+                                  const EkNote notes[]);

@@ -50,7 +50,7 @@ static PetscErrorCode TextAttribute(hid_t object, const char *name, const char *
   PetscFunctionBegin;
   H5Tset_size(type, strlen(text) + 1);
   attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-  status    = H5Awrite(attribute, type, text);
+  status = H5Awrite(attribute, type, text);
   H5Aclose(attribute);
   H5Tclose(type);
   H5Sclose(space);
@@ -60,9 +60,10 @@ static PetscErrorCode TextAttribute(hid_t object, const char *name, const char *
 
 static PetscErrorCode WriteRecord(hid_t group, const EkSpectrumRecord *record, const char *path)
 {
-  const hsize_t n      = (hsize_t)record->n;
-  hid_t         space  = H5Screate_simple(1, &n, NULL), set = H5Dcreate2(group, record->layer, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-  herr_t        status = H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, record->eigenvalues);
+  const hsize_t n = (hsize_t)record->n;
+  hid_t         space = H5Screate_simple(1, &n, NULL),
+        set = H5Dcreate2(group, record->layer, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  herr_t status = H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, record->eigenvalues);
 
   PetscFunctionBegin;
   H5Sclose(space);
@@ -76,7 +77,10 @@ static PetscErrorCode WriteRecord(hid_t group, const EkSpectrumRecord *record, c
 
 #define GROUP "epoch_"
 
-static void GroupName(PetscInt epoch, char name[EK_NAME]) { snprintf(name, EK_NAME, GROUP "%05d", (int)epoch); }
+static void GroupName(PetscInt epoch, char name[EK_NAME])
+{
+  snprintf(name, EK_NAME, GROUP "%05d", (int)epoch);
+}
 
 PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const EkSpectrumRecord record[])
 {
@@ -97,7 +101,8 @@ PetscErrorCode EkSpectraAppend(const char *path, PetscInt epoch, int n, const Ek
   PetscFunctionReturn(0);
 }
 
-/* A file that HDF5 cannot open although the system can was cut short when the run was killed: it is put aside, spectra begin anew. */
+/* A file that HDF5 cannot open although the system can was cut short when the run was killed: it is put aside, spectra begin
+ * anew. */
 static PetscErrorCode OpenOrPutAside(const char *path, hid_t *file)
 {
   hid_t access_list;
@@ -130,8 +135,10 @@ PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch)
   if (file < 0) PetscFunctionReturn(0);
   EkCallHDF5(H5Gget_info(file, &info), "out_dir: cannot read '%s'", path);
   for (hsize_t i = info.nlinks; i-- > 0;) {
-    EkCallHDF5(H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof(name), H5P_DEFAULT), "out_dir: cannot read '%s'", path);
-    if (!strncmp(name, GROUP, strlen(GROUP)) && atol(name + strlen(GROUP)) > epoch) EkCallHDF5(H5Ldelete(file, name, H5P_DEFAULT), "out_dir: cannot write '%s'", path);
+    EkCallHDF5(H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof(name), H5P_DEFAULT),
+               "out_dir: cannot read '%s'", path);
+    if (!strncmp(name, GROUP, strlen(GROUP)) && atol(name + strlen(GROUP)) > epoch)
+      EkCallHDF5(H5Ldelete(file, name, H5P_DEFAULT), "out_dir: cannot write '%s'", path);
   }
   EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
   PetscFunctionReturn(0);
@@ -150,14 +157,17 @@ static void Reorder(const EkDataInfo *info, PetscInt n, size_t stride, const flo
 
   for (PetscInt s = 0; s < n; s++) {
     for (PetscInt c = 0; c < info->fields; c++) {
-      for (PetscInt t = 0; t < info->frames; t++, to += points) memcpy(to, from + (size_t)((s * info->frames + t) * info->fields + c) * stride, points * sizeof(float));
+      for (PetscInt t = 0; t < info->frames; t++, to += points)
+        memcpy(to, from + (size_t)((s * info->frames + t) * info->fields + c) * stride, points * sizeof(float));
     }
   }
 }
 
-static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo *info, PetscInt n, size_t stride, const float *values, const char *path)
+static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo *info, PetscInt n, size_t stride,
+                                  const float *values, const char *path)
 {
-  const hsize_t dims[6] = {(hsize_t)n, (hsize_t)info->fields, (hsize_t)info->frames, (hsize_t)info->n[0], (hsize_t)info->n[1], (hsize_t)info->n[2]};
+  const hsize_t dims[6] = {(hsize_t)n,          (hsize_t)info->fields, (hsize_t)info->frames,
+                           (hsize_t)info->n[0], (hsize_t)info->n[1],   (hsize_t)info->n[2]};
   hid_t         space = H5Screate_simple(3 + info->dim, dims, NULL), create = H5Pcreate(H5P_DATASET_CREATE), set;
   float        *ordered;
   herr_t        status;
@@ -177,7 +187,8 @@ static PetscErrorCode WriteFields(hid_t file, const char *name, const EkDataInfo
 }
 
 /* Stored, although it follows from the others: readers of XDMF compute nothing reliably. */
-static PetscErrorCode WriteError(hid_t file, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target, const char *path)
+static PetscErrorCode WriteError(hid_t file, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction,
+                                 const float *target, const char *path)
 {
   const size_t count = (size_t)(n * info->frames * info->fields) * stride;
   float       *error;
@@ -190,7 +201,8 @@ static PetscErrorCode WriteError(hid_t file, const EkDataInfo *info, PetscInt n,
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction, const float *target)
+PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction,
+                                  const float *target)
 {
   char  names[EK_MAX_FIELDS * EK_NAME] = "";
   hid_t file;

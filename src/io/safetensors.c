@@ -137,8 +137,9 @@ static PetscErrorCode CheckLayout(const char *path, int n, Entry *entry, PetscIn
     char            shape[160];
 
     BAD(entry[i].end > file_bytes,
-        WHAT " '%s' is truncated: tensor '%s', %s %s, ends at byte %lld, the file at %lld; the end is missing, copy it again", path,
-        name, stored->type, EkShapeText(stored->rank, stored->shape, shape), (long long)entry[i].end, (long long)file_bytes);
+        WHAT " '%s' is truncated: tensor '%s', %s %s, ends at byte %lld, the file at %lld; the end is missing, copy it again",
+        path, name, stored->type, EkShapeText(stored->rank, stored->shape, shape), (long long)entry[i].end,
+        (long long)file_bytes);
     BAD(stored->address < at, WHAT " '%s': tensor '%s' overlaps another", path, name);
     BAD(stored->address > at, WHAT " '%s': there is a gap before tensor '%s'", path, name);
   }
@@ -189,7 +190,8 @@ static PetscErrorCode ReadHeader(const char *path, int fd, PetscInt64 file_bytes
   PetscCall(EkFileRead(WHAT, path, fd, size, sizeof(size), 0));
   for (int i = 7; i >= 0; i--) n = n << 8 | size[i];
   BAD(n < 2 || n > MAX_HEADER, WHAT " '%s' is not a safetensors file: a header of %llu bytes", path, (unsigned long long)n);
-  BAD((PetscInt64)n > file_bytes - 8, WHAT " '%s' is truncated: a header of %llu bytes, the file has %lld; the end is missing, copy it again", path,
+  BAD((PetscInt64)n > file_bytes - 8,
+      WHAT " '%s' is truncated: a header of %llu bytes, the file has %lld; the end is missing, copy it again", path,
       (unsigned long long)n, (long long)file_bytes);
   PetscCall(PetscMalloc1(n + 1, text));
   PetscCall(EkFileRead(WHAT, path, fd, *text, (size_t)n, 8));

@@ -185,7 +185,8 @@ const char *EkValuePlace(const EkTensorInfo *tensor, PetscInt64 i, char text[160
   for (int d = tensor->rank - 1; d >= 0; i /= tensor->shape[d--]) at[d] = i % tensor->shape[d];
   if (tensor->rank < 2) snprintf(text, 160, "%lld", (long long)at[0]);
   for (int d = 0; d < tensor->rank && tensor->rank > 1; d++)
-    used += (size_t)snprintf(text + used, 160 - used, "%s%lld%s", d ? ", " : "(", (long long)at[d], d + 1 < tensor->rank ? "" : ")");
+    used +=
+        (size_t)snprintf(text + used, 160 - used, "%s%lld%s", d ? ", " : "(", (long long)at[d], d + 1 < tensor->rank ? "" : ")");
   return text;
 }
 

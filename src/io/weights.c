@@ -108,7 +108,8 @@ static PetscErrorCode ReadMemory(EkRun run, const char *path, EkWeightsMemory me
   PetscFunctionReturn(code);
 }
 
-PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table, float **arena)
+PetscErrorCode EkWeightsReadMemory(EkRun run, const char *path, EkWeightsMemory memory, int *n, EkTensorInfo **table,
+                                   float **arena)
 {
   PetscFunctionBegin;
   PetscCall(ReadMemory(run, path, memory, PETSC_FALSE, n, table, arena));
@@ -163,8 +164,8 @@ PetscErrorCode EkWeightsList(EkRun run, const char *path, EkWeightsMemory memory
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
-PetscErrorCode EkWeightsWriteNoted(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena,
-                                   int nnotes, const EkNote notes[])
+PetscErrorCode EkWeightsWriteNoted(EkRun run, const char *path, int n, const EkTensorInfo table[], const float *arena, int nnotes,
+                                   const EkNote notes[])
 {
   EkCatch        caught;
   PetscErrorCode code;

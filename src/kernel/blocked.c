@@ -5,12 +5,19 @@
 
 #define PARTS (EK_BLOCK / EK_LANES) /* vectors of a block's lanes */
 
-/* Sums are in double, in vectors the machine has: of those twice as long gcc makes code that goes by way of memory, six times as slow. */
+/* Sums are in double, in vectors the machine has: of those twice as long gcc makes code that goes by way of memory, six times as
+ * slow. */
 typedef double Wide __attribute__((vector_size(4 * sizeof(double))));
 #define QUADS (EK_BLOCK / 4)
 
-EK_INLINE EkQuad Quad(EkVector v, int half) { return half ? __builtin_shufflevector(v, v, 4, 5, 6, 7) : __builtin_shufflevector(v, v, 0, 1, 2, 3); }
-EK_INLINE Wide Widen(EkVector v, int half) { return __builtin_convertvector(Quad(v, half), Wide); }
+EK_INLINE EkQuad Quad(EkVector v, int half)
+{
+  return half ? __builtin_shufflevector(v, v, 4, 5, 6, 7) : __builtin_shufflevector(v, v, 0, 1, 2, 3);
+}
+EK_INLINE Wide Widen(EkVector v, int half)
+{
+  return __builtin_convertvector(Quad(v, half), Wide);
+}
 
 /* ---- lanes and planes --------------------------------------------------------------------------------------- */
 

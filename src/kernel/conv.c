@@ -1,5 +1,5 @@
-/* Convolutions of blocked fields: primitives of oneDNN, made once a batch size, weights in whatever layout each wants; on few points
-   matrix products (conv_gemm.c). */
+/* Convolutions of blocked fields: primitives of oneDNN, made once a batch size, weights in whatever layout each wants; on few
+   points matrix products (conv_gemm.c). */
 #include "conv.h"
 #include <dnnl.h>
 

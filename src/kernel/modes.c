@@ -1,5 +1,5 @@
-/* Per-mode complex products. Weights are interleaved as PyTorch stores them; a block of EK_LANES modes is split into real and imaginary vectors once
-   and serves the whole batch, so that the weights are read once a batch, not once a sample. */
+/* Per-mode complex products. Weights are interleaved as PyTorch stores them; a block of EK_LANES modes is split into real and
+   imaginary vectors once and serves the whole batch, so that the weights are read once a batch, not once a sample. */
 #include "evenkeel/kernel.h"
 #include "vector.h"
 
@@ -37,9 +37,10 @@ EK_INLINE void AddPair(float *w, int count, EkVector re, EkVector im)
   }
 }
 
-/* R result channels at once: result[r] = sum_s source[s] * w(s, r), conjugated when `conjugate`. w(s, r) = block[s*ws + r*wr], vector pairs. */
-EK_INLINE void Contract(const int R, const int conjugate, int sources, const float *source, size_t plane, size_t part, const EkVector *block, size_t ws,
-                        size_t wr, float *result)
+/* R result channels at once: result[r] = sum_s source[s] * w(s, r), conjugated when `conjugate`. w(s, r) = block[s*ws + r*wr],
+ * vector pairs. */
+EK_INLINE void Contract(const int R, const int conjugate, int sources, const float *source, size_t plane, size_t part,
+                        const EkVector *block, size_t ws, size_t wr, float *result)
 {
   EkVector re[4], im[4];
 
@@ -65,32 +66,41 @@ EK_INLINE void Contract(const int R, const int conjugate, int sources, const flo
   }
 }
 
-EK_INLINE void ContractAll(const int conjugate, int sources, int results, const float *source, size_t plane, size_t part, const EkVector *block, size_t ws,
-                           size_t wr, float *result)
+EK_INLINE void ContractAll(const int conjugate, int sources, int results, const float *source, size_t plane, size_t part,
+                           const EkVector *block, size_t ws, size_t wr, float *result)
 {
   int r = 0;
 
-  for (; r + 4 <= results; r += 4) Contract(4, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane);
+  for (; r + 4 <= results; r += 4)
+    Contract(4, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane);
   switch (results - r) {
-  case 3: Contract(3, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane); break;
-  case 2: Contract(2, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane); break;
-  case 1: Contract(1, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane); break;
+  case 3:
+    Contract(3, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane);
+    break;
+  case 2:
+    Contract(2, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane);
+    break;
+  case 1:
+    Contract(1, conjugate, sources, source, plane, part, block + 2 * r * wr, ws, wr, result + r * plane);
+    break;
   }
 }
 
-/* Input channels of weights split at a time: 64 x 64 of them are 256 KiB of vectors. The table is on the stack, so its size is bounded. */
+/* Input channels of weights split at a time: 64 x 64 of them are 256 KiB of vectors. The table is on the stack, so its size is
+ * bounded. */
 #define PAIRS 4096
 
 static void SplitBlock(const EkTransformShape *s, int in, int out, const float *w, int mode, EkVector *block)
 {
   const int count = s->modes - mode;
 
-  for (int io = 0; io < in * out; io++) SplitPair(w + 2 * ((size_t)io * s->modes + mode), count, &block[2 * io], &block[2 * io + 1]);
+  for (int io = 0; io < in * out; io++)
+    SplitPair(w + 2 * ((size_t)io * s->modes + mode), count, &block[2 * io], &block[2 * io + 1]);
 }
 
 void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *X, float *Y)
 {
-  EkVector block[2 * PAIRS];
+  EkVector  block[2 * PAIRS];
   const int step = in * out <= PAIRS ? out : PAIRS / in; /* output channels a pass */
 
   for (int g = 0; g < s->segments; g++) {
@@ -100,11 +110,15 @@ void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const
       for (int o = 0; o < out; o += step) {
         const int some = out - o < step ? out - o : step;
 
-        if (some == out) SplitBlock(s, in, out, w[g], mode, block);
+        if (some == out)
+          SplitBlock(s, in, out, w[g], mode, block);
         else {
-          for (int i = 0; i < in; i++) SplitBlock(s, 1, some, w[g] + 2 * ((size_t)i * out + o) * s->modes, mode, block + 2 * i * some);
+          for (int i = 0; i < in; i++)
+            SplitBlock(s, 1, some, w[g] + 2 * ((size_t)i * out + o) * s->modes, mode, block + 2 * i * some);
         }
-        for (int b = 0; b < batch; b++) ContractAll(0, in, some, X + b * in * s->plane + at, s->plane, s->segment, block, some, 1, Y + (b * out + o) * s->plane + at);
+        for (int b = 0; b < batch; b++)
+          ContractAll(0, in, some, X + b * in * s->plane + at, s->plane, s->segment, block, some, 1,
+                      Y + (b * out + o) * s->plane + at);
       }
     }
   }
@@ -112,7 +126,7 @@ void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const
 
 void EkModesBackward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *Y, float *X)
 {
-  EkVector block[2 * PAIRS];
+  EkVector  block[2 * PAIRS];
   const int step = in * out <= PAIRS ? in : PAIRS / out; /* input channels a pass */
 
   for (int g = 0; g < s->segments; g++) {
@@ -123,15 +137,17 @@ void EkModesBackward(const EkTransformShape *s, int batch, int in, int out, cons
         const int some = in - i < step ? in - i : step;
 
         SplitBlock(s, some, out, w[g] + 2 * (size_t)i * out * s->modes, mode, block);
-        for (int b = 0; b < batch; b++) ContractAll(1, out, some, Y + b * out * s->plane + at, s->plane, s->segment, block, 1, out, X + (b * in + i) * s->plane + at);
+        for (int b = 0; b < batch; b++)
+          ContractAll(1, out, some, Y + b * out * s->plane + at, s->plane, s->segment, block, 1, out,
+                      X + (b * in + i) * s->plane + at);
       }
     }
   }
 }
 
 /* Gradient of R x C weights: sum over the batch of conj(x_i) y_o. */
-EK_INLINE void Correlate(const int R, const int C, int batch, const float *x, size_t x_step, const float *y, size_t y_step, size_t plane, size_t part, float *w,
-                         size_t w_row, size_t w_column, int count)
+EK_INLINE void Correlate(const int R, const int C, int batch, const float *x, size_t x_step, const float *y, size_t y_step,
+                         size_t plane, size_t part, float *w, size_t w_row, size_t w_column, int count)
 {
   EkVector re[2][2], im[2][2];
 
@@ -169,7 +185,7 @@ void EkModesWeights(const EkTransformShape *s, int batch, int in, int out, const
 
   for (int g = 0; g < s->segments; g++) {
     for (int mode = 0; mode < s->modes; mode += EK_LANES) {
-      const size_t at    = 2 * g * s->segment + mode;
+      const size_t at = 2 * g * s->segment + mode;
       const int    count = s->modes - mode;
 
       for (int i = 0; i < in; i += 2) {
@@ -178,10 +194,14 @@ void EkModesWeights(const EkTransformShape *s, int batch, int in, int out, const
           float       *to = w[g] + i * row + o * column + 2 * mode;
           const int    two_rows = i + 1 < in, two_columns = o + 1 < out;
 
-          if (two_rows && two_columns) Correlate(2, 2, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
-          else if (two_rows) Correlate(2, 1, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
-          else if (two_columns) Correlate(1, 2, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
-          else Correlate(1, 1, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
+          if (two_rows && two_columns)
+            Correlate(2, 2, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
+          else if (two_rows)
+            Correlate(2, 1, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
+          else if (two_columns)
+            Correlate(1, 2, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
+          else
+            Correlate(1, 1, batch, x, x_step, y, y_step, s->plane, s->segment, to, row, column, count);
         }
       }
     }

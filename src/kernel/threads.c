@@ -3,7 +3,8 @@
 
 #include <omp.h>
 
-/* There with OpenBLAS, absent with another BLAS. The environment is read when the library is loaded, too early for main to set it. */
+/* There with OpenBLAS, absent with another BLAS. The environment is read when the library is loaded, too early for main to set
+ * it. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 void EkThreadsSet(void)

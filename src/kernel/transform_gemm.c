@@ -1,6 +1,7 @@
-/* The truncated transform as small products with slices of the DFT matrix. In 2D the first axis goes first, on reals: rows r and n0 - r are folded
-   into their sum (for the cosines) and difference (for the sines), which halves the products, and k1 and -k1 share both. Flops of a plane, both
-   axes: about n0 n1 m0 2 + 4 (2 m0 + 1) n1 m1, against 4 n0 n1 m1 + 16 n0 m0 m1 for the two plain products. */
+/* The truncated transform as small products with slices of the DFT matrix. In 2D the first axis goes first, on reals: rows r and
+   n0 - r are folded into their sum (for the cosines) and difference (for the sines), which halves the products, and k1 and -k1
+   share both. Flops of a plane, both axes: about n0 n1 m0 2 + 4 (2 m0 + 1) n1 m1, against 4 n0 n1 m1 + 16 n0 m0 m1 for the two
+   plain products. */
 #include "transform.h"
 #include <math.h>
 
@@ -8,19 +9,22 @@
 #define PLANES 32
 
 typedef struct {
-  int     sums, differences;   /* folded rows: r = 0..n0/2, r = 1..(n0-1)/2 */
-  size_t  width;               /* n1 rounded up to whole vectors */
-  size_t  pairs;               /* 2 m1 rounded up to whole vectors */
-  float  *last[2], *last_t[2]; /* [inverse_weights]: n1 x pairs, columns cos then -sin; its transpose, 2 m1 x width */
-  float  *cosine, *sine;       /* (m0 + 1) x sums; m0 x differences */
-  float  *folded;              /* (sums + differences) x width */
-  float  *middle;              /* (2 m0 + 1) x width */
-  float  *column;              /* (2 m0 + 1) x pairs; 1D: PLANES x pairs */
-  const float **row;           /* row pointers of one product, both sides */
+  int           sums, differences;   /* folded rows: r = 0..n0/2, r = 1..(n0-1)/2 */
+  size_t        width;               /* n1 rounded up to whole vectors */
+  size_t        pairs;               /* 2 m1 rounded up to whole vectors */
+  float        *last[2], *last_t[2]; /* [inverse_weights]: n1 x pairs, columns cos then -sin; its transpose, 2 m1 x width */
+  float        *cosine, *sine;       /* (m0 + 1) x sums; m0 x differences */
+  float        *folded;              /* (sums + differences) x width */
+  float        *middle;              /* (2 m0 + 1) x width */
+  float        *column;              /* (2 m0 + 1) x pairs; 1D: PLANES x pairs */
+  const float **row;                 /* row pointers of one product, both sides */
   float       **target;
 } Gemm;
 
-static int Most(int a, int b) { return a > b ? a : b; }
+static int Most(int a, int b)
+{
+  return a > b ? a : b;
+}
 
 static void GemmDestroy(EkTransform t)
 {
@@ -46,9 +50,9 @@ static PetscErrorCode LastAxis(EkTransform t, Gemm *g)
         const double angle = 2 * M_PI * ((long)k * j % n) / n, factor = w ? t->factor[k] : 1;
         const float  c = (float)(factor * cos(angle)), s = (float)(-factor * sin(angle));
 
-        g->last[w][(size_t)j * g->pairs + k]       = c;
-        g->last[w][(size_t)j * g->pairs + m + k]   = s;
-        g->last_t[w][(size_t)k * g->width + j]       = c;
+        g->last[w][(size_t)j * g->pairs + k] = c;
+        g->last[w][(size_t)j * g->pairs + m + k] = s;
+        g->last_t[w][(size_t)k * g->width + j] = c;
         g->last_t[w][(size_t)(m + k) * g->width + j] = s;
       }
     }
@@ -89,16 +93,18 @@ static PetscErrorCode GemmSetup(EkTransform t)
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&g));
-  t->data        = g;
-  g->width       = EK_ROUND_UP((size_t)t->shape.n[1], EK_LANES);
-  g->pairs       = EK_ROUND_UP(2 * (size_t)t->shape.m[1], EK_LANES);
-  g->sums        = n / 2 + 1;
+  t->data = g;
+  g->width = EK_ROUND_UP((size_t)t->shape.n[1], EK_LANES);
+  g->pairs = EK_ROUND_UP(2 * (size_t)t->shape.m[1], EK_LANES);
+  g->sums = n / 2 + 1;
   g->differences = (n - 1) / 2;
-  t->bytes       = Bytes(&t->shape, g, both);
+  t->bytes = Bytes(&t->shape, g, both);
   PetscCall(LastAxis(t, g));
   PetscCall(FirstAxis(t, g));
-  PetscCall(PetscCalloc3((size_t)(g->sums + g->differences) * g->width, &g->folded, both * g->width, &g->middle, both * g->pairs, &g->column));
-  PetscCall(PetscMalloc2(Most(t->shape.n[1], Most(2 * t->shape.m[1], Most(both, n + 1))), &g->row, Most(n + 1, both), &g->target));
+  PetscCall(PetscCalloc3((size_t)(g->sums + g->differences) * g->width, &g->folded, both * g->width, &g->middle, both * g->pairs,
+                         &g->column));
+  PetscCall(
+      PetscMalloc2(Most(t->shape.n[1], Most(2 * t->shape.m[1], Most(both, n + 1))), &g->row, Most(n + 1, both), &g->target));
   PetscFunctionReturn(0);
 }
 
@@ -121,10 +127,11 @@ static void Fold(const EkTransformShape *s, const Gemm *g, const float *x)
     const float *a = x + (size_t)r * n1, *b = x + (size_t)(n0 - r) * n1;
     float       *sum = g->folded + (size_t)r * g->width, *difference = g->folded + (size_t)(g->sums + r - 1) * g->width;
 
-    if (2 * r == n0) memcpy(sum, a, (size_t)n1 * sizeof(float));
+    if (2 * r == n0)
+      memcpy(sum, a, (size_t)n1 * sizeof(float));
     else {
       for (int j = 0; j < n1; j++) {
-        sum[j]        = a[j] + b[j];
+        sum[j] = a[j] + b[j];
         difference[j] = a[j] - b[j];
       }
     }
@@ -144,11 +151,11 @@ static void Combine(const EkTransformShape *s, const Gemm *g, float *X)
       const float sr = k ? d[j] : 0, si = k ? d[m1 + j] : 0;
 
       if (k < m0) {
-        plus[j]              = c[j] + si;
+        plus[j] = c[j] + si;
         plus[s->segment + j] = c[m1 + j] - sr;
       }
       if (k > 0) {
-        minus[j]              = c[j] - si;
+        minus[j] = c[j] - si;
         minus[s->segment + j] = c[m1 + j] + sr;
       }
     }
@@ -197,8 +204,8 @@ static void GemmAnalyse(EkTransform t, int inverse_weights, int planes, const fl
   }
 }
 
-/* The transpose of Combine: column rows k = 0..m0 get U_k = X_k + X_-k as (re, im), then m0 rows V_k = X_k - X_-k as (im, -re), so that one matrix serves
-   both: Re(U e^{ibj}) and Im(V e^{ibj}). */
+/* The transpose of Combine: column rows k = 0..m0 get U_k = X_k + X_-k as (re, im), then m0 rows V_k = X_k - X_-k as (im, -re),
+   so that one matrix serves both: Re(U e^{ibj}) and Im(V e^{ibj}). */
 static void Separate(const EkTransformShape *s, const Gemm *g, const float *X)
 {
   const int m0 = s->m[0], m1 = s->m[1];
@@ -211,10 +218,10 @@ static void Separate(const EkTransformShape *s, const Gemm *g, const float *X)
       const float pr = k < m0 ? plus[j] : 0, pi = k < m0 ? plus[s->segment + j] : 0;
       const float mr = k > 0 ? minus[j] : 0, mi = k > 0 ? minus[s->segment + j] : 0;
 
-      u[j]      = pr + mr;
+      u[j] = pr + mr;
       u[m1 + j] = pi + mi;
       if (k > 0) {
-        v[j]      = pi - mi;
+        v[j] = pi - mi;
         v[m1 + j] = mr - pr;
       }
     }
@@ -247,7 +254,8 @@ static void Unfold(const EkTransformShape *s, const Gemm *g, float *x, int accum
   }
 }
 
-static void GemmSynthesise1D(EkTransform t, int inverse_weights, int planes, const float *X, float *x, size_t x_stride, int accumulate)
+static void GemmSynthesise1D(EkTransform t, int inverse_weights, int planes, const float *X, float *x, size_t x_stride,
+                             int accumulate)
 {
   const EkTransformShape *s = &t->shape;
   const Gemm             *g = (const Gemm *)t->data;
@@ -261,11 +269,13 @@ static void GemmSynthesise1D(EkTransform t, int inverse_weights, int planes, con
       memcpy(g->column + p * g->pairs + s->m[1], X + (start + p) * s->plane + s->segment, (size_t)s->m[1] * sizeof(float));
     }
     Targets(g->target, x + start * x_stride, x_stride, count);
-    EkTileMultiply(count, 2 * s->m[1], g->width, g->column, g->pairs, 1, g->row, accumulate ? (const float *const *)g->target : NULL, NULL, g->target);
+    EkTileMultiply(count, 2 * s->m[1], g->width, g->column, g->pairs, 1, g->row,
+                   accumulate ? (const float *const *)g->target : NULL, NULL, g->target);
   }
 }
 
-static void GemmSynthesise(EkTransform t, int inverse_weights, int planes, const float *X, float *x, size_t x_stride, int accumulate)
+static void GemmSynthesise(EkTransform t, int inverse_weights, int planes, const float *X, float *x, size_t x_stride,
+                           int accumulate)
 {
   const EkTransformShape *s = &t->shape;
   const Gemm             *g = (const Gemm *)t->data;
@@ -293,7 +303,8 @@ static double GemmFlops(const EkTransformShape *s)
   const double last = 4.0 * s->n[1] * s->m[1];
 
   if (s->dim == 1) return last;
-  return 2.0 * s->n[1] * ((s->m[0] + 1.0) * (s->n[0] / 2 + 1) + s->m[0] * ((s->n[0] - 1) / 2)) + (2 * s->m[0] + 1) * last + 2.0 * s->n[0] * s->n[1];
+  return 2.0 * s->n[1] * ((s->m[0] + 1.0) * (s->n[0] / 2 + 1) + s->m[0] * ((s->n[0] - 1) / 2)) + (2 * s->m[0] + 1) * last +
+         2.0 * s->n[0] * s->n[1];
 }
 
 const EkTransformOps EkTransformGemm = {GemmAnalyse, GemmSynthesise, GemmFlops, GemmSetup, GemmDestroy};

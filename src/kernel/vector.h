@@ -10,30 +10,47 @@ typedef float EkQuad __attribute__((vector_size(16)));
 
 #define EK_INLINE static inline __attribute__((always_inline))
 
-EK_INLINE EkVector Load(const float *p) { return *(const EkVectorUnaligned *)p; }
-EK_INLINE void     Store(float *p, EkVector v) { *(EkVectorUnaligned *)p = v; }
-EK_INLINE EkVector Splat(float x) { return (EkVector){x, x, x, x, x, x, x, x}; }
-EK_INLINE float    Total(EkVector v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+EK_INLINE EkVector Load(const float *p)
+{
+  return *(const EkVectorUnaligned *)p;
+}
+EK_INLINE void Store(float *p, EkVector v)
+{
+  *(EkVectorUnaligned *)p = v;
+}
+EK_INLINE EkVector Splat(float x)
+{
+  return (EkVector){x, x, x, x, x, x, x, x};
+}
+EK_INLINE float Total(EkVector v)
+{
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
 /* The totals of four vectors: half the shuffles of four times Total. */
 EK_INLINE EkQuad Totals(EkVector a, EkVector b, EkVector c, EkVector d)
 {
-  const EkVector ab    = __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-  const EkVector cd    = __builtin_shufflevector(c, d, 0, 8, 1, 9, 4, 12, 5, 13) + __builtin_shufflevector(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
-  const EkVector pairs = __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+  const EkVector ab =
+      __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  const EkVector cd =
+      __builtin_shufflevector(c, d, 0, 8, 1, 9, 4, 12, 5, 13) + __builtin_shufflevector(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+  const EkVector pairs =
+      __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
 
   return __builtin_shufflevector(pairs, pairs, 0, 1, 2, 3) + __builtin_shufflevector(pairs, pairs, 4, 5, 6, 7);
 }
 
-/* e^y for y <= 0, to two units in the last place; below -80 that of -80, so that no loop meets denormal numbers; NaN stays NaN. Straight-line code that becomes part of
-   a vectorised loop: the vector exponential of the C library leaves its fast path as soon as one element underflows, which GELU's do. */
+/* e^y for y <= 0, to two units in the last place; below -80 that of -80, so that no loop meets denormal numbers; NaN stays NaN.
+   Straight-line code that becomes part of a vectorised loop: the vector exponential of the C library leaves its fast path as soon
+   as one element underflows, which GELU's do. */
 EK_INLINE float ExpNegative(float y)
 {
-  const float magic   = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits */
-  const float x       = y < -80.0f ? -80.0f : y;
+  const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits */
+  const float x = y < -80.0f ? -80.0f : y;
   const float shifted = x * 1.44269504f + magic, n = shifted - magic;
-  const float r       = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
-  const float e       = 1.0f + (r + r * r * (0.49999994f + r * (0.16666521f + r * (0.041668389f + r * (0.0083687167f + r * 0.0013814599f)))));
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+  const float e =
+      1.0f + (r + r * r * (0.49999994f + r * (0.16666521f + r * (0.041668389f + r * (0.0083687167f + r * 0.0013814599f)))));
   union {
     float    value;
     uint32_t bits;

@@ -201,9 +201,12 @@ static PetscInt Depth(int n, const EkTensorInfo found[])
 
 int EkDpotRecognise(int n, const EkTensorInfo found[], EkModelOptions *o, EkModelShape *shape)
 {
-  const EkTensorInfo *position = EkFindTensor(n, found, "pos_embed", 4), *filter = EkFindTensor(n, found, "blocks.0.filter.w1", 4),
-                     *hidden = EkFindTensor(n, found, "blocks.0.mlp.0.weight", 4), *out = EkFindTensor(n, found, "out_layer.0.weight", 4),
-                     *classes = EkFindTensor(n, found, "cls_head.4.weight", 2), *time = EkFindTensor(n, found, "time_agg_layer.w", 3),
+  const EkTensorInfo *position = EkFindTensor(n, found, "pos_embed", 4),
+                     *filter = EkFindTensor(n, found, "blocks.0.filter.w1", 4),
+                     *hidden = EkFindTensor(n, found, "blocks.0.mlp.0.weight", 4),
+                     *out = EkFindTensor(n, found, "out_layer.0.weight", 4),
+                     *classes = EkFindTensor(n, found, "cls_head.4.weight", 2),
+                     *time = EkFindTensor(n, found, "time_agg_layer.w", 3),
                      *last = EkFindTensor(n, found, "out_layer.4.weight", 4);
   const PetscInt depth = Depth(n, found);
 
@@ -218,12 +221,11 @@ int EkDpotRecognise(int n, const EkTensorInfo found[], EkModelOptions *o, EkMode
   if (out) o->out_layer_dim = out->shape[1];
   if (out) o->patch_size = out->shape[2];
   if (classes) o->n_cls = classes->shape[0];
-  if (time)
-    o->time_agg = EkFindTensor(n, found, "time_agg_layer.gamma", 2) ? EK_TIME_EXP_MLP : EK_TIME_MLP;
+  if (time) o->time_agg = EkFindTensor(n, found, "time_agg_layer.gamma", 2) ? EK_TIME_EXP_MLP : EK_TIME_MLP;
   if (out) o->normalize = (PetscBool)(EkFindTensor(n, found, "scale_feats_mu.weight", 2) != NULL);
   if (out && last && time)
-    *shape = EkDataShape(2, (const PetscInt[2]){position->shape[2] * o->patch_size, position->shape[3] * o->patch_size}, last->shape[0],
-                         last->shape[0] * time->shape[0]);
+    *shape = EkDataShape(2, (const PetscInt[2]){position->shape[2] * o->patch_size, position->shape[3] * o->patch_size},
+                         last->shape[0], last->shape[0] * time->shape[0]);
   return 2;
 }
 

@@ -1,5 +1,5 @@
-/* Fourier neural operator as PDEBench has it (Li et al. 2021; models-and-data 3): fc0, four layers of spectral convolution + pointwise w with GELU after
-   the first three, fc1-GELU-fc2; two zero points appended to every axis in between. */
+/* Fourier neural operator as PDEBench has it (Li et al. 2021; models-and-data 3): fc0, four layers of spectral convolution +
+   pointwise w with GELU after the first three, fc1-GELU-fc2; two zero points appended to every axis in between. */
 #include "fno.h"
 #include "recognise.h"
 #include <math.h>
@@ -47,7 +47,8 @@ static PetscErrorCode AddSpectral(const EkModelOptions *options, int dim, EkPara
   shape[2 + dim] = 2;
   for (int i = 1; i <= dim; i++) {
     PetscCall(PetscSNPrintf(name, sizeof(name), "conv%d.weights%d", layer, i));
-    PetscCall(EkParamsAdd(params, name, EK_MODULE_SPECTRAL, PETSC_TRUE, 3 + dim, shape, 0, 1.0 / ((double)options->width * (double)options->width)));
+    PetscCall(EkParamsAdd(params, name, EK_MODULE_SPECTRAL, PETSC_TRUE, 3 + dim, shape, 0,
+                          1.0 / ((double)options->width * (double)options->width)));
   }
   PetscFunctionReturn(0);
 }
@@ -60,7 +61,9 @@ static PetscErrorCode CheckModes(const EkModelOptions *options, const EkModelSha
   for (int d = 0; d < dim; d++) {
     const PetscInt points = shape->grid.n[d] + PADDING, most = d == dim - 1 ? points / 2 + 1 : points / 2;
 
-    PetscCheck(Modes(options, d) <= most, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT, "model_modes: %d modes along axis %d, its %d points (padded) have %d", (int)Modes(options, d), d, (int)points, (int)most);
+    PetscCheck(Modes(options, d) <= most, PETSC_COMM_WORLD, PETSC_ERR_USER_INPUT,
+               "model_modes: %d modes along axis %d, its %d points (padded) have %d", (int)Modes(options, d), d, (int)points,
+               (int)most);
   }
   PetscFunctionReturn(0);
 }
@@ -85,10 +88,10 @@ PetscErrorCode EkFnoDeclare(const EkModelOptions *options, const EkModelShape *s
 
 static PetscErrorCode Layer(const EkModelOptions *options, EkGraph graph, int l, EkTensor *x)
 {
-  const PetscInt   modes[2] = {Modes(options, 0), Modes(options, 1)};
-  char             weights1[EK_NAME], weights2[EK_NAME], weight[EK_NAME], bias[EK_NAME];
-  const char      *weights[2] = {weights1, weights2};
-  EkTensor         spectral;
+  const PetscInt modes[2] = {Modes(options, 0), Modes(options, 1)};
+  char           weights1[EK_NAME], weights2[EK_NAME], weight[EK_NAME], bias[EK_NAME];
+  const char    *weights[2] = {weights1, weights2};
+  EkTensor       spectral;
 
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(weights1, sizeof(weights1), "conv%d.weights1", l));
@@ -96,12 +99,14 @@ static PetscErrorCode Layer(const EkModelOptions *options, EkGraph graph, int l,
   PetscCall(PetscSNPrintf(weight, sizeof(weight), "w%d.weight", l));
   PetscCall(PetscSNPrintf(bias, sizeof(bias), "w%d.bias", l));
   PetscCheck(options->transform != EK_CHOOSE_AUTO, PETSC_COMM_SELF, PETSC_ERR_ORDER, "model_transform is not resolved");
-  PetscCall(EkSpectralConv(graph, *x, weights, modes, options->transform == EK_CHOOSE_FFT ? EK_TRANSFORM_FFT : EK_TRANSFORM_GEMM, &spectral));
+  PetscCall(EkSpectralConv(graph, *x, weights, modes, options->transform == EK_CHOOSE_FFT ? EK_TRANSFORM_FFT : EK_TRANSFORM_GEMM,
+                           &spectral));
   PetscCall(EkLinear(graph, 1, x, weight, bias, spectral, (PetscBool)(l < LAYERS - 1), x));
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow, const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
+PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *shape, EkGraph graph, int nwindow,
+                          const EkTensor window[], EkTensor coordinates, EkTensor *prediction)
 {
   const PetscInt padding[2] = {PADDING, PADDING};
   EkTensor      *field, x;
@@ -111,7 +116,8 @@ PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *sha
   PetscCall(PetscMalloc1(nwindow + 1, &field));
   for (int i = 0; i < nwindow; i++) field[i] = window[i];
   field[nwindow] = coordinates;
-  PetscCall(EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK)); /* the embedding with the first layer, the projection with the last */
+  PetscCall(
+      EkGraphSegmentBegin(graph, EK_RECOMPUTE_BLOCK)); /* the embedding with the first layer, the projection with the last */
   PetscCall(EkLinear(graph, nwindow + 1, field, "fc0.weight", "fc0.bias", EK_NONE, PETSC_FALSE, &x));
   PetscCall(EkPad(graph, x, padding, &x));
   for (int l = 0; l < LAYERS; l++) {
@@ -126,7 +132,8 @@ PetscErrorCode EkFnoApply(const EkModelOptions *options, const EkModelShape *sha
 }
 
 /* The fastest of a few transforms there and back of one sample's channels. */
-static PetscErrorCode TimeTransform(EkTransform transform, int planes, size_t stride, const float *x, float *y, float *X, double *seconds)
+static PetscErrorCode TimeTransform(EkTransform transform, int planes, size_t stride, const float *x, float *y, float *X,
+                                    double *seconds)
 {
   double best = 1e30;
 
@@ -159,7 +166,8 @@ PetscErrorCode EkFnoMeasureTransforms(const EkModelOptions *options, const EkMod
 
     PetscCall(EkTransformCreate(shape->grid.dim, n, modes, (EkTransformMethod)method, &transform));
     plane = EkTransformGetShape(transform)->plane;
-    PetscCall(PetscCalloc3((size_t)options->width * padded.stride, &x, (size_t)options->width * padded.stride, &y, (size_t)options->width * plane, &X));
+    PetscCall(PetscCalloc3((size_t)options->width * padded.stride, &x, (size_t)options->width * padded.stride, &y,
+                           (size_t)options->width * plane, &X));
     for (size_t i = 0; i < (size_t)options->width * padded.stride; i++) x[i] = (float)(i % 7);
     PetscCall(TimeTransform(transform, (int)options->width, padded.stride, x, y, X, &seconds[method]));
     PetscCall(PetscFree3(x, y, X));
@@ -173,10 +181,11 @@ PetscErrorCode EkFnoMeasureTransforms(const EkModelOptions *options, const EkMod
 
 int EkFnoRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape)
 {
-  const EkTensorInfo *lift = EkFindTensor(n, found, "fc0.weight", 2), *project = EkFindTensor(n, found, "fc2.weight", 2), *first = NULL;
-  PetscBool           other = PETSC_FALSE;
-  PetscInt            points[3];
-  int                 dim;
+  const EkTensorInfo *lift = EkFindTensor(n, found, "fc0.weight", 2), *project = EkFindTensor(n, found, "fc2.weight", 2),
+                     *first = NULL;
+  PetscBool other = PETSC_FALSE;
+  PetscInt  points[3];
+  int       dim;
 
   for (dim = 0; dim < 3 && !first;) first = EkFindTensor(n, found, "conv0.weights1", 3 + ++dim);
   if (!lift || !first) return 0;

@@ -185,8 +185,9 @@ PetscErrorCode EkUnetApply(const EkModelOptions *options, const EkModelShape *sh
 int EkUnetRecognise(int n, const EkTensorInfo found[], EkModelOptions *options, EkModelShape *shape)
 {
   for (int dim = 1; dim <= 3; dim++) {
-    const EkTensorInfo *first = EkFindTensor(n, found, "encoder1.enc1conv1.weight", 2 + dim), *last = EkFindTensor(n, found, "conv.weight", 2 + dim);
-    const PetscInt      points = 1 << LEVELS;
+    const EkTensorInfo *first = EkFindTensor(n, found, "encoder1.enc1conv1.weight", 2 + dim),
+                       *last = EkFindTensor(n, found, "conv.weight", 2 + dim);
+    const PetscInt points = 1 << LEVELS;
 
     if (!first) continue;
     options->features = first->shape[0];

@@ -11,7 +11,7 @@ typedef struct {
 
 typedef struct {
   EkMember    member;
-  const char *uses;      /* its keys besides lr, weight_decay and those of schedule and SAM: words without the block, spaces between */
+  const char *uses; /* its keys besides lr, weight_decay and those of schedule and SAM: words without the block, spaces between */
   const char *momentum;  /* the one of them that a schedule may cycle, NULL: none */
   const char *memory[2]; /* names of its arrays with the parameters' table, NULL where it makes its own */
   PetscErrorCode (*create)(EkOptimizer optimizer); /* its own arrays, may be NULL */

@@ -51,8 +51,9 @@ static PetscErrorCode CreateMatrix(EkDarcy darcy)
   PetscInt              *row, *col, k = 0;
 
   PetscFunctionBegin;
-  PetscCheck(rows <= PETSC_MAX_INT / 5, PETSC_COMM_SELF, PETSC_ERR_SUP, "generate_nx: %d x %d points a rank are more than the matrix can count; more generate_ranks_per_sample",
-             (int)p->xm, (int)p->ym);
+  PetscCheck(rows <= PETSC_MAX_INT / 5, PETSC_COMM_SELF, PETSC_ERR_SUP,
+             "generate_nx: %d x %d points a rank are more than the matrix can count; more generate_ranks_per_sample", (int)p->xm,
+             (int)p->ym);
   PetscCall(PetscMalloc2(5 * rows, &row, 5 * rows, &col));
   PetscCall(PetscMalloc1(5 * rows, &darcy->entry));
   PetscCall(DMGetLocalToGlobalMapping(darcy->dm, &map));

@@ -69,7 +69,8 @@ static PetscErrorCode CheckOptions(EkRun run, const EkPde *pde, const EkGenerate
 /* Do the data depend on this key? */
 static PetscBool DataDependOn(const void *options, const EkKey *key)
 {
-  if (key->offset == offsetof(EkGenerateOptions, file) || key->offset == offsetof(EkGenerateOptions, ranks_per_sample)) return PETSC_FALSE;
+  if (key->offset == offsetof(EkGenerateOptions, file) || key->offset == offsetof(EkGenerateOptions, ranks_per_sample))
+    return PETSC_FALSE;
   return EkGenerateUses(options, key);
 }
 

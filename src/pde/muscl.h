@@ -14,8 +14,8 @@ static inline double EkMost(double a, double b)
 
 /* Values at the low and high face of n cells, from the MC-limited slope: half of it is min(|a|, |b|, |a+b|/4) where the one-sided
    differences a, b agree in sign. The slope never leaves the range of the neighbours, so positive cells have positive faces. */
-static inline void EkReconstruct(PetscInt n, const double *restrict below, const double *restrict at, const double *restrict above,
-                                 double *restrict low, double *restrict high)
+static inline void EkReconstruct(PetscInt n, const double *restrict below, const double *restrict at,
+                                 const double *restrict above, double *restrict low, double *restrict high)
 {
   n &= ~(PetscInt)(EK_LANES - 1);
 #pragma omp simd

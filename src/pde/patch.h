@@ -3,10 +3,11 @@
 #include "evenkeel/cfd.h"
 #include <stddef.h>
 
-/* Rows of n[1] cells along the last axis, one after another along x: in one dimension a single row along x. A row holds its fields side by
-   side, so that rows for a neighbour are one piece of memory. Rows are padded so that kernels always run whole vectors of EK_LANES
-   cells: no cell ever goes through a remainder loop, which a compiler might round otherwise. Two ghost cells at each end of a row; in
-   two dimensions two ghost rows on each side. The ranks share the x axis: rows in two dimensions, the row in one. */
+/* Rows of n[1] cells along the last axis, one after another along x: in one dimension a single row along x. A row holds its
+   fields side by side, so that rows for a neighbour are one piece of memory. Rows are padded so that kernels always run whole
+   vectors of EK_LANES cells: no cell ever goes through a remainder loop, which a compiler might round otherwise. Two ghost cells
+   at each end of a row; in two dimensions two ghost rows on each side. The ranks share the x axis: rows in two dimensions, the
+   row in one. */
 #define EK_GHOST  2
 #define EK_LANES  8
 #define EK_MARGIN 8 /* doubles before column 0 */
@@ -47,7 +48,8 @@ static inline int EkAcross(const EkPatch *patch, int axis)
 
 typedef struct EkHalo_ *EkHalo;
 /* Shares the grid out and fills in the patch of this rank. Collective on comm. */
-PetscErrorCode EkHaloCreate(MPI_Comm comm, int dim, const PetscInt n[2], const EkBoundary *boundary, EkPatch *patch, EkHalo *halo);
+PetscErrorCode EkHaloCreate(MPI_Comm comm, int dim, const PetscInt n[2], const EkBoundary *boundary, EkPatch *patch,
+                            EkHalo *halo);
 /* Fills the ghosts that lie along x: two layers of all fields. Collective. */
 PetscErrorCode EkHaloExchange(EkHalo halo, double *w);
 /* One layer of the velocities only. */
@@ -56,7 +58,8 @@ PetscErrorCode EkHaloDestroy(EkHalo *halo);
 /* Fills the ghosts at the ends of row i from its own cells, where they are (patch->ends), fields [first, fields). */
 void EkFillEnds(const EkPatch *patch, double *data, PetscInt i, int first);
 
-/* ---- kernels: conserved q = (rho, E, rho u, rho v), primitive w = (rho, p, u, v), without the last in one dimension ---------- */
+/* ---- kernels: conserved q = (rho, E, rho u, rho v), primitive w = (rho, p, u, v), without the last in one dimension ----------
+ */
 
 /* Doubles of scratch that the kernels below need. */
 size_t EkKernelScratch(const EkPatch *patch);
@@ -64,8 +67,8 @@ size_t EkKernelScratch(const EkPatch *patch);
    speed[axis] grows to max(sound speed + |velocity along the axis|); not finite values may be passed over. */
 void EkPrimitives(const EkPatch *patch, double *q, double *w, double speed[2]);
 void EkPrimitivesRow(const EkPatch *patch, PetscInt i, double *q, double *w, double speed[2]);
-/* q1 = q - dt * div F(w), ratio[axis] = dt/dx; w1 and speed as above, of q1. w with all ghosts. q1 may be q, or NULL if only w1 is
-   wanted. */
+/* q1 = q - dt * div F(w), ratio[axis] = dt/dx; w1 and speed as above, of q1. w with all ghosts. q1 may be q, or NULL if only w1
+   is wanted. */
 void EkEulerUpdate(const EkPatch *patch, const double ratio[2], double *w, double *q, double *q1, double *w1, double speed[2],
                    double *scratch);
 /* One explicit viscous substep, along x and then along y: momenta and energy in q, velocities in w. normal[axis], across[axis]:

@@ -18,10 +18,10 @@ struct EkEvaluator_ {
   EkRollout    rollout[EK_SETS_MAX];
   Part         part[EK_SETS_MAX];
   EkSetFigures figures[EK_SETS_MAX];
-  int          shown_set; /* whose predictions are shown: the first with test trajectories */
-  float       *batch;     /* chunk trajectories */
-  float       *shown[2];  /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
-  float       *units;     /* one predicted frame in the file's units; NULL: predictions are in them */
+  int          shown_set;     /* whose predictions are shown: the first with test trajectories */
+  float       *batch;         /* chunk trajectories */
+  float       *shown[2];      /* prediction and target of this rank's part of the first few; on rank 0 room for all of them */
+  float       *units;         /* one predicted frame in the file's units; NULL: predictions are in them */
   PetscInt     nshown, nmine; /* how many over all ranks, on this one */
   PetscBool    may_stop;      /* on request or after stop_by, between two chunks */
   double       stop_by;
@@ -40,10 +40,10 @@ static PetscErrorCode FindRollout(EkEvaluator e, PetscInt frames, EkRollout **ou
 
 static PetscErrorCode CreatePart(EkEvaluator e, int k)
 {
-  EkSession         s      = e->session;
-  const EkDataInfo *info   = s->set[k].info;
+  EkSession         s = e->session;
+  const EkDataInfo *info = s->set[k].info;
   const PetscBool   single = (PetscBool)(s->deck.train.mode == EK_SINGLE);
-  Part             *part   = &e->part[k];
+  Part             *part = &e->part[k];
   PetscInt64        lo, hi;
 
   PetscFunctionBegin;
@@ -51,11 +51,14 @@ static PetscErrorCode CreatePart(EkEvaluator e, int k)
   part->lo = (PetscInt)lo;
   part->hi = (PetscInt)hi;
   PetscCall(FindRollout(e, info->frames, &part->rollout));
-  /* a single step predicts one frame: the figures are over that frame and the given ones; fields that were added are not looked at */
-  PetscCall(EkMetricsCreate(info->dim, s->info->n, info->fields, single ? info->initial_step + 1 : info->frames, info->initial_step, &part->metrics));
+  /* a single step predicts one frame: the figures are over that frame and the given ones; fields that were added are not looked
+   * at */
+  PetscCall(EkMetricsCreate(info->dim, s->info->n, info->fields, single ? info->initial_step + 1 : info->frames,
+                            info->initial_step, &part->metrics));
   PetscCall(EkMetricsSetMask(part->metrics, s->set[k].mask));
   PetscCall(PetscCalloc1(part->rollout->steps, &part->step));
-  e->figures[k] = (EkSetFigures){.name = s->set[k].name, .samples = info->count[EK_TEST], .steps = part->rollout->steps, .step = part->step};
+  e->figures[k] =
+      (EkSetFigures){.name = s->set[k].name, .samples = info->count[EK_TEST], .steps = part->rollout->steps, .step = part->step};
   PetscFunctionReturn(0);
 }
 
@@ -71,7 +74,8 @@ PetscErrorCode EkEvaluatorCreate(EkSession s, EkEvaluator *out)
   while (e->shown_set + 1 < s->nsets && !s->set[e->shown_set].info->count[EK_TEST]) e->shown_set++;
   for (int i = 0; i < e->nrollouts; i++) most = PetscMax(most, e->rollout[i].sample);
   PetscCall(PetscMalloc1((size_t)s->chunk * most, &e->batch));
-  if (s->deck.data.each.normalize != EK_NORMALIZE_NONE) PetscCall(PetscCalloc1((size_t)s->info->fields * s->shape.grid.stride, &e->units));
+  if (s->deck.data.each.normalize != EK_NORMALIZE_NONE)
+    PetscCall(PetscCalloc1((size_t)s->info->fields * s->shape.grid.stride, &e->units));
   *out = e;
   PetscFunctionReturn(0);
 }
@@ -104,11 +108,11 @@ PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator)
 /* Predictions of sample `b` of the chunk join the figures, and the pictures while there is room. */
 static PetscErrorCode Collect(EkEvaluator e, int k, int b, PetscInt index)
 {
-  EkSession        s      = e->session;
-  const EkRollout *r      = e->part[k].rollout;
+  EkSession        s = e->session;
+  const EkRollout *r = e->part[k].rollout;
   const size_t     stride = s->shape.grid.stride, frame = (size_t)s->info->fields * stride;
-  float           *truth  = e->batch + (size_t)b * r->sample;
-  const PetscInt   place  = index - e->part[k].lo, nmine = k == e->shown_set ? e->nmine : 0;
+  float           *truth = e->batch + (size_t)b * r->sample;
+  const PetscInt   place = index - e->part[k].lo, nmine = k == e->shown_set ? e->nmine : 0;
 
   PetscFunctionBegin;
   if (e->units) EkSessionDenormalise(s, r->given, truth, truth);
@@ -130,12 +134,15 @@ static PetscErrorCode Collect(EkEvaluator e, int k, int b, PetscInt index)
   PetscFunctionReturn(0);
 }
 
-static PetscBool MustStop(EkEvaluator e) { return (PetscBool)(e->may_stop && (EkStopRequested() || EkTime() > e->stop_by)); }
+static PetscBool MustStop(EkEvaluator e)
+{
+  return (PetscBool)(e->may_stop && (EkStopRequested() || EkTime() > e->stop_by));
+}
 
 /* This rank's part of one file's test set; no communication. */
 static PetscErrorCode RollOut(EkEvaluator e, int k)
 {
-  EkSession   s    = e->session;
+  EkSession   s = e->session;
   const Part *part = &e->part[k];
 
   PetscFunctionBegin;
@@ -160,8 +167,8 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 
   PetscFunctionBegin;
   e->nshown = !wanted ? 0 : n < all ? n : all;
-  e->nmine  = e->nshown < part->lo ? 0 : e->nshown < part->hi ? e->nshown - part->lo : part->hi - part->lo;
-  floats    = (size_t)(e->session->mesh->idata == 0 ? e->nshown : e->nmine) * part->rollout->sample;
+  e->nmine = e->nshown < part->lo ? 0 : e->nshown < part->hi ? e->nshown - part->lo : part->hi - part->lo;
+  floats = (size_t)(e->session->mesh->idata == 0 ? e->nshown : e->nmine) * part->rollout->sample;
   if (e->nshown) PetscCall(PetscMalloc2(floats, &e->shown[0], floats, &e->shown[1]));
   PetscFunctionReturn(0);
 }
@@ -169,7 +176,7 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 /* The first few trajectories of the test set onto the first rank of the data axis. */
 static PetscErrorCode GatherShown(EkEvaluator e)
 {
-  EkMesh       mesh  = e->session->mesh;
+  EkMesh       mesh = e->session->mesh;
   PetscMPIInt *count, *place, floats;
   MPI_Datatype sample;
 
@@ -180,7 +187,8 @@ static PetscErrorCode GatherShown(EkEvaluator e)
   PetscCallMPI(MPI_Type_contiguous(floats, MPI_FLOAT, &sample));
   PetscCallMPI(MPI_Type_commit(&sample));
   for (int k = 0; k < 2; k++) {
-    PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place, sample, 0, mesh->data));
+    PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place,
+                             sample, 0, mesh->data));
   }
   PetscCallMPI(MPI_Type_free(&sample));
   PetscCall(PetscFree2(count, place));
@@ -190,7 +198,7 @@ static PetscErrorCode GatherShown(EkEvaluator e)
 /* predictions.h5 and its description. */
 static PetscErrorCode WriteShown(EkEvaluator e, const char *path)
 {
-  EkSession  s    = e->session;
+  EkSession  s = e->session;
   EkDataInfo info = *s->info;
 
   PetscFunctionBegin;
@@ -211,7 +219,7 @@ static EkFigures Undefined(void)
 static EkFigures MeanFigures(EkEvaluator e, PetscBool published)
 {
   EkFigures mean = {0};
-  double    n    = 0;
+  double    n = 0;
 
   for (int k = 0; k < e->session->nsets; k++) n += e->figures[k].samples > 0;
   for (int k = 0; k < e->session->nsets; k++) {
@@ -235,7 +243,7 @@ static PetscErrorCode RollOutAll(EkEvaluator e)
 static PetscErrorCode Reduce(EkEvaluator e, int k)
 {
   EkMesh        mesh = e->session->mesh;
-  EkSetFigures *f    = &e->figures[k];
+  EkSetFigures *f = &e->figures[k];
 
   PetscFunctionBegin;
   PetscCall(EkMetricsReduce(e->part[k].metrics, mesh, f->samples, &f->predicted, &f->published));
@@ -260,7 +268,7 @@ static PetscErrorCode AgreeOnStop(EkEvaluator e, PetscBool *stopped)
 /* Figures over all ranks, and the pictures. */
 static PetscErrorCode Conclude(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published)
 {
-  EkSession      s      = e->session;
+  EkSession      s = e->session;
   PetscErrorCode failed = 0;
 
   PetscFunctionBegin;
@@ -280,7 +288,8 @@ static PetscErrorCode Conclude(EkEvaluator e, const char *predictions, EkFigures
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published, double stop_by, PetscBool *stopped)
+PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *predicted, EkFigures *published, double stop_by,
+                          PetscBool *stopped)
 {
   EkSession s = e->session;
 
@@ -293,7 +302,7 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
   PetscCall(MakeRoom(e, (PetscBool)(predictions != NULL)));
   EkHoldLines(s->run, PETSC_TRUE);
   e->may_stop = (PetscBool)(stopped != NULL);
-  e->stop_by  = stop_by;
+  e->stop_by = stop_by;
   PetscCall(EkAgree(s->run, s->mesh->world, RollOutAll(e)));
   PetscCall(AgreeOnStop(e, stopped));
   if (!stopped || !*stopped) PetscCall(Conclude(e, predictions, predicted, published));
@@ -305,7 +314,7 @@ PetscErrorCode EkEvaluate(EkEvaluator e, const char *predictions, EkFigures *pre
 PetscErrorCode EkEvaluatorGetSets(EkEvaluator e, int *n, const EkSetFigures **sets)
 {
   PetscFunctionBegin;
-  *n    = e->session->nsets;
+  *n = e->session->nsets;
   *sets = e->figures;
   PetscFunctionReturn(0);
 }

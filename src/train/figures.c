@@ -9,8 +9,10 @@
 
 static const char *Figure(double value, char text[32])
 {
-  if (isnan(value)) snprintf(text, 32, "-");
-  else snprintf(text, 32, "%.6g", value);
+  if (isnan(value))
+    snprintf(text, 32, "-");
+  else
+    snprintf(text, 32, "%.6g", value);
   return text;
 }
 
@@ -36,8 +38,8 @@ static void PrintSets(int n, const EkSetFigures sets[])
 
   printf("%-32s %8s %14s %14s %14s\n", "test set of", "samples", "nRMSE", "RMSE", "L2RE");
   for (int k = 0; k < n; k++) {
-    printf("%-32s %8d %14s %14s %14s\n", sets[k].name, (int)sets[k].samples, Figure(sets[k].predicted.nRMSE, a), Figure(sets[k].predicted.RMSE, b),
-           Figure(sets[k].relative, c));
+    printf("%-32s %8d %14s %14s %14s\n", sets[k].name, (int)sets[k].samples, Figure(sets[k].predicted.nRMSE, a),
+           Figure(sets[k].predicted.RMSE, b), Figure(sets[k].relative, c));
   }
 }
 
@@ -63,8 +65,10 @@ PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFig
 /* A figure that is not defined is null. */
 static void AddNumber(cJSON *object, const char *name, double value)
 {
-  if (isnan(value)) cJSON_AddNullToObject(object, name);
-  else cJSON_AddNumberToObject(object, name, value);
+  if (isnan(value))
+    cJSON_AddNullToObject(object, name);
+  else
+    cJSON_AddNumberToObject(object, name, value);
 }
 
 static void AddFigures(cJSON *json, const char *name, const EkFigures *figures)
@@ -84,7 +88,8 @@ static void AddRelative(cJSON *json, double full, double step_mean, const EkSetF
   AddNumber(object, "step_mean", step_mean);
   if (!set || !set->samples) return;
   steps = cJSON_AddArrayToObject(object, "steps");
-  for (int i = 0; i < set->steps; i++) cJSON_AddItemToArray(steps, isnan(set->step[i]) ? cJSON_CreateNull() : cJSON_CreateNumber(set->step[i]));
+  for (int i = 0; i < set->steps; i++)
+    cJSON_AddItemToArray(steps, isnan(set->step[i]) ? cJSON_CreateNull() : cJSON_CreateNumber(set->step[i]));
 }
 
 static void AddSets(cJSON *json, int n, const EkSetFigures sets[])
@@ -101,7 +106,8 @@ static void AddSets(cJSON *json, int n, const EkSetFigures sets[])
   }
 }
 
-PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n, const EkSetFigures sets[], cJSON *json)
+PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n,
+                              const EkSetFigures sets[], cJSON *json)
 {
   double full, step;
   char  *text;
@@ -114,8 +120,8 @@ PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, cons
   AddFigures(json, "metrics_published", published);
   AddRelative(json, full, step, n == 1 ? &sets[0] : NULL);
   if (n > 1) AddSets(json, n, sets);
-  text   = cJSON_Print(json);
-  file   = fopen(path, "w");
+  text = cJSON_Print(json);
+  file = fopen(path, "w");
   failed = !file || fprintf(file, "%s\n", text) < 0;
   if (file) failed |= fclose(file);
   cJSON_free(text);

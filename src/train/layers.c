@@ -24,10 +24,12 @@ static EkMatrixBatch Conv2dMatrix(const EkTensorInfo *t, const float *data)
   return (EkMatrixBatch){data, taps, t->shape[0], t->shape[1], 1, (size_t)(t->shape[1] * taps), (size_t)taps, PETSC_FALSE, 0};
 }
 
-/* The published code hands the (out, in, k) weight to a batched SVD: `out` matrices of in x k. For k = 1 these are the rows' norms. */
+/* The published code hands the (out, in, k) weight to a batched SVD: `out` matrices of in x k. For k = 1 these are the rows'
+ * norms. */
 static EkMatrixBatch Conv1dMatrix(const EkTensorInfo *t, const float *data)
 {
-  return (EkMatrixBatch){data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
+  return (EkMatrixBatch){
+      data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
 }
 
 /* One complex in x out matrix per mode. */
@@ -49,13 +51,15 @@ static EkMatrixBatch TransposedMatrix(const EkTensorInfo *t, const float *data)
 /* One in x out matrix per frame, (t, in, out). */
 static EkMatrixBatch TimeMatrix(const EkTensorInfo *t, const float *data)
 {
-  return (EkMatrixBatch){data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
+  return (EkMatrixBatch){
+      data, t->shape[0], t->shape[1], t->shape[2], (size_t)(t->shape[1] * t->shape[2]), (size_t)t->shape[2], 1, PETSC_FALSE, 0};
 }
 
 /* One complex in x out matrix per block, (2, blocks, in, out): all real parts come first. */
 static EkMatrixBatch AfnoMatrix(const EkTensorInfo *t, const float *data)
 {
-  return (EkMatrixBatch){data, t->shape[1], t->shape[2], t->shape[3], (size_t)(t->shape[2] * t->shape[3]), (size_t)t->shape[3], 1, PETSC_TRUE, t->count / 2};
+  return (EkMatrixBatch){data, t->shape[1], t->shape[2], t->shape[3], (size_t)(t->shape[2] * t->shape[3]), (size_t)t->shape[3],
+                         1,    PETSC_TRUE,  t->count / 2};
 }
 
 typedef struct {
@@ -99,8 +103,8 @@ PetscErrorCode EkLayersCreate(EkParams params, EkLayerSet set, int *nlayers, EkL
   PetscCall(PetscCalloc1(params->n, &layers));
   PetscCall(PetscMalloc1(params->n, tensor_layer));
   for (int t = 0; t < params->n; t++) {
-    const EkTensorInfo *info   = &params->table[t];
-    const Reading      *read   = FindReading(params->info[t].kind, set);
+    const EkTensorInfo *info = &params->table[t];
+    const Reading      *read = FindReading(params->info[t].kind, set);
     const size_t        length = ModuleLength(info->name);
     int                 l;
 
@@ -109,15 +113,17 @@ PetscErrorCode EkLayersCreate(EkParams params, EkLayerSet set, int *nlayers, EkL
     if (l < 0) {
       l = n++;
       memcpy(layers[l].name, info->name, length);
-      layers[l].scale           = read->scale;
+      layers[l].scale = read->scale;
       layers[l].relative_filter = (PetscBool)!read->published;
     }
-    PetscCheck(layers[l].nbatches < EK_MAX_BATCHES, PETSC_COMM_SELF, PETSC_ERR_PLIB, "layer '%s' has more than %d weights", layers[l].name, EK_MAX_BATCHES);
+    PetscCheck(layers[l].nbatches < EK_MAX_BATCHES, PETSC_COMM_SELF, PETSC_ERR_PLIB, "layer '%s' has more than %d weights",
+               layers[l].name, EK_MAX_BATCHES);
     layers[l].batch[layers[l].nbatches++] = read->matrix(info, params->weights + info->offset);
   }
   /* a module's own bias follows its weight's rate */
-  for (int t = 0; t < params->n; t++) (*tensor_layer)[t] = FindLayer(n, layers, params->table[t].name, ModuleLength(params->table[t].name));
+  for (int t = 0; t < params->n; t++)
+    (*tensor_layer)[t] = FindLayer(n, layers, params->table[t].name, ModuleLength(params->table[t].name));
   *nlayers = n;
-  *out     = layers;
+  *out = layers;
   PetscFunctionReturn(0);
 }

@@ -209,10 +209,11 @@ static PetscErrorCode CheckSquares(EkRun run, const char *path, const EkTensorIn
   for (size_t i = 0; i < tensor->count; i++) {
     const float least = published && i % 2 ? -1e-5f * v[i - 1] : 0;
 
-    PetscCheck(v[i] >= least, run->comm, PETSC_ERR_FILE_UNEXPECTED,
-               "model_load: '%s': exp_avg_sq of '%s' is %g at %s, but a mean of squares is not below zero; the file is damaged or not "
-               "Adam's: leave " OPTIMIZER " out",
-               path, tensor->name, (double)v[i], EkValuePlace(tensor, (PetscInt64)i, place));
+    PetscCheck(
+        v[i] >= least, run->comm, PETSC_ERR_FILE_UNEXPECTED,
+        "model_load: '%s': exp_avg_sq of '%s' is %g at %s, but a mean of squares is not below zero; the file is damaged or not "
+        "Adam's: leave " OPTIMIZER " out",
+        path, tensor->name, (double)v[i], EkValuePlace(tensor, (PetscInt64)i, place));
   }
   PetscFunctionReturn(0);
 }
@@ -268,7 +269,8 @@ static PetscErrorCode CheckPartners(EkRun run, const char *path, const char *par
 
     for (int j = 0; j < n[!which] && !both; j++) both = (PetscBool)!strcmp(found[!which][j].name, tensor);
     PetscCheck(both, run->comm, PETSC_ERR_FILE_UNEXPECTED,
-               "model_load: '%s' has %s of '%s' but not its %s; leave " OPTIMIZER " out, or convert or export the file again with both",
+               "model_load: '%s' has %s of '%s' but not its %s; leave " OPTIMIZER
+               " out, or convert or export the file again with both",
                path, name[which], tensor, name[!which]);
   }
   PetscFunctionReturn(0);

@@ -15,7 +15,10 @@ static PetscInt NumBatches(EkTrainer t)
   return (n + batch - 1) / batch;
 }
 
-EkScheduleAt EkTrainerAt(EkTrainer t) { return (EkScheduleAt){t->at.epoch, t->at.batch, t->session->deck.train.epochs, t->nbatches}; }
+EkScheduleAt EkTrainerAt(EkTrainer t)
+{
+  return (EkScheduleAt){t->at.epoch, t->at.batch, t->session->deck.train.epochs, t->nbatches};
+}
 
 static PetscErrorCode CreateBalance(EkTrainer t)
 {
@@ -32,7 +35,7 @@ static PetscErrorCode CreateBalance(EkTrainer t)
 
 static PetscErrorCode CreateOptimizer(EkTrainer t)
 {
-  EkSession s  = t->session;
+  EkSession s = t->session;
   size_t    lo = 0, hi = s->params->total;
 
   PetscFunctionBegin;
@@ -47,13 +50,14 @@ static PetscErrorCode TrainerCreate(EkRun run, EkSession session, EkTrainer *out
   EkTrainer t;
 
   PetscFunctionBegin;
-  PetscCheck(session->info->count[EK_TRAIN] > 0, run->comm, PETSC_ERR_USER_INPUT, "data_train: no trajectories are left to train on");
+  PetscCheck(session->info->count[EK_TRAIN] > 0, run->comm, PETSC_ERR_USER_INPUT,
+             "data_train: no trajectories are left to train on");
   PetscCall(PetscNew(&t));
-  t->run        = run;
-  t->session    = session;
-  t->nbatches   = NumBatches(t);
+  t->run = run;
+  t->session = session;
+  t->nbatches = NumBatches(t);
   t->steps_kept = STEPS_KEPT;
-  t->last_line  = EkTime();
+  t->last_line = EkTime();
   t->checkpoint_seconds = 3 * sizeof(float) * (double)session->params->total / FIRST_WRITE;
   PetscCall(EkRolloutCreate(session, 0, &t->rollout));
   PetscCall(EkEvaluatorCreate(session, &t->evaluator));
@@ -89,7 +93,7 @@ static PetscErrorCode TrainerDestroy(EkTrainer *trainer)
 /* The epoch's order of training trajectories: Fisher-Yates on a stream of (seed, epoch), the same on every rank of any mesh. */
 static void Shuffle(EkTrainer t)
 {
-  const PetscInt n      = t->session->info->count[EK_TRAIN];
+  const PetscInt n = t->session->info->count[EK_TRAIN];
   EkRandom       stream = EkRandomStream((uint64_t)t->session->deck.train.seed, EK_RANDOM_SHUFFLE, (uint64_t)t->at.epoch);
 
   for (PetscInt i = 0; i < n; i++) t->order[i] = i;
@@ -103,15 +107,16 @@ static void Shuffle(EkTrainer t)
 
 /* One of the parts a global batch is worked on in. */
 typedef struct {
-  const PetscInt *index;   /* this rank's trajectories, contiguous in the order */
-  PetscInt        n, all;  /* how many; those of all ranks */
-  PetscInt        global;  /* trajectories of the whole batch */
+  const PetscInt *index;  /* this rank's trajectories, contiguous in the order */
+  PetscInt        n, all; /* how many; those of all ranks */
+  PetscInt        global; /* trajectories of the whole batch */
 } Part;
 
 static Part PartOf(EkTrainer t, PetscInt b, PetscInt part)
 {
-  const PetscInt batch = t->session->deck.train.batch, left = t->session->info->count[EK_TRAIN] - b * batch, global = left < batch ? left : batch;
-  PetscInt64     first, end, lo, hi;
+  const PetscInt batch = t->session->deck.train.batch, left = t->session->info->count[EK_TRAIN] - b * batch,
+                 global = left < batch ? left : batch;
+  PetscInt64 first, end, lo, hi;
 
   EkSlice(global, t->session->deck.train.accumulate, part, &first, &end);
   EkSlice(end - first, t->session->mesh->ndata, t->session->mesh->idata, &lo, &hi);
@@ -120,7 +125,7 @@ static Part PartOf(EkTrainer t, PetscInt b, PetscInt part)
 
 static PetscErrorCode ReadPart(EkTrainer t, PetscInt part)
 {
-  const Part      now  = PartOf(t, t->at.batch, part);
+  const Part      now = PartOf(t, t->at.batch, part);
   const PetscBool last = (PetscBool)(part + 1 == t->session->deck.train.accumulate);
 
   PetscFunctionBegin;
@@ -154,7 +159,8 @@ static PetscErrorCode AddLoss(EkTrainer t, const PetscInt index[], int n, double
   PetscFunctionReturn(0);
 }
 
-/* Adds gradients and loss of this rank's trajectories, a chunk at a time. Where samples meet those of other ranks it takes part without any of its own. */
+/* Adds gradients and loss of this rank's trajectories, a chunk at a time. Where samples meet those of other ranks it takes part
+ * without any of its own. */
 static PetscErrorCode Compute(EkTrainer t, const Part *part, double scale, Loss *loss)
 {
   const PetscInt  chunk = t->rollout.chunk, n = part->n;
@@ -186,8 +192,8 @@ static double StopBy(EkTrainer t, double more)
   return limit > 0 ? t->run->start + limit - fmin(2 * t->checkpoint_seconds + more + 1, 0.5 * limit) : PETSC_MAX_REAL;
 }
 
-/* Asked before the update of a step. What follows it is another step, or the end of an epoch. The median step changes slowly: it is not sorted out anew in
-   every step. */
+/* Asked before the update of a step. What follows it is another step, or the end of an epoch. The median step changes slowly: it
+   is not sorted out anew in every step. */
 static PetscBool MustStop(EkTrainer t)
 {
   const PetscBool ends = (PetscBool)(t->at.batch + 1 == t->nbatches);
@@ -201,8 +207,8 @@ static PetscBool MustStop(EkTrainer t)
 /* Losses over all ranks and whether any rank was asked to stop or has failed, in one small message a step. */
 static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, Loss *loss, PetscBool *stop)
 {
-  const int    nlosses = t->session->nsets == 1 ? 1 : 1 + t->session->nsets;
-  double       all[2 + 1 + EK_SETS_MAX] = {MustStop(t), failed ? 1 : 0};
+  const int nlosses = t->session->nsets == 1 ? 1 : 1 + t->session->nsets;
+  double    all[2 + 1 + EK_SETS_MAX] = {MustStop(t), failed ? 1 : 0};
 
   PetscFunctionBegin;
   PetscCall(PetscArraycpy(all + 2, loss->value, nlosses));
@@ -220,8 +226,10 @@ static PetscErrorCode AgreeOnStep(EkTrainer t, PetscErrorCode failed, Loss *loss
 static PetscErrorCode CheckFinite(EkTrainer t, double value, const char *what)
 {
   PetscFunctionBegin;
-  PetscCheck(isfinite(value), t->run->comm, PETSC_ERR_FP, "the %s is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last checkpoint is kept", what,
-             (int)t->at.epoch + 1, (int)t->at.batch + 1);
+  PetscCheck(isfinite(value), t->run->comm, PETSC_ERR_FP,
+             "the %s is not finite in epoch %d, batch %d: lower train_lr, or look for bad values in the data; the last "
+             "checkpoint is kept",
+             what, (int)t->at.epoch + 1, (int)t->at.batch + 1);
   PetscFunctionReturn(0);
 }
 
@@ -241,15 +249,17 @@ static PetscErrorCode ClipGradient(EkTrainer t)
 /* Gradients meet, weights are updated: everywhere, or each rank its slice of the sharded state. */
 static PetscErrorCode Update(EkTrainer t)
 {
-  EkSession       s       = t->session;
-  const PetscBool sharded = (PetscBool)(s->mesh->shard == EK_SHARD_OPTIMIZER);
-  const PetscBool scatter = (PetscBool)(sharded && s->deck.train.clip <= 0); /* the norm needs the whole gradient */
-  const EkScheduleAt at   = EkTrainerAt(t);
+  EkSession          s = t->session;
+  const PetscBool    sharded = (PetscBool)(s->mesh->shard == EK_SHARD_OPTIMIZER);
+  const PetscBool    scatter = (PetscBool)(sharded && s->deck.train.clip <= 0); /* the norm needs the whole gradient */
+  const EkScheduleAt at = EkTrainerAt(t);
 
   PetscFunctionBegin;
   PetscCall(EkPhaseBegin(t->run, ALLREDUCE));
-  if (scatter) PetscCall(EkMeshReduceScatter(s->mesh, s->params->total, s->params->gradients));
-  else PetscCall(EkMeshSum(s->mesh, s->params->total, s->params->gradients));
+  if (scatter)
+    PetscCall(EkMeshReduceScatter(s->mesh, s->params->total, s->params->gradients));
+  else
+    PetscCall(EkMeshSum(s->mesh, s->params->total, s->params->gradients));
   PetscCall(EkPhaseEnd(t->run, ALLREDUCE));
   PetscCall(EkPhaseBegin(t->run, OPTIMIZER));
   PetscCall(ClipGradient(t));
@@ -265,7 +275,7 @@ static PetscErrorCode Update(EkTrainer t)
 
 static PetscErrorCode LocalPart(EkTrainer t, PetscInt part, PetscBool held, Loss *loss)
 {
-  const Part     now    = PartOf(t, t->at.batch, part);
+  const Part     now = PartOf(t, t->at.batch, part);
   PetscErrorCode failed = 0;
 
   PetscFunctionBegin;
@@ -293,7 +303,8 @@ static PetscErrorCode LocalGradient(EkTrainer t, PetscBool held, Loss *loss)
   PetscFunctionReturn(0);
 }
 
-/* SAM: the gradient there where the loss is worst nearby. Every rank climbs by the whole gradient, so that all get to the same place. */
+/* SAM: the gradient there where the loss is worst nearby. Every rank climbs by the whole gradient, so that all get to the same
+ * place. */
 static PetscErrorCode SharpGradient(EkTrainer t)
 {
   EkSession      s = t->session;
@@ -335,7 +346,7 @@ static PetscErrorCode Step(EkTrainer t, PetscBool *stop)
   t->at.loss_sum += loss.value[0];
   for (int k = 0; k < t->session->nsets && t->session->nsets > 1; k++) t->at.set_loss[k] += loss.value[1 + k];
   t->evaluated = PETSC_FALSE;
-  seconds      = EkTime() - start;
+  seconds = EkTime() - start;
   t->step_seconds[t->nsteps++ % t->steps_kept] = seconds;
   t->at.epoch_seconds += seconds;
   t->at.train_seconds += seconds;
@@ -358,7 +369,7 @@ static PetscErrorCode SpreadRatios(EkTrainer t)
 /* Spectra of the weights as they are; ratios of every tensor for the epoch that follows. */
 static PetscErrorCode Rebalance(EkTrainer t)
 {
-  const EkScheduleAt at    = EkTrainerAt(t);
+  const EkScheduleAt at = EkTrainerAt(t);
   double             start = EkTime();
 
   PetscFunctionBegin;
@@ -374,10 +385,13 @@ static PetscErrorCode Rebalance(EkTrainer t)
   PetscFunctionReturn(0);
 }
 
-static PetscBool Due(PetscInt interval, PetscInt epoch) { return (PetscBool)(interval > 0 && epoch % interval == 0); }
+static PetscBool Due(PetscInt interval, PetscInt epoch)
+{
+  return (PetscBool)(interval > 0 && epoch % interval == 0);
+}
 
-/* Evaluates the weights; *stopped: the run had to stop before it was through, and nothing has changed. A sitting that begins with it has nothing to save
-   and takes the time it needs: put off again, it would never be done. */
+/* Evaluates the weights; *stopped: the run had to stop before it was through, and nothing has changed. A sitting that begins with
+   it has nothing to save and takes the time it needs: put off again, it would never be done. */
 static PetscErrorCode Evaluate(EkTrainer t, PetscBool pictures, PetscBool *stopped)
 {
   const double stop_by = t->nsteps ? StopBy(t, 0) : PETSC_MAX_REAL;
@@ -386,16 +400,16 @@ static PetscErrorCode Evaluate(EkTrainer t, PetscBool pictures, PetscBool *stopp
   PetscFunctionBegin;
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/predictions.h5", t->session->deck.out.dir));
   PetscCall(EkEvaluate(t->evaluator, pictures ? path : NULL, &t->predicted, &t->published, stop_by, stopped));
-  t->evaluated = (PetscBool)!*stopped;
+  t->evaluated = (PetscBool) !*stopped;
   PetscFunctionReturn(0);
 }
 
-/* After the last batch of an epoch: evaluation, tables, ratios of the next, checkpoint. A stop on the way leaves the epoch unfinished, to be ended by the
-   run that continues. */
+/* After the last batch of an epoch: evaluation, tables, ratios of the next, checkpoint. A stop on the way leaves the epoch
+   unfinished, to be ended by the run that continues. */
 static PetscErrorCode EndEpoch(EkTrainer t, PetscBool *stopped)
 {
-  const EkTrainOptions *o    = &t->session->deck.train;
-  const EkScheduleAt    at   = {t->at.epoch, t->nbatches - 1, o->epochs, t->nbatches}; /* its last step */
+  const EkTrainOptions *o = &t->session->deck.train;
+  const EkScheduleAt    at = {t->at.epoch, t->nbatches - 1, o->epochs, t->nbatches}; /* its last step */
   const double          loss = t->at.loss_sum / (double)t->nbatches, rate = EkScheduleRate(&t->session->deck.optim, &at);
   const PetscBool       last = (PetscBool)(t->at.epoch + 1 == o->epochs);
   const double          start = EkTime();
@@ -405,8 +419,8 @@ static PetscErrorCode EndEpoch(EkTrainer t, PetscBool *stopped)
   if (*stopped) PetscFunctionReturn(0);
   t->at.epoch++;
   PetscCall(EkRunDirEpoch(t, loss, rate));
-  t->at.batch         = 0;
-  t->at.loss_sum      = 0;
+  t->at.batch = 0;
+  t->at.loss_sum = 0;
   PetscCall(PetscArrayzero(t->at.set_loss, EK_SETS_MAX));
   t->at.epoch_seconds = t->at.balance_seconds = 0;
   PetscCall(Rebalance(t));
@@ -427,8 +441,9 @@ static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
   }
   if (*stopped) {
     PetscCall(EkRestartWrite(t));
-    if (t->run->rank == 0) printf("stopped on request after epoch %d, batch %d%s; continue with -train_resume auto\n", (int)t->at.epoch, (int)t->at.batch,
-                              t->at.batch == t->nbatches ? ", the epoch's last" : "");
+    if (t->run->rank == 0)
+      printf("stopped on request after epoch %d, batch %d%s; continue with -train_resume auto\n", (int)t->at.epoch,
+             (int)t->at.batch, t->at.batch == t->nbatches ? ", the epoch's last" : "");
   }
   PetscFunctionReturn(0);
 }
@@ -452,8 +467,10 @@ static PetscErrorCode Begin(EkTrainer t, EkCheckpoint *checkpoint)
   const PetscBool resumed = (PetscBool)(*checkpoint != NULL);
 
   PetscFunctionBegin;
-  if (resumed) PetscCall(EkRestartRead(t, *checkpoint));
-  else PetscCall(EkLoadMoments(t->run, &t->session->deck, t->optimizer));
+  if (resumed)
+    PetscCall(EkRestartRead(t, *checkpoint));
+  else
+    PetscCall(EkLoadMoments(t->run, &t->session->deck, t->optimizer));
   PetscCall(EkCheckpointDestroy(checkpoint));
   PetscCall(EkDeckWrite(t->run, &t->session->deck));
   PetscCall(EkProvenanceWrite(t->run, t->session->deck.out.dir, t->session->mesh->ndata, t->session->mesh->nspace));
@@ -488,12 +505,16 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   PetscCall(EkRestartFind(run, deck, &checkpoint, &transform));
   resumed = (PetscBool)(checkpoint != NULL);
   PetscCall(OpenSession(run, deck, resumed, transform, &session));
-  if (resumed) PetscCall(EkRestartNorm(session, checkpoint));
-  else PetscCall(EkSessionMeasureNorm(session));
+  if (resumed)
+    PetscCall(EkRestartNorm(session, checkpoint));
+  else
+    PetscCall(EkSessionMeasureNorm(session));
   PetscCall(TrainerCreate(run, session, &t));
   PetscCall(Begin(t, &checkpoint));
-  if (resumed) PetscCall(SpreadRatios(t));
-  else PetscCall(Rebalance(t));
+  if (resumed)
+    PetscCall(SpreadRatios(t));
+  else
+    PetscCall(Rebalance(t));
   PetscCall(Loop(t, &stopped));
   if (!stopped) PetscCall(Finish(t, &stopped));
   if (stopped) *exit_status = EK_EXIT_STOPPED;

@@ -30,14 +30,17 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
 
   PetscFunctionBegin;
   if (t->run->rank) PetscFunctionReturn(0);
-  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n", s->deck.data.files, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1],
-         (int)d->frames, (int)d->count[EK_TRAIN], (int)d->samples, (int)d->count[EK_TEST]);
-  printf("model   %s: %lld parameters, ", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name, (long long)EkParamsCount(s->params, PETSC_FALSE));
-  if (s->deck.model.transform != EK_CHOOSE_AUTO) printf("%s transform, ", EkFamilyMember(&EkTransformFamily, s->deck.model.transform)->name);
-  printf("%d rollout steps, activations %.1f MiB a rank, %.1f more to evaluate\n", t->rollout.steps, (double)EkRolloutMemory(&t->rollout) / 1048576,
-         (double)EkEvaluatorMemory(t->evaluator) / 1048576);
-  printf("balance %s, %d layers; mesh %d x %d, %s\n", EkFamilyMember(&EkRuleFamily, s->deck.balance.rule)->name, t->nlayers, s->mesh->ndata, s->mesh->nspace,
-         s->mesh->shard == EK_SHARD_OPTIMIZER ? "optimizer sharded" : "nothing sharded");
+  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n",
+         s->deck.data.files, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1], (int)d->frames, (int)d->count[EK_TRAIN],
+         (int)d->samples, (int)d->count[EK_TEST]);
+  printf("model   %s: %lld parameters, ", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name,
+         (long long)EkParamsCount(s->params, PETSC_FALSE));
+  if (s->deck.model.transform != EK_CHOOSE_AUTO)
+    printf("%s transform, ", EkFamilyMember(&EkTransformFamily, s->deck.model.transform)->name);
+  printf("%d rollout steps, activations %.1f MiB a rank, %.1f more to evaluate\n", t->rollout.steps,
+         (double)EkRolloutMemory(&t->rollout) / 1048576, (double)EkEvaluatorMemory(t->evaluator) / 1048576);
+  printf("balance %s, %d layers; mesh %d x %d, %s\n", EkFamilyMember(&EkRuleFamily, s->deck.balance.rule)->name, t->nlayers,
+         s->mesh->ndata, s->mesh->nspace, s->mesh->shard == EK_SHARD_OPTIMIZER ? "optimizer sharded" : "nothing sharded");
   if (resumed) printf("resumed after epoch %d, batch %d of %d\n", (int)t->at.epoch, (int)t->at.batch, (int)t->nbatches);
   fflush(stdout);
   PetscFunctionReturn(0);
@@ -46,11 +49,12 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
 /* A line every five seconds at most, and one wherever the test set was evaluated. */
 PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
 {
-  const double   now    = EkTime();
+  const double   now = EkTime();
   const PetscInt epochs = t->session->deck.train.epochs;
-  EkScheduleAt   at     = EkTrainerAt(t);
-  const double   done = (double)t->at.epoch + (double)t->at.batch / (double)t->nbatches, spent = t->at.train_seconds, left = done > 0 ? spent / done * ((double)epochs - done) : NAN;
-  char           eta[32];
+  EkScheduleAt   at = EkTrainerAt(t);
+  const double   done = (double)t->at.epoch + (double)t->at.batch / (double)t->nbatches, spent = t->at.train_seconds,
+               left = done > 0 ? spent / done * ((double)epochs - done) : NAN;
+  char eta[32];
 
   PetscFunctionBegin;
   if (t->run->rank || (!force && now - t->last_line < 5)) PetscFunctionReturn(0);
@@ -61,7 +65,8 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
   }
   printf("epoch %d/%d  loss %.4e  lr %.3e", (int)t->at.epoch, (int)epochs, loss, EkScheduleRate(&t->session->deck.optim, &at));
   if (t->evaluated && !isnan(t->predicted.nRMSE)) printf("  nRMSE %.4e", t->predicted.nRMSE);
-  printf("  %.1f samples/s  %s left\n", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0, EkDuration(left, eta));
+  printf("  %.1f samples/s  %s left\n", spent > 0 ? done * (double)t->session->info->count[EK_TRAIN] / spent : 0,
+         EkDuration(left, eta));
   fflush(stdout);
   PetscFunctionReturn(0);
 }
@@ -87,8 +92,14 @@ PetscErrorCode EkReportEnd(EkTrainer t)
   if (t->run->rank == 0) {
     const double step = EkMedianStep(t);
 
-    printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, peak memory %.1f MiB over all ranks\n", step,
-           step > 0 ? (double)(t->session->deck.train.batch < t->session->info->count[EK_TRAIN] ? t->session->deck.train.batch : t->session->info->count[EK_TRAIN]) / step : 0,
+    printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, peak memory %.1f MiB over "
+           "all ranks\n",
+           step,
+           step > 0
+               ? (double)(t->session->deck.train.batch < t->session->info->count[EK_TRAIN] ? t->session->deck.train.batch
+                                                                                           : t->session->info->count[EK_TRAIN]) /
+                     step
+               : 0,
            speed, memory / 1048576);
     if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
   }

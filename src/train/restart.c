@@ -7,13 +7,13 @@
 #include <string.h>
 
 /* Scalars of a checkpoint: name in the JSON text, field of EkProgress. */
-#define PROGRESS(X)                                                                                                    \
-  X(epoch, PetscInt)                                                                                                   \
-  X(batch, PetscInt)                                                                                                   \
-  X(loss_sum, double)                                                                                                  \
-  X(epoch_seconds, double)                                                                                             \
-  X(balance_seconds, double)                                                                                           \
-  X(train_seconds, double)                                                                                             \
+#define PROGRESS(X)                                                                                                              \
+  X(epoch, PetscInt)                                                                                                             \
+  X(batch, PetscInt)                                                                                                             \
+  X(loss_sum, double)                                                                                                            \
+  X(epoch_seconds, double)                                                                                                       \
+  X(balance_seconds, double)                                                                                                     \
+  X(train_seconds, double)                                                                                                       \
   X(balance_total, double)
 
 /* What torch keeps in a param_group, for `export`: the next update as the deck has it. */
@@ -117,12 +117,14 @@ static const char *MetaWord(const cJSON *json, const char *name)
 }
 
 /* The checkpoint's word for what the deck chooses from a family. */
-static PetscErrorCode CheckMember(EkRun run, const cJSON *json, const char *name, const char *path, const EkFamily *family, int chosen)
+static PetscErrorCode CheckMember(EkRun run, const cJSON *json, const char *name, const char *path, const EkFamily *family,
+                                  int chosen)
 {
   const char *there = MetaWord(json, name), *here = EkFamilyMember(family, chosen)->name;
 
   PetscFunctionBegin;
-  PetscCheck(!strcmp(there, here), run->comm, PETSC_ERR_USER_INPUT, "train_resume: '%s' is of %s %s, the deck asks for %s", path, name, *there ? there : "unknown", here);
+  PetscCheck(!strcmp(there, here), run->comm, PETSC_ERR_USER_INPUT, "train_resume: '%s' is of %s %s, the deck asks for %s", path,
+             name, *there ? there : "unknown", here);
   PetscFunctionReturn(0);
 }
 
@@ -133,12 +135,14 @@ PetscErrorCode EkRestartFind(EkRun run, const EkDeck *deck, EkCheckpoint *checkp
 
   PetscFunctionBegin;
   *checkpoint = NULL;
-  *transform  = EK_CHOOSE_AUTO;
+  *transform = EK_CHOOSE_AUTO;
   if (!strcmp(deck->train.resume, "no")) PetscFunctionReturn(0);
-  if (!strcmp(deck->train.resume, "auto")) PetscCall(EkCheckpointOpenNewest(run, deck->out.dir, checkpoint));
-  else PetscCall(EkCheckpointOpen(run, deck->train.resume, checkpoint));
+  if (!strcmp(deck->train.resume, "auto"))
+    PetscCall(EkCheckpointOpenNewest(run, deck->out.dir, checkpoint));
+  else
+    PetscCall(EkCheckpointOpen(run, deck->train.resume, checkpoint));
   if (!*checkpoint) PetscFunctionReturn(0);
-  json  = cJSON_Parse(EkCheckpointMeta(*checkpoint));
+  json = cJSON_Parse(EkCheckpointMeta(*checkpoint));
   found = EkFamilyFind(&EkTransformFamily, MetaWord(json, "transform"));
   if (found > 0) *transform = found;
   PetscCall(CheckMember(run, json, "model", EkCheckpointPath(*checkpoint), &EkModelFamily, deck->model.type));
@@ -186,8 +190,9 @@ static PetscErrorCode CheckSame(EkTrainer t, const cJSON *json, const char *path
     double there;
 
     PetscCall(ReadNumber(t->run, json, same[i].name, path, &there));
-    PetscCheck(there == (double)same[i].here, t->run->comm, PETSC_ERR_USER_INPUT, "train_resume: checkpoint '%s' has %s %lld, this run %lld; continue with the same", path,
-               same[i].name, (long long)there, (long long)same[i].here);
+    PetscCheck(there == (double)same[i].here, t->run->comm, PETSC_ERR_USER_INPUT,
+               "train_resume: checkpoint '%s' has %s %lld, this run %lld; continue with the same", path, same[i].name,
+               (long long)there, (long long)same[i].here);
   }
   PetscFunctionReturn(0);
 }
@@ -197,8 +202,8 @@ static PetscErrorCode ReadProgress(EkTrainer t, const cJSON *json, const char *p
   double value = 0;
 
   PetscFunctionBegin;
-#define READ(field, type)                                                                                              \
-  PetscCall(ReadNumber(t->run, json, #field, path, &value));                                                           \
+#define READ(field, type)                                                                                                        \
+  PetscCall(ReadNumber(t->run, json, #field, path, &value));                                                                     \
   t->at.field = (type)value;
   PROGRESS(READ)
 #undef READ

@@ -29,8 +29,10 @@ static PetscErrorCode MakeDirectories(const char *path)
     mkdir(part, 0777); /* what matters is the last one, below */
     *slash = '/';
   }
-  PetscCheck(!mkdir(part, 0777) || errno == EEXIST, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot make '%s': %s", path, strerror(errno));
-  PetscCheck(!access(path, W_OK | X_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write into '%s': %s", path, strerror(errno));
+  PetscCheck(!mkdir(part, 0777) || errno == EEXIST, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot make '%s': %s", path,
+             strerror(errno));
+  PetscCheck(!access(path, W_OK | X_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write into '%s': %s", path,
+             strerror(errno));
   PetscFunctionReturn(0);
 }
 
@@ -42,17 +44,19 @@ static PetscErrorCode RefuseRun(const char *dir)
   PetscFunctionBegin;
   for (size_t i = 0; i < sizeof(sign) / sizeof(sign[0]); i++) {
     PetscCall(Path(dir, sign[i], path));
-    PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", dir);
+    PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN,
+               "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", dir);
   }
   PetscFunctionReturn(0);
 }
 
-/* One run at a time in a directory: a second job would write over the first one's files. The lock goes with the descriptor; file systems without locks are
-   trusted. A job that continues has patience: the one before may be on its way out, and a file server keeps the lock of a node that died for a while. */
+/* One run at a time in a directory: a second job would write over the first one's files. The lock goes with the descriptor; file
+   systems without locks are trusted. A job that continues has patience: the one before may be on its way out, and a file server
+   keeps the lock of a node that died for a while. */
 static PetscErrorCode Lock(const EkDeck *deck, int *lock)
 {
   const int    patience = strcmp(deck->train.resume, "no") ? PATIENCE : 0;
-  struct flock all      = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   char         path[2 * EK_PATH];
 
   PetscFunctionBegin;
@@ -60,7 +64,8 @@ static PetscErrorCode Lock(const EkDeck *deck, int *lock)
   *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   PetscCheck(*lock >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write '%s': %s", path, strerror(errno));
   for (int waited = 0; fcntl(*lock, F_SETLK, &all) && (errno == EACCES || errno == EAGAIN); waited++) {
-    PetscCheck(waited < patience && !EkStopRequested(), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: another run is at work in '%s'", deck->out.dir);
+    PetscCheck(waited < patience && !EkStopRequested(), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN,
+               "out_dir: another run is at work in '%s'", deck->out.dir);
     if (!waited) printf("notice: another run is at work in '%s'; waiting %d s for it to end\n", deck->out.dir, patience);
     fflush(stdout);
     sleep(1);
@@ -136,7 +141,7 @@ static PetscErrorCode StartTable(const char *dir, const char *name, const char *
 
 static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
 {
-  const char    *dir   = t->session->deck.out.dir;
+  const char    *dir = t->session->deck.out.dir;
   const PetscInt epoch = resumed ? t->at.epoch : -1;
   char           path[2 * EK_PATH];
 
@@ -145,8 +150,10 @@ static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
   PetscCall(StartTable(dir, "layers.csv", layers_header, epoch));
   if (t->session->nsets > 1) PetscCall(StartTable(dir, "sets.csv", sets_header, epoch));
   PetscCall(Path(dir, "spectra.h5", path));
-  if (resumed) PetscCall(EkSpectraTruncate(path, epoch));
-  else unlink(path);
+  if (resumed)
+    PetscCall(EkSpectraTruncate(path, epoch));
+  else
+    unlink(path);
   PetscFunctionReturn(0);
 }
 
@@ -178,14 +185,16 @@ static void Cell(char *line, size_t size, double value)
 {
   const size_t used = strlen(line);
 
-  if (isnan(value)) snprintf(line + used, size - used, ",");
-  else snprintf(line + used, size - used, ",%.9g", value);
+  if (isnan(value))
+    snprintf(line + used, size - used, ",");
+  else
+    snprintf(line + used, size - used, ",%.9g", value);
 }
 
 /* A row of sets.csv: mean loss of a file's training samples, errors of its test set. */
 static PetscErrorCode AppendSet(EkTrainer t, int k, const EkSetFigures *figures)
 {
-  const EkMixtureSet *set     = &t->session->set[k];
+  const EkMixtureSet *set = &t->session->set[k];
   const double        samples = (double)set->weight * (double)set->info->count[EK_TRAIN];
   char                line[1024];
 
@@ -255,7 +264,8 @@ static PetscErrorCode WriteLayers(const char *dir, EkBalance balance, PetscInt e
     Cell(line, sizeof(line), s->ratio * rate);
     PetscCall(PetscStrlcat(line, "\n", sizeof(line)));
     PetscCall(PetscStrlcat(text, line, (size_t)n * 512 + 1));
-    record[l] = (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[s->tail]};
+    record[l] =
+        (EkSpectrumRecord){s->name, s->neigs, s->eigenvalues, s->alpha, s->D, isnan(s->alpha) ? NAN : s->eigenvalues[s->tail]};
   }
   PetscCall(Append(dir, "layers.csv", text));
   PetscCall(Path(dir, "spectra.h5", path));
@@ -267,7 +277,8 @@ static PetscErrorCode WriteLayers(const char *dir, EkBalance balance, PetscInt e
 PetscErrorCode EkRunDirLayers(EkTrainer t, double next_rate)
 {
   PetscFunctionBegin;
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteLayers(t->session->deck.out.dir, t->balance, t->at.epoch, next_rate) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm,
+                    t->run->rank == 0 ? WriteLayers(t->session->deck.out.dir, t->balance, t->at.epoch, next_rate) : 0));
   PetscFunctionReturn(0);
 }
 

@@ -8,14 +8,14 @@ static PetscInt MostOf(const EkDeck *deck, PetscInt batch, PetscInt ranks)
   return (part + ranks - 1) / ranks;
 }
 
-/* Samples a graph runs at a time: as many as keep one hidden field of all of them within the second-level cache or little more; at least two, so that
-   spectral weights, read once a chunk, serve twice. */
+/* Samples a graph runs at a time: as many as keep one hidden field of all of them within the second-level cache or little more;
+   at least two, so that spectral weights, read once a chunk, serve twice. */
 static int ChunkSize(const EkDeck *deck, const EkModelShape *shape, int ranks)
 {
-  const int    most  = (int)MostOf(deck, deck->train.batch, ranks);
+  const int    most = (int)MostOf(deck, deck->train.batch, ranks);
   const double field = (double)deck->model.width * (double)shape->grid.stride * sizeof(float), fits = 1.5 * 1048576 / field;
 
-  const int    chunk = fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
+  const int chunk = fits < 2 ? 2 : fits > EK_CHUNK_MAX ? EK_CHUNK_MAX : (int)fits;
 
   return chunk < most ? chunk : most;
 }
@@ -29,7 +29,8 @@ static PetscErrorCode MakeCoordinates(EkSession s)
   PetscCall(PetscCalloc1((size_t)grid->dim * grid->stride, &s->coordinates));
   for (int d = 0; d < grid->dim; d++) {
     for (PetscInt i = 0; i < grid->n[0]; i++) {
-      for (PetscInt j = 0; j < grid->n[1]; j++) s->coordinates[d * grid->stride + (size_t)(i * grid->n[1] + j)] = s->info->coordinate[d][d == 0 ? i : j];
+      for (PetscInt j = 0; j < grid->n[1]; j++)
+        s->coordinates[d * grid->stride + (size_t)(i * grid->n[1] + j)] = s->info->coordinate[d][d == 0 ? i : j];
     }
   }
   PetscFunctionReturn(0);
@@ -42,7 +43,7 @@ PetscErrorCode EkSessionCreate(EkRun run, const EkDeck *deck, int transform, EkS
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&s));
-  s->run  = run;
+  s->run = run;
   s->deck = *deck;
   if (transform != EK_CHOOSE_AUTO) s->deck.model.transform = transform;
   PetscCall(EkMeshCreate(run, &deck->mesh, &s->mesh));
@@ -88,7 +89,10 @@ static PetscErrorCode Targets(EkSession s, PetscBool training, EkRollout *r)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode SumOverMesh(void *mesh, int n, double *values) { return EkMeshSumDouble((EkMesh)mesh, n, values); }
+static PetscErrorCode SumOverMesh(void *mesh, int n, double *values)
+{
+  return EkMeshSumDouble((EkMesh)mesh, n, values);
+}
 
 PetscInt EkSessionMost(EkSession s)
 {
@@ -109,10 +113,10 @@ static PetscErrorCode PlanRollout(EkSession s, EkRollout *r)
 
 static PetscErrorCode ApplyModel(EkSession s, PetscBool training, EkRollout *r)
 {
-  const EkRolloutForm form = {.steps   = r->steps,
-                              .unroll  = r->steps - r->cut,
+  const EkRolloutForm form = {.steps = r->steps,
+                              .unroll = r->steps - r->cut,
                               .teacher = (PetscBool)(training && s->deck.train.mode == EK_TEACHER),
-                              .noise   = training ? s->deck.data.noise : 0};
+                              .noise = training ? s->deck.data.noise : 0};
 
   PetscFunctionBegin;
   PetscCall(EkModelRolloutAs(&s->deck.model, &s->shape, r->graph, r->frames, r->coordinates, &form, r->prediction));
@@ -130,16 +134,18 @@ PetscErrorCode EkRolloutCreate(EkSession s, PetscInt frames, EkRollout *r)
   channels = r->given * s->info->fields;
   PetscCall(Targets(s, training, r));
   r->sample = training ? EkMixtureSampleFloats(s->mixture, s->shape.grid.stride) : (size_t)channels * s->shape.grid.stride;
-  r->mask   = EK_NONE;
+  r->mask = EK_NONE;
   PetscCall(EkGraphCreate(s->params, s->chunk, training, &r->graph));
   PetscCall(EkGraphSetRecompute(r->graph, (EkRecompute)s->deck.train.recompute));
   PetscCall(EkGraphSetSum(r->graph, SumOverMesh, s->mesh));
   PetscCall(EkGraphInput(r->graph, channels, s->shape.grid, PETSC_FALSE, &r->frames));
   PetscCall(EkGraphInput(r->graph, s->shape.grid.dim, s->shape.grid, PETSC_FALSE, &r->coordinates));
-  if (training && s->deck.data.mask == EK_MASK_DATA) PetscCall(EkGraphInput(r->graph, s->info->fields, s->shape.grid, PETSC_FALSE, &r->mask));
+  if (training && s->deck.data.mask == EK_MASK_DATA)
+    PetscCall(EkGraphInput(r->graph, s->info->fields, s->shape.grid, PETSC_FALSE, &r->mask));
   PetscCall(ApplyModel(s, training, r));
   if (training) {
-    PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->mask, r->steps - r->cut, r->target + r->cut, r->prediction + r->cut));
+    PetscCall(EkModelLosses(&s->shape, r->graph, EkLossRowOf(&s->deck)->add, r->frames, r->mask, r->steps - r->cut,
+                            r->target + r->cut, r->prediction + r->cut));
   }
   for (int i = 0; !training && i < r->steps; i++) PetscCall(EkGraphKeep(r->graph, r->prediction[i]));
   PetscCall(PlanRollout(s, r));

@@ -5,10 +5,10 @@
 
 /* Where a run is. All of it is in a checkpoint; all ranks hold the same. */
 typedef struct {
-  PetscInt epoch;      /* finished epochs */
-  PetscInt batch;      /* finished batches of the epoch under way */
-  double   loss_sum;   /* of those batches, over all ranks */
-  double   set_loss[EK_SETS_MAX]; /* of several files: the same file by file, summed over samples */
+  PetscInt epoch;                          /* finished epochs */
+  PetscInt batch;                          /* finished batches of the epoch under way */
+  double   loss_sum;                       /* of those batches, over all ranks */
+  double   set_loss[EK_SETS_MAX];          /* of several files: the same file by file, summed over samples */
   double   epoch_seconds, balance_seconds; /* spent in the epoch under way */
   double   train_seconds, balance_total;   /* spent in all sittings */
 } EkProgress;
@@ -22,20 +22,20 @@ struct EkTrainer_ {
   EkOptimizer optimizer;
   EkBalance   balance;
   int         nlayers, *tensor_layer;
-  double     *ratio;            /* [tensor] */
+  double     *ratio; /* [tensor] */
   EkProgress  at;
-  PetscInt   *order, nbatches;  /* training trajectories of the epoch under way */
-  float      *batch;            /* this rank's share of a global batch, or of one of its train_accumulate parts */
-  PetscInt    most;             /* its largest size */
-  uint64_t   *key;              /* of its samples' noise */
-  float      *kept;             /* SAM: the weights while gradients are taken elsewhere; NULL without */
-  double     *step_seconds;     /* [steps kept], for the median */
+  PetscInt   *order, nbatches; /* training trajectories of the epoch under way */
+  float      *batch;           /* this rank's share of a global batch, or of one of its train_accumulate parts */
+  PetscInt    most;            /* its largest size */
+  uint64_t   *key;             /* of its samples' noise */
+  float      *kept;            /* SAM: the weights while gradients are taken elsewhere; NULL without */
+  double     *step_seconds;    /* [steps kept], for the median */
   PetscInt    nsteps, steps_kept;
   double      checkpoint_seconds, end_seconds; /* longest write; longest end of an epoch: evaluation, spectra, checkpoint */
-  double      step_median;      /* as it was a while ago */
-  double      last_line, flops; /* time of the last progress line; of this rank's forward and backward runs */
+  double      step_median;                     /* as it was a while ago */
+  double      last_line, flops;                /* time of the last progress line; of this rank's forward and backward runs */
   EkFigures   predicted, published;
-  PetscBool   evaluated;        /* the figures belong to the weights as they are */
+  PetscBool   evaluated; /* the figures belong to the weights as they are */
 };
 
 typedef struct {
@@ -46,24 +46,25 @@ typedef struct {
 const EkLossRow *EkLossRowOf(const EkDeck *deck);
 
 /* Trajectories of a global batch, or of one of its train_accumulate parts, on one rank: at most. */
-PetscInt     EkSessionMost(EkSession session);
+PetscInt EkSessionMost(EkSession session);
 /* Where the step that comes next stands in its schedule. */
 EkScheduleAt EkTrainerAt(EkTrainer trainer);
 
 /* ---- where it starts (load.c) ---------------------------------------------------------------------------------- */
 
-/* Weights of model_weights as model_load asks for, the rest drawn from the seed; rank 0 says what was taken and what not. Collective. Errors: a part there is
-   none of, tensors that do not fit. */
+/* Weights of model_weights as model_load asks for, the rest drawn from the seed; rank 0 says what was taken and what not.
+   Collective. Errors: a part there is none of, tensors that do not fit. */
 PetscErrorCode EkSessionLoad(EkSession session);
-/* With `optimizer` in model_load, moments and number of updates into the optimizer, whatever its slice. Uses the arena of gradients and leaves it zero. Collective.
-   Errors: a file without moments, or with such as the optimizer cannot continue. */
+/* With `optimizer` in model_load, moments and number of updates into the optimizer, whatever its slice. Uses the arena of
+   gradients and leaves it zero. Collective. Errors: a file without moments, or with such as the optimizer cannot continue. */
 PetscErrorCode EkLoadMoments(EkRun run, const EkDeck *deck, EkOptimizer optimizer);
 /* A problem for what model_load asks in vain. */
 PetscErrorCode EkLoadCheck(const EkDeck *deck, EkProblems problems);
 
 /* ---- run directory (rundir.c): rank 0 writes, every call is collective ------------------------------------------ */
 
-/* Makes out_dir; refuses one that holds a run unless the deck resumes, and one in which another process is at work. *lock belongs to EkRunDirClose. */
+/* Makes out_dir; refuses one that holds a run unless the deck resumes, and one in which another process is at work. *lock belongs
+ * to EkRunDirClose. */
 PetscErrorCode EkRunDirOpen(EkRun run, const EkDeck *deck, int *lock);
 PetscErrorCode EkRunDirClose(int *lock);
 /* Starts metrics.csv and layers.csv, or drops the rows after the epoch of a restart. */
@@ -82,8 +83,8 @@ PetscErrorCode EkRestartRead(EkTrainer trainer, EkCheckpoint checkpoint);
 PetscErrorCode EkRestartNorm(EkSession session, EkCheckpoint checkpoint);
 
 /* One line that names the settings in which two decks, as EkDeckText has them, differ so that a continued run is not the one that
-   was begun; nothing if there are none, or no deck `before`. Rates, rules, data and the like; not what leaves results as they are:
-   where a run writes, how often, on how many ranks, until when. */
+   was begun; nothing if there are none, or no deck `before`. Rates, rules, data and the like; not what leaves results as they
+   are: where a run writes, how often, on how many ranks, until when. */
 void EkDeckDifferences(const char *before, const char *now, FILE *out);
 
 /* ---- normalisation (normalize.c): nothing happens unless data_normalize asks for it ---------------------------------- */
@@ -93,11 +94,11 @@ PetscErrorCode EkSessionMeasureNorm(EkSession session);
 /* The same with the constants of `note` (JSON, NULL: PATH has none): errors as EkSessionLoadNorm. */
 PetscErrorCode EkSessionRestoreNorm(EkSession session, const char *path, const char *note);
 /* The constants for a checkpoint's meta text, to be owned by the caller; NULL without normalisation. */
-struct cJSON  *EkSessionNormJson(EkSession session);
+struct cJSON *EkSessionNormJson(EkSession session);
 /* Safetensors of the session's weights, with the constants. Collective. */
 PetscErrorCode EkSessionWriteWeights(EkSession session, const char *path);
 /* Planes of (frames, fields, stride) back into the file's units; `to` may be `from`. */
-void           EkSessionDenormalise(EkSession session, PetscInt frames, const float *from, float *to);
+void EkSessionDenormalise(EkSession session, PetscInt frames, const float *from, float *to);
 
 /* ---- report (report.c) ------------------------------------------------------------------------------------------ */
 

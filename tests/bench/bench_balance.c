@@ -1,7 +1,7 @@
 /* Time of a refresh: the published and all layers of the 2D models, then large single matrices by each route.
      mpirun -n 2 bench_balance [models]
-   Prints `rebalance_MODEL SECONDS s` and `rebalance_MODEL_all SECONDS s` (median over refreshes of the slowest rank), who computes
-   what in the small ones, and a table of the matrices, which `models` leaves out. */
+   Prints `rebalance_MODEL SECONDS s` and `rebalance_MODEL_all SECONDS s` (median over refreshes of the slowest rank), who
+   computes what in the small ones, and a table of the matrices, which `models` leaves out. */
 #include "evenkeel/train.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,9 +7,10 @@
      generate_256_together   how much faster all ranks are
      generate_cell_step      time of one rank for a cell and step there, inviscid: what all else is made of
 
-   The last figure's bounds: 4 fluxes of 42 flops, 16 slopes of 8, updates, conversions and the speeds make 370 flops, 8 ns where a core does
-   45 Gflop/s of multiply-adds and 16 ns for a mix with few of them, such as this; the 15 divisions and 5 roots among them alone take 8 ns
-   there. 28 doubles go in and out, 290 bytes with what a store fetches first: 10 ns more only where they come from memory. */
+   The last figure's bounds: 4 fluxes of 42 flops, 16 slopes of 8, updates, conversions and the speeds make 370 flops, 8 ns where
+   a core does 45 Gflop/s of multiply-adds and 16 ns for a mix with few of them, such as this; the 15 divisions and 5 roots among
+   them alone take 8 ns there. 28 doubles go in and out, 290 bytes with what a store fetches first: 10 ns more only where they
+   come from memory. */
 #include "evenkeel/pde.h"
 #include <stdio.h>
 #include <stdlib.h>

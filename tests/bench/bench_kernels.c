@@ -22,9 +22,14 @@ typedef struct {
 } Kernel;
 static const Kernel kernels[] = {
     {"sgemm", BIG, BIG, sgemm},
-    {"multiply_20x20", 20, 20, multiply},  {"multiply_128x20", 128, 20, multiply}, {"multiply_20x128", 20, 128, multiply},
-    {"outer_20x20", 20, 20, outer},        {"outer_128x20", 128, 20, outer},       {"gelu", 0, 0, gelu},
-    {"gelu_with_slope", 0, 0, gelu_slope}, {"normal_noise", 0, 0, noise},
+    {"multiply_20x20", 20, 20, multiply},
+    {"multiply_128x20", 128, 20, multiply},
+    {"multiply_20x128", 20, 128, multiply},
+    {"outer_20x20", 20, 20, outer},
+    {"outer_128x20", 128, 20, outer},
+    {"gelu", 0, 0, gelu},
+    {"gelu_with_slope", 0, 0, gelu_slope},
+    {"normal_noise", 0, 0, noise},
 };
 
 static void Call(const Kernel *k)
@@ -55,14 +60,14 @@ static void Call(const Kernel *k)
 static double Best(const Kernel *k)
 {
   const int calls = k->what == sgemm ? 1 : CALLS;
-  double    best  = 1e30;
+  double    best = 1e30;
 
   for (int trial = 0; trial < TRIALS; trial++) {
     double seconds = EkTime();
 
     for (int call = 0; call < calls; call++) Call(k);
     seconds = (EkTime() - seconds) / calls;
-    best    = seconds < best ? seconds : best;
+    best = seconds < best ? seconds : best;
   }
   return best;
 }
@@ -75,17 +80,19 @@ int main(void)
   EkRowNormal(1, 1, 0, ROWS * ROWS, a);
   EkRowNormal(1, 2, 0, ROWS * ROW, b);
   for (int i = 0; i < ROWS; i++) {
-    b_rows[i]  = b + i * ROW;
-    c_rows[i]  = c + i * ROW;
+    b_rows[i] = b + i * ROW;
+    c_rows[i] = c + i * ROW;
     c_const[i] = c_rows[i];
   }
   for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
-    const Kernel *k       = &kernels[i];
+    const Kernel *k = &kernels[i];
     const double  seconds = Best(k), rate = 2e-9 * k->M * k->K * (k->what == sgemm ? BIG : EK_TILE) / seconds;
 
     if (k->what == sgemm) peak = rate;
-    if (k->M) printf("%-18s %9.1f GFLOP/s  %3.0f %% of sgemm\n", k->name, rate, 100 * rate / peak);
-    else printf("%-18s %9.2f ns a value\n", k->name, 1e9 * seconds / (k->what == noise ? EK_TILE : ROW));
+    if (k->M)
+      printf("%-18s %9.1f GFLOP/s  %3.0f %% of sgemm\n", k->name, rate, 100 * rate / peak);
+    else
+      printf("%-18s %9.2f ns a value\n", k->name, 1e9 * seconds / (k->what == noise ? EK_TILE : ROW));
   }
   return 0;
 }

@@ -1,11 +1,11 @@
-/* One training step (forward, backward, allreduce, Adam) of the published models on random data, whole global batch over the ranks:
-     mpirun -n 2 bench_step [repetitions [chunk [case | all [speedup]]]]
-   One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, their share of what sgemm reaches on all ranks at once just before each step
-   (median of quotients), peak memory over ranks (MiB, of this case or a larger one before it). The first line is sgemm's best, in products of 512 x 512
-   by 512 x 256.
-   speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for itself at the same time,
-   so that what slows the machine down for more than a step slows all three. The line has what all ranks together gain over rank 0 alone, and what
-   ranks gain that share nothing but the machine (cores, caches, memory): the bound. Medians of quotients. */
+/* One training step (forward, backward, allreduce, Adam) of the published models on random data, whole global batch over the
+   ranks: mpirun -n 2 bench_step [repetitions [chunk [case | all [speedup]]]] One line a case on rank 0: name, median seconds,
+   GFLOP/s of all ranks, their share of what sgemm reaches on all ranks at once just before each step (median of quotients), peak
+   memory over ranks (MiB, of this case or a larger one before it). The first line is sgemm's best, in products of 512 x 512 by
+   512 x 256. speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for
+   itself at the same time, so that what slows the machine down for more than a step slows all three. The line has what all ranks
+   together gain over rank 0 alone, and what ranks gain that share nothing but the machine (cores, caches, memory): the bound.
+   Medians of quotients. */
 #include "evenkeel/mesh.h"
 #include "evenkeel/model.h"
 #include "evenkeel/optim.h"
@@ -17,12 +17,13 @@
 enum { REPETITIONS = 100 };
 
 typedef struct {
-  const char *name, *type, *preset; /* DPOT's */
+  const char *name, *type, *preset;                         /* DPOT's */
   int         dim, n, fields, batch, steps, chunk, sharded; /* sharded: the optimizer, as decks with mesh_shard: optimizer */
 } Case;
 static const Case cases[] = {
-    {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13, 0}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4, 0},      {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4, 0},
-    {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8, 1},         {"unet1d_short_1", "unet1d", NULL, 1, 128, 3, 50, 1, 50, 1},     {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8, 1},
+    {"fno1d_rollout11", "fno1d", NULL, 1, 128, 3, 25, 11, 13, 0}, {"fno2d_1", "fno2d", NULL, 2, 64, 4, 20, 1, 4, 0},
+    {"fno2d_rollout11", "fno2d", NULL, 2, 64, 4, 20, 11, 4, 0},   {"unet1d_1", "unet1d", NULL, 1, 1024, 3, 8, 1, 8, 1},
+    {"unet1d_short_1", "unet1d", NULL, 1, 128, 3, 50, 1, 50, 1},  {"unet2d_1", "unet2d", NULL, 2, 64, 4, 8, 1, 8, 1},
     {"dpot_tiny_1", "dpot", "tiny", 2, 128, 4, 4, 1, 2, 1},       {"dpot_small_1", "dpot", "small", 2, 128, 4, 2, 1, 1, 1},
 };
 
@@ -39,14 +40,21 @@ typedef struct {
   int          chunk;
 } Step;
 
-static PetscErrorCode SumOverMesh(void *mesh, int n, double *values) { return EkMeshSumDouble((EkMesh)mesh, n, values); }
+static PetscErrorCode SumOverMesh(void *mesh, int n, double *values)
+{
+  return EkMeshSumDouble((EkMesh)mesh, n, values);
+}
 
 static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, Step *s)
 {
-  const PetscInt n[2]    = {c->n, c->n};
-  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, c->type), .width = 20, .features = 32, .n_cls = 12, .preset = c->preset ? EkFamilyFind(&EkPresetFamily, c->preset) : 0};
-  EkOptimOptions adam    = {.lr = 1e-3, .weight_decay = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
-  EkRandom       stream  = EkRandomStream(1, EK_RANDOM_TEST, (uint64_t)run->rank);
+  const PetscInt n[2] = {c->n, c->n};
+  EkModelOptions options = {.type = EkFamilyFind(&EkModelFamily, c->type),
+                            .width = 20,
+                            .features = 32,
+                            .n_cls = 12,
+                            .preset = c->preset ? EkFamilyFind(&EkPresetFamily, c->preset) : 0};
+  EkOptimOptions adam = {.lr = 1e-3, .weight_decay = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+  EkRandom       stream = EkRandomStream(1, EK_RANDOM_TEST, (uint64_t)run->rank);
   PetscInt       target[32];
   EkTensor       predictions[32];
   PetscInt64     lo, hi;
@@ -55,7 +63,7 @@ static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, St
   PetscFunctionBegin;
   PetscCall(EkModelSettle(&options));
   EkSlice(c->batch, mesh->ndata, mesh->idata, &lo, &hi);
-  s->mine  = hi - lo;
+  s->mine = hi - lo;
   s->chunk = chunk;
   s->shape = (EkModelShape){EkGridMake(c->dim, n), c->fields, 10};
   PetscCall(EkModelChooseTransform(&options, &s->shape, &options.transform));
@@ -98,8 +106,10 @@ static PetscErrorCode OneStep(const Case *c, EkMesh mesh, Step *s)
     PetscCall(EkGraphForward(s->graph, (int)(s->mine - at < s->chunk ? s->mine - at : s->chunk), 1.0 / c->batch));
     PetscCall(EkGraphBackward(s->graph));
   }
-  if (c->sharded) PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
-  else PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
+  if (c->sharded)
+    PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
+  else
+    PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
   PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
   if (c->sharded) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
   PetscFunctionReturn(0);
@@ -117,7 +127,10 @@ static PetscErrorCode Free(Step *s)
   PetscFunctionReturn(0);
 }
 
-static int Ascending(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
+static int Ascending(const void *a, const void *b)
+{
+  return *(const double *)a < *(const double *)b ? -1 : 1;
+}
 
 static double Median(int n, double values[])
 {
@@ -187,8 +200,9 @@ static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, const Product
   EkGraphMemory(s.graph, &planned, &unshared);
   PetscCall(EkMeshSumDouble(mesh, 1, &memory));
   if (run->rank == 0) {
-    printf("%-18s %9.4f s %7.1f GFLOP/s %3.0f %% of sgemm %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, median, 1e-9 * flops / median,
-           100 * Median(repetitions, share), memory / 1048576, (double)planned / 1048576, (double)unshared / 1048576);
+    printf("%-18s %9.4f s %7.1f GFLOP/s %3.0f %% of sgemm %8.1f MiB (activations %.1f of %.1f MiB a rank)\n", c->name, median,
+           1e-9 * flops / median, 100 * Median(repetitions, share), memory / 1048576, (double)planned / 1048576,
+           (double)unshared / 1048576);
     if (getenv("EK_PROFILE")) PetscCall(EkGraphProfile(s.graph, stdout));
   }
   PetscCall(Free(&s));
@@ -213,7 +227,7 @@ static PetscErrorCode QuietBarrier(MPI_Comm comm)
 static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, const Product *unused, int repetitions, int chunk)
 {
   struct EkRun_ self = *run;
-  EkMeshOptions one  = {1, 1, 0};
+  EkMeshOptions one = {1, 1, 0};
   double        gain[REPETITIONS], bound[REPETITIONS], together[REPETITIONS], alone = 0, side;
   EkMesh        single;
   Step          all = {.lo = 0}, whole = {.lo = 0};
@@ -232,11 +246,12 @@ static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, const 
     PetscCall(QuietBarrier(run->comm));
     PetscCall(TimeStep(&self, c, single, &whole, &side));
     PetscCall(EkMeshMaxDouble(mesh, 1, &side));
-    gain[r]  = alone / together[r];
+    gain[r] = alone / together[r];
     bound[r] = run->size * alone / side;
   }
   if (run->rank == 0)
-    printf("%-18s %9.2f x 1 rank, %.2f side by side (%.4f s on %d ranks)\n", c->name, Median(repetitions, gain), Median(repetitions, bound), Median(repetitions, together), (int)run->size);
+    printf("%-18s %9.2f x 1 rank, %.2f side by side (%.4f s on %d ranks)\n", c->name, Median(repetitions, gain),
+           Median(repetitions, bound), Median(repetitions, together), (int)run->size);
   PetscCall(Free(&whole));
   PetscCall(Free(&all));
   PetscCall(EkMeshDestroy(&single));
@@ -245,7 +260,8 @@ static PetscErrorCode BenchSpeedup(EkRun run, const Case *c, EkMesh mesh, const 
 
 int main(int argc, char **argv)
 {
-  const int     repetitions = argc > 1 && atoi(argv[1]) > 0 ? PetscMin(atoi(argv[1]), REPETITIONS) : 9, chunk = argc > 2 ? atoi(argv[2]) : 0;
+  const int repetitions = argc > 1 && atoi(argv[1]) > 0 ? PetscMin(atoi(argv[1]), REPETITIONS) : 9,
+            chunk = argc > 2 ? atoi(argv[2]) : 0;
   const char   *only = argc > 3 ? argv[3] : "all";
   const int     speedup = argc > 4 && !strcmp(argv[4], "speedup");
   EkMeshOptions options = {0, 1, 0};
@@ -256,7 +272,8 @@ int main(int argc, char **argv)
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   PetscCall(EkMeshCreate(run, &options, &mesh));
-  PetscCall(PetscCalloc3(PRODUCT_M * PRODUCT_K, &product.A, PRODUCT_K * PRODUCT_ROW, &product.B, PRODUCT_M * PRODUCT_ROW, &product.C));
+  PetscCall(
+      PetscCalloc3(PRODUCT_M * PRODUCT_K, &product.A, PRODUCT_K * PRODUCT_ROW, &product.B, PRODUCT_M * PRODUCT_ROW, &product.C));
   PetscCall(BenchProducts(run, mesh, &product));
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     if (strcmp(only, "all") && strcmp(only, cases[i].name)) continue;

@@ -86,7 +86,8 @@ static PetscErrorCode Describe(EkRun run)
   PetscCheck(run->size == 1, run->comm, PETSC_ERR_USER_INPUT, "describe runs on one rank");
   PetscCall(EkDeckRead(run, &deck));
   PetscCall(EkSessionCreate(run, &deck, EK_CHOOSE_GEMM, &session));
-  printf("floats=%zu\nsharded=%d\nexchange=%d\n", session->params->total, session->mesh->shard == EK_SHARD_OPTIMIZER, (int)session->mesh->exchange);
+  printf("floats=%zu\nsharded=%d\nexchange=%d\n", session->params->total, session->mesh->shard == EK_SHARD_OPTIMIZER,
+         (int)session->mesh->exchange);
   PetscCall(DescribeSums(session));
   PetscCall(DescribeBalance(session, run->argv[0]));
   PetscCall(EkSessionDestroy(&session));
