@@ -70,6 +70,7 @@ refused() {
   local -a list
   shift 2
   IFS='|' read -r -a list <<<"$words"
+  if [ "${1:-}" = train ] && [ "${2:-}" = "$deck" ]; then set -- "$1" "$2" -out_dir "$dir/run" "${@:3}"; fi # tests side by side; a directory has one run at a time
   for n in 1 3; do
     expect $n 1 "$@" || return
     [ "$(wc -l <"$dir/err")" -eq "$lines" ] || wrong "$(wc -l <"$dir/err") lines on $n ranks, not $lines: $(head -n 3 "$dir/err")"
@@ -364,7 +365,7 @@ two_runs_in_a_directory() {
 ends_at_a_second_signal() {
   local ranks
   begin_endless 2 || return
-  ranks=$(awk -v parent="$job" '$4 == parent { print $1 }' /proc/[0-9]*/stat 2>/dev/null)
+  ranks=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$job" '$4 == parent { print $1 }') # awk ends where a process has
   [ -n "$ranks" ] || { wrong "no ranks under mpirun"; kill -KILL "$job"; return; }
   # shellcheck disable=SC2086
   kill -STOP $ranks && kill -USR1 $ranks && kill -TERM $ranks && kill -CONT $ranks

@@ -403,7 +403,7 @@ def the_experiments_that_come_along_are_sound(scratch):
     os.chdir(ROOT)
     known = set()
     for source in glob.glob("src/*/*.c"):
-        known.update(re.findall(r'^ *\{"([a-z]+_[A-Za-z0-9_]+)", EK_KEY_', text_of("", source), re.MULTILINE))
+        known.update(re.findall(r'\{"([a-z]+_[A-Za-z0-9_]+)",\s*EK_KEY_', text_of("", source)))
     files = glob.glob("inputs/experiments/*.yaml")
     assert len(files) > 10 and len(known) > 80, (files, known)
     for path in files:

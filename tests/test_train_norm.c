@@ -203,7 +203,7 @@ static void a_step_a_sitting_equals_one_sitting(void **state)
   Create(&whole, EkTestRun()->comm, base, "whole", FIELD);
   assert_int_equal(JobTrain(&whole), 0);
   Create(&parts, EkTestRun()->comm, base, "parts", FIELD);
-  assert_int_equal(JobTrainByStep(&parts, 20), 8);
+  assert_int_equal(JobTrainByStep(&parts, 20), 9);
   MPI_Barrier(EkTestRun()->comm);
   AssertSameBytes(whole.dir, parts.dir, "final.safetensors");
   AssertSameTable(whole.dir, parts.dir, "metrics.csv");
