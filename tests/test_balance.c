@@ -396,23 +396,27 @@ static PetscBool are_all_floats(const EkLayerState *s)
    is small. */
 static void single_precision_never_decides_the_filter(void **unused)
 {
-  enum { M = 480, N = 320, LADDER = 300, FLAT = 0, EDGE, STEEP, SHAPES };
-  static const PetscInt kept[SHAPES] = {N, 310, 285};
+  enum { M = 480, N = 320, LADDER = 300, FLAT = 0, EDGE, SCALED, STEEP, SHAPES };
+  static const PetscInt kept[SHAPES] = {N, 310, 310, 285};
   EkMesh                mesh = mesh_of(EkTestRun());
   EkBalanceOptions      options = defaults();
 
   (void)unused;
   options.solver = GRAM;
   for (int shape = 0; shape < SHAPES; shape++) {
-    double  sigma[N];
-    float  *w;
-    EkLayer layer;
+    const double    scale = shape == SCALED ? 0.5 : 1; /* the filter sees scaled eigenvalues, the engine plain ones */
+    const PetscBool edge = (PetscBool)(shape == EDGE || shape == SCALED);
+    double          sigma[N];
+    float          *w;
+    EkLayer         layer;
 
     for (int k = 0; k < N; k++) {
       sigma[k] = shape == STEEP ? 8 * exp(-0.027543 * k) : 8 - 0.02 * k;
-      if (shape == EDGE && k >= LADDER) sigma[k] = sqrt(1e-5 * (1 + 0.02 * (309.5 - k))); /* steps of 2 %: ten above, ten below */
+      /* steps of 2 %: ten above, ten below */
+      if (edge && k >= LADDER) sigma[k] = sqrt(1e-5 / scale * (1 + 0.02 * (309.5 - k)));
     }
     layer = one_matrix("shape", w = known_matrix(M, N, sigma), M, N);
+    layer.scale = scale;
     for (options.scalapack_min = 64; options.scalapack_min <= 1024; options.scalapack_min *= 16) {
       const EkLayerState *state;
       EkBalance           balance = refreshed(mesh, &options, 1, &layer, &state);
@@ -421,15 +425,54 @@ static void single_precision_never_decides_the_filter(void **unused)
       assert_true(are_all_floats(state) == (shape == FLAT));
       assert_int_equal(state->num_evals, kept[shape]);
       for (int k = 0; k < N; k++) {
-        const double lambda = sigma[k] * sigma[k], off = fabs(state->eigenvalues[N - 1 - k] - lambda);
+        const double lambda = scale * sigma[k] * sigma[k], off = fabs(state->eigenvalues[N - 1 - k] - lambda);
 
-        assert_true(off < 5e-6 * sigma[0] * sigma[0]);
-        if (shape == EDGE && distributed) assert_true(off < 3e-3 * lambda); /* the weights were rounded to float */
+        assert_true(off < 5e-6 * scale * sigma[0] * sigma[0]);
+        if (edge && distributed) assert_true(off < 3e-3 * lambda); /* the weights were rounded to float */
       }
       EK_OK(EkBalanceDestroy(&balance));
     }
     free(w);
   }
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* More rows than are multiplied at once: two seams, whichever way the matrix is stored. Its spectrum is flat, so that what single
+   precision gives is kept. */
+static void single_precision_sums_all_rows(void **unused)
+{
+  enum { M = 1100, N = 320 };
+  EkMesh           mesh = mesh_of(EkTestRun());
+  EkBalanceOptions options = defaults();
+  double           sigma[N];
+  float           *w, *columns = malloc(sizeof(float) * M * N), *apart = malloc(sizeof(float) * 2 * M * N);
+  EkLayer          layer[3];
+
+  (void)unused;
+  for (int k = 0; k < N; k++) sigma[k] = 8 - 0.02 * k;
+  w = known_matrix(M, N, sigma);
+  for (int i = 0; i < 2 * M * N; i++) apart[i] = 100; /* between the elements: of no matrix */
+  for (int i = 0; i < M; i++) {
+    for (int j = 0; j < N; j++) columns[j * M + i] = apart[i * 2 * N + 2 * j] = w[i * N + j];
+  }
+  layer[0] = one_matrix("rows", w, M, N);
+  layer[1] = layer[2] = layer[0];
+  layer[1].batch[0] = (EkMatrixBatch){columns, 1, M, N, 0, 1, M, PETSC_FALSE, 0};
+  layer[2].batch[0] = (EkMatrixBatch){apart, 1, M, N, 0, 2 * N, 2, PETSC_FALSE, 0};
+  options.solver = GRAM;
+  options.scalapack_min = 1024;
+  for (int l = 0; l < 3; l++) {
+    const EkLayerState *state;
+    EkBalance           balance = refreshed(mesh, &options, 1, &layer[l], &state);
+
+    assert_true(are_all_floats(state));
+    for (int k = 0; k < N; k++) {
+      if (!(fabs(state->eigenvalues[N - 1 - k] - sigma[k] * sigma[k]) < 5e-6 * sigma[0] * sigma[0]))
+        fail_msg("storage %d: eigenvalue %d is %g, expected %g", l, k, state->eigenvalues[N - 1 - k], sigma[k] * sigma[k]);
+    }
+    EK_OK(EkBalanceDestroy(&balance));
+  }
+  free(w), free(columns), free(apart);
   EK_OK(EkMeshDestroy(&mesh));
 }
 
@@ -540,6 +583,66 @@ static void hopeless_layers_are_said_so_once(void **unused)
     assert_int_equal(strlen(text), 0);
   EK_OK(EkBalanceDestroy(&balance));
   free(w), free(zero), free(identity);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* xmin_peak may have no start to choose: bins wider than its window, the fullest filled at its upper end, all below it under the
+   lower bound. The published code gives alpha 0 then, which must not enter the mean of the others. */
+static void layers_without_a_start_keep_the_base_rate(void **unused)
+{
+  enum { N = 30 };
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+  float              *w = random_weights(39, 40 * 40), *gap = calloc(N * N, sizeof(float));
+  EkLayer             layer[] = {one_matrix("good", w, 40, 40), one_matrix("fine", w, 40, 20), one_matrix("gap", gap, N, N)};
+  const EkLayerState *state, *without;
+  EkBalance           balance, reference;
+
+  (void)unused;
+  /* twenty decades of eigenvalues, 1e-4 to 1e16: bins of a fifth of a decade, 1.58; the window ends at 1.5 */
+  for (int i = 0; i < N; i++) gap[(N + 1) * i] = (float)sqrt(pow(10, -4 + 0.2 * 60.97) * (1 + 1e-4 * i));
+  gap[0] = 1e-2f;
+  gap[(N + 1) * (N - 1)] = 1e8f;
+  options.solver = SVD;
+  options.fit = EkFamilyFind(&EkFitFamily, "xmin_peak");
+  balance = refreshed(mesh, &options, 3, layer, &state);
+  reference = refreshed(mesh, &options, 2, layer, &without);
+  assert_true(state[2].alpha == 0 && state[2].num_evals == N);
+  assert_true(!state[2].balanced && state[2].ratio == 1);
+  assert_true(without[0].ratio != 1);
+  for (int l = 0; l < 2; l++) assert_true(state[l].balanced && state[l].ratio == without[l].ratio);
+  EK_OK(EkBalanceDestroy(&balance));
+  EK_OK(EkBalanceDestroy(&reference));
+  free(w), free(gap);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* The norm is that of the weights, dropped eigenvalues included. */
+static void dropped_eigenvalues_count_in_the_norm(void **unused)
+{
+  enum { N = 60 };
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+  double              sigma[N], norm = 0, dropped = 0;
+  float              *w;
+  EkLayer             layer;
+  const EkLayerState *state;
+  EkBalance           balance;
+
+  (void)unused;
+  for (int k = 0; k < N; k++) {
+    sigma[k] = sqrt(N - k - 0.5);
+    norm += N - k - 0.5;
+    dropped += k < 40 ? 0 : N - k - 0.5;
+  }
+  layer = one_matrix("known", w = known_matrix(N, N, sigma), N, N);
+  options.eig_filter = 20;
+  balance = refreshed(mesh, &options, 1, &layer, &state);
+  assert_true(state->num_evals == 40 && state->neigs == N);
+  assert_true(fabs(state->norm - norm) < 0.01 * dropped);
+  assert_true(fabs(state->stable_rank * sigma[0] * sigma[0] - norm) < 0.01 * dropped);
+  EK_OK(EkBalanceDestroy(&balance));
+  free(w);
   EK_OK(EkMeshDestroy(&mesh));
 }
 
@@ -683,10 +786,13 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(alpha_is_scale_free_and_norm_is_frobenius),
     cmocka_unit_test(results_do_not_depend_on_the_ranks),
     cmocka_unit_test(single_precision_never_decides_the_filter),
+    cmocka_unit_test(single_precision_sums_all_rows),
     cmocka_unit_test(refreshes_repeat_bitwise),
     cmocka_unit_test(small_layers_keep_the_base_rate),
     cmocka_unit_test(hopeless_layers_are_said_so_once),
+    cmocka_unit_test(layers_without_a_start_keep_the_base_rate),
     cmocka_unit_test(filters_are_absolute_or_relative),
+    cmocka_unit_test(dropped_eigenvalues_count_in_the_norm),
     cmocka_unit_test(state_round_trip_restores_everything),
     cmocka_unit_test(fixed_keeps_the_first_ratios),
     cmocka_unit_test(view_says_who_does_what),
