@@ -54,6 +54,7 @@ static inline void declare(EkParams p, const char *name, int rank, PetscInt n0, 
 static inline void declare_dpot(EkParams p)
 {
   declare(p, "up.weight", 4, 6, 3, 2, 2), declare(p, "up.bias", 1, 3, 0, 0, 0);
+  declare(p, "wide.weight", 4, 4, 6, 8, 8), declare(p, "wide.bias", 1, 6, 0, 0, 0); /* of 4 channels: two strips */
   declare(p, "group.weight", 1, 6, 0, 0, 0), declare(p, "group.bias", 1, 6, 0, 0, 0);
   declare(p, "afno.w1", 4, 2, 3, 2, 2), declare(p, "afno.b1", 3, 2, 3, 2, 0), declare(p, "afno.w2", 4, 2, 3, 2, 2),
       declare(p, "afno.b2", 3, 2, 3, 2, 0);

@@ -263,6 +263,11 @@ static void linear_transposed(Example *e)
   EK_OK(EkLinearTransposed(e->graph, e->input[0], "up.weight", "up.bias", PETSC_FALSE, &e->result));
   EK_OK(EkAdd(e->graph, other, e->result, &e->result));
 }
+static void linear_transposed_in_strips(Example *e)
+{
+  grid_field(e, 4, 5, 4);
+  EK_OK(EkLinearTransposed(e->graph, e->input[0], "wide.weight", "wide.bias", PETSC_TRUE, &e->result)); /* 4 channels at a time, then 2 */
+}
 static void patch(Example *e)
 {
   EkTensor list[4], first;
@@ -403,7 +408,7 @@ static const struct {
     {"to_blocked", to_blocked_and_back}, {"to_planar", to_blocked_and_back}, {"conv", conv_2d}, {"conv", conv_1d}, {"conv", conv_weight_used_three_times}, {"conv", conv_of_one_point},
     {"conv_transpose", conv_transpose_2d}, {"conv_transpose", conv_transpose_1d}, {"batchnorm_tanh", batchnorm_tanh_2d}, {"batchnorm_tanh", batchnorm_tanh_twice},
     {"max_pool", max_pool_2d}, {"max_pool", max_pool_1d}, {"concat_blocked", concat_whole_blocks}, {"concat_blocked", concat_parts_of_blocks},
-    {"linear", linear_by_blas}, {"linear_transposed", linear_transposed}, {"patch", patch}, {"unpatch", unpatch}, {"group_norm", group_norm}, {"afno", afno}, {"afno", afno_few_modes},
+    {"linear", linear_by_blas}, {"linear_transposed", linear_transposed}, {"linear_transposed", linear_transposed_in_strips}, {"patch", patch}, {"unpatch", unpatch}, {"group_norm", group_norm}, {"afno", afno}, {"afno", afno_few_modes},
     {"time_aggregate", time_aggregate}, {"time_aggregate", time_aggregate_twice}, {"time_aggregate", time_aggregate_steps},
     {"moments", moments}, {"scale_shift", scale_shift}, {"mean", mean},
     {"relative_loss", relative_loss}, {"relative_loss", relative_loss_masked}, {"noise", noise},

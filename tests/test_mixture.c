@@ -423,6 +423,71 @@ static void windows_are_drawn_anew_every_epoch(void **state)
   }
 }
 
+/* Windows of 3 of every second frame; the values are those of `truth`, whose first `before` trajectories are not trained on. */
+static void CheckWindowsOfSteps(const char *files, const Shape *truth, PetscInt before)
+{
+  EkMixtureOptions options = Mix(files);
+  float            out[3 * 4 * 48];
+
+  options.window = 3;
+  options.each.reduced_resolution_t = 2;
+  for (int cached = 0; cached < 2; cached++) {
+    const EkDataInfo *info;
+    PetscInt          count[3] = {0};
+    EkMixture         mixture;
+
+    options.each.cache = cached ? 1 << 20 : 0;
+    EK_OK(EkMixtureOpen(EkTestRun(), &options, SEED, &mixture));
+    EK_OK(EkMixtureGetInfo(mixture, &info));
+    assert_true(info->frames == 5 && info->t_train == 3);
+    for (PetscInt epoch = 0; epoch < 30; epoch++) {
+      const PetscInt i = epoch % info->count[EK_TRAIN];
+      PetscInt       start = -1;
+
+      EK_OK(EkMixtureReadTraining(mixture, epoch, 1, &i, 48, out));
+      for (PetscInt t = 0; t < 3; t++) {
+        if (out[0] == Expected(truth, &options.each, i + before, t, 0, (const PetscInt[3]){0})) start = t;
+      }
+      assert_true(start >= 0); /* a frame that is kept */
+      count[start]++;
+      for (PetscInt t = 0; t < 3; t++) {
+        for (PetscInt f = 0; f < truth->nfields; f++) {
+          for (PetscInt p = 0; p < truth->n[0] * truth->n[1]; p++) {
+            const PetscInt at[3] = {p / truth->n[1], p % truth->n[1]};
+
+            assert_true(out[(t * truth->nfields + f) * 48 + p] == Expected(truth, &options.each, i + before, start + t, f, at));
+          }
+        }
+      }
+    }
+    for (int t = 0; t < 3; t++) assert_true(count[t] > 0);
+    EK_OK(EkMixtureDestroy(&mixture));
+  }
+}
+
+static void windows_are_of_the_frames_that_are_kept(void **state)
+{
+  static const Variant chunked = {.chunk = 2, .gzip = 1, .cut = 3};
+  static const Shape   groups = {"groups", 2, 2, 6, 9, {4, 3, 1}}, folder = {"dpot", 2, 3, 7, 9, {6, 4, 1}},
+                     same_as_folder = {"groups", 2, 3, 7, 9, {6, 4, 1}};
+  char scratch[EK_PATH], path[2 * EK_PATH];
+
+  (void)state;
+  EkTestScratch(scratch);
+  snprintf(path, sizeof(path), "%s/contiguous.hdf5", scratch);
+  Make(path, &wide, &plain);
+  CheckWindowsOfSteps(path, &wide, 1);
+  snprintf(path, sizeof(path), "%s/chunked.hdf5", scratch);
+  Make(path, &wide, &chunked);
+  CheckWindowsOfSteps(path, &wide, 1);
+  snprintf(path, sizeof(path), "%s/groups.h5", scratch);
+  Make(path, &groups, &chunked);
+  CheckWindowsOfSteps(path, &groups, 1);
+  snprintf(path, sizeof(path), "%s/folder", scratch);
+  MakeFolder(path, &folder, 2);
+  CheckWindowsOfSteps(path, &same_as_folder, 2);
+}
+
 /* torch.nn.functional.interpolate(..., mode="bilinear", align_corners=False): weights 1/4 and 3/4 when a grid is doubled, the
  * edge kept. */
 static float Doubled(const float *x, int n, int i)
@@ -618,6 +683,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_single_file_is_read_as_it_is),
     cmocka_unit_test(fields_come_in_dpot_order),
     cmocka_unit_test(windows_are_drawn_anew_every_epoch),
+    cmocka_unit_test(windows_are_of_the_frames_that_are_kept),
     cmocka_unit_test(small_fields_are_resized_and_filled_up),
     cmocka_unit_test(the_cache_is_shared_out),
     cmocka_unit_test(keys_of_noise_differ),

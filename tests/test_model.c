@@ -52,6 +52,85 @@ static void parameter_counts_are_the_published_ones(void **state)
   }
 }
 
+/* Values from..count by `step` are uniform in [lo, hi): their mean within five standard errors of the middle, and 0.9 of the
+ * interval reached. */
+static void expect_uniform(const char *name, const float *x, size_t from, size_t step, size_t count, double lo, double hi)
+{
+  double sum = 0, least = hi, most = lo;
+  size_t n = 0;
+
+  for (size_t i = from; i < count; i += step, n++) {
+    sum += x[i];
+    least = PetscMin(least, x[i]);
+    most = PetscMax(most, x[i]);
+  }
+  if (least < (float)lo || most > (float)hi) fail_msg("%s: [%g, %g] is not in [%g, %g]", name, least, most, lo, hi);
+  if (most - (lo + hi) / 2 < 0.9 * (hi - lo) / 2 || (lo + hi) / 2 - least < 0.9 * (hi - lo) / 2)
+    fail_msg("%s: [%g, %g] of [%g, %g]", name, least, most, lo, hi);
+  if (fabs(sum / (double)n - (lo + hi) / 2) > 5 * (hi - lo) / sqrt(12.0 * (double)n))
+    fail_msg("%s: mean %g of [%g, %g]", name, sum / (double)n, lo, hi);
+}
+
+/* models-and-data 3: spectral weights in [0, 1/width^2), real and imaginary part each; all others in +-1/sqrt(in). */
+static void expect_published_draw(EkParams params, int t, PetscInt width)
+{
+  const EkTensorInfo *info = &params->table[t];
+  const float        *x = params->weights + info->offset;
+  const size_t        parts = info->is_complex ? 2 : 1;
+  double              lo = 0, hi = 1.0 / (double)(width * width);
+
+  assert_true(info->is_complex == (strncmp(info->name, "conv", 4) == 0));
+  if (!info->is_complex) {
+    const int weight = strstr(info->name, ".bias") ? t - 1 : t; /* a bias comes after its weight */
+
+    hi = 1 / sqrt((double)params->table[weight].shape[1]);
+    lo = -hi;
+  }
+  for (size_t part = 0; part < parts; part++) expect_uniform(info->name, x, part, parts, info->count, lo, hi);
+}
+
+/* The first numbers drawn for two tensors, taken to [0, 1). */
+static PetscBool same_numbers(EkParams a, int i, EkParams b, int j)
+{
+  for (size_t k = 0; k < 8; k++) {
+    const double x = (a->weights[a->table[i].offset + k] - a->info[i].a) / (a->info[i].b - a->info[i].a),
+                 y = (b->weights[b->table[j].offset + k] - b->info[j].a) / (b->info[j].b - b->info[j].a);
+
+    if (fabs(x - y) > 1e-5) return PETSC_FALSE;
+  }
+  return PETSC_TRUE;
+}
+
+static void initial_weights_are_drawn_as_published(void **state)
+{
+  const PetscInt n[2] = {16, 16};
+
+  (void)state;
+  for (int dim = 1; dim <= 2; dim++) {
+    const EkModelOptions options = {
+        .type = EkFamilyFind(&EkModelFamily, dim == 1 ? "fno1d" : "fno2d"), .width = 64, .modes = {1, {4}}};
+    const EkModelShape shape = {EkGridMake(dim, n), 64, 2};
+    EkParams           params[3];
+
+    for (int p = 0; p < 3; p++) {
+      EK_OK(EkParamsCreate(&params[p]));
+      EK_OK(EkModelDeclare(&options, &shape, params[p]));
+      EK_OK(EkParamsAllocate(params[p]));
+      EK_OK(EkParamsInitialise(params[p], p == 1 ? 2 : 1));
+    }
+    assert_true(EkParamsFind(params[0], "fc0.weight") >= 0 && EkParamsFind(params[0], "conv1.weights1") >= 0);
+    assert_memory_equal(params[0]->weights, params[2]->weights, params[0]->total * sizeof(float));
+    for (int t = 0; t < params[0]->n; t++) {
+      expect_published_draw(params[0], t, options.width);
+      for (int other = 0; other < params[0]->n; other++) {
+        if ((other < t && same_numbers(params[0], t, params[0], other)) || same_numbers(params[0], t, params[1], other))
+          fail_msg("%s is drawn as %s is", params[0]->table[t].name, params[0]->table[other].name);
+      }
+    }
+    for (int p = 0; p < 3; p++) EK_OK(EkParamsDestroy(&params[p]));
+  }
+}
+
 static void wrong_models_are_refused(void **state)
 {
   const PetscInt n[2] = {16, 16};
@@ -212,6 +291,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fno1d_matches_pytorch),
     cmocka_unit_test(fno2d_matches_pytorch),
     cmocka_unit_test(parameter_counts_are_the_published_ones),
+    cmocka_unit_test(initial_weights_are_drawn_as_published),
     cmocka_unit_test(wrong_models_are_refused),
     cmocka_unit_test(networks_are_recognised),
     cmocka_unit_test(steps_share_what_is_not_planned),
