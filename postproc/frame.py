@@ -58,7 +58,8 @@ def heading(run, look):
 def where(run):
     if not run.hosts:
         return None
-    host = run.hosts[0] if len(run.hosts) == 1 else f"{len(run.hosts)} hosts"
+    hosts = set(run.hosts)
+    host = run.hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
     return host + (f", {run.ranks} rank{'s' if run.ranks != 1 else ''}" if run.ranks else "")
 
 

@@ -115,7 +115,9 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscCallMPI(MPI_Comm_size(run->comm, &run->size));
   PetscCall(PetscPushErrorHandler(PlainLine, run));
   PetscCall(PetscOptionsCreate(&run->options));
-  signal(SIGXFSZ, SIG_IGN); /* a limit of file size is then an error of the write, told like any other */
+  PetscCall(PetscPopSignalHandler()); /* PETSc's prints pages and ends with 59 */
+  signal(SIGPIPE, SIG_IGN);           /* a run whose reader has gone goes on */
+  signal(SIGXFSZ, SIG_IGN);           /* a limit of file size is then an error of the write, told like any other */
   run->raw_argc = argc;
   run->raw_argv = argv;
   PetscCall(PetscMalloc1(argc + 1, &run->argv));

@@ -8,7 +8,7 @@ static volatile sig_atomic_t stop_requests, terminations;
 /* Whatever order two that were pending arrive in. */
 static void OnSignal(int number)
 {
-  if (number == SIGTERM) terminations++;
+  if (number == SIGTERM || number == SIGINT || number == SIGHUP) terminations++;
   if (++stop_requests > 1 && terminations) _exit(128 + number);
 }
 
@@ -22,7 +22,10 @@ PetscErrorCode EkStopInstall(void)
   sigemptyset(&action.sa_mask);
   sigaddset(&action.sa_mask, SIGUSR1); /* one at a time: a count must not be lost between two handlers */
   sigaddset(&action.sa_mask, SIGTERM);
-  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS,
+  sigaddset(&action.sa_mask, SIGINT);
+  sigaddset(&action.sa_mask, SIGHUP);
+  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL) && !sigaction(SIGINT, &action, NULL) &&
+                 !sigaction(SIGHUP, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS,
              "cannot install signal handlers");
   PetscFunctionReturn(0);
 }

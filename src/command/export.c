@@ -2,6 +2,7 @@
 #include "evenkeel/weights.h"
 #include <cJSON.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define USAGE "usage: evenkeel export CHECKPOINT OUT.safetensors [optimizer]"
 
@@ -163,6 +164,13 @@ static PetscErrorCode Export(EkRun run, const char *path, const char *out, Petsc
   PetscFunctionReturn(0);
 }
 
+static PetscBool IsSameFile(const char *a, const char *b)
+{
+  struct stat x, y;
+
+  return (PetscBool)(!stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 PetscErrorCode EkCommandExport(EkRun run, int *exit_status)
 {
   PetscFunctionBegin;
@@ -170,6 +178,8 @@ PetscErrorCode EkCommandExport(EkRun run, int *exit_status)
   PetscCheck(run->argc == 3 || !strcmp(run->argv[3], "optimizer"), run->comm, PETSC_ERR_USER_INPUT,
              "export: '%s' is not known; " USAGE, run->argv[3]);
   PetscCall(EkCommandReadKeys(run, 0, NULL, NULL));
+  PetscCheck(!IsSameFile(run->argv[1], run->argv[2]), run->comm, PETSC_ERR_USER_INPUT, "export: '%s' would be written over itself",
+             run->argv[1]);
   PetscCall(Export(run, run->argv[1], run->argv[2], (PetscBool)(run->argc == 4)));
   *exit_status = 0;
   PetscFunctionReturn(0);

@@ -1,4 +1,5 @@
 #include "dataset.h"
+#include <sys/stat.h>
 #include <string.h>
 
 #define KEY EK_DATA_FILE
@@ -101,6 +102,16 @@ PetscErrorCode EkSetCheckFilters(hid_t set, const char *path, const char *name)
   PetscFunctionReturn(0);
 }
 
+/* Behind an external link a dataset lies in another file than PATH, and its place there means nothing in this one. */
+static PetscBool IsElsewhere(hid_t set, const char *path)
+{
+  char        name[2 * EK_PATH] = "";
+  struct stat here, there;
+
+  if (H5Fget_name(set, name, sizeof(name)) <= 0 || stat(name, &there) || stat(path, &here)) return PETSC_FALSE;
+  return (PetscBool)(here.st_dev != there.st_dev || here.st_ino != there.st_ino);
+}
+
 PetscErrorCode EkSetStorage(hid_t set, const char *path, const char *name, PetscInt64 *address, PetscInt *bytes)
 {
   const hid_t        type = H5Dget_type(set);
@@ -121,7 +132,7 @@ PetscErrorCode EkSetStorage(hid_t set, const char *path, const char *name, Petsc
   PetscCheck(status != H5D_SPACE_STATUS_NOT_ALLOCATED, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
              KEY " %s: dataset '%s' was never written", path, name);
   *address = -1;
-  if (offset == HADDR_UNDEF) PetscFunctionReturn(0);
+  if (offset == HADDR_UNDEF || IsElsewhere(set, path)) PetscFunctionReturn(0); /* HDF5 reads it */
   PetscCall(EkFileSize(KEY, path, &file_bytes));
   PetscCheck((PetscInt64)(offset + size) <= file_bytes, PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
              KEY " %s: the file is truncated: dataset '%s' ends at byte %lld, the file at %lld", path, name,

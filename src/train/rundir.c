@@ -139,6 +139,20 @@ static PetscErrorCode StartTable(const char *dir, const char *name, const char *
   PetscFunctionReturn(0);
 }
 
+/* What only a finished run has: of a run that goes on they would be those of an earlier end. */
+static PetscErrorCode RemoveResults(const char *dir)
+{
+  static const char *const result[] = {"summary.json", "final.safetensors", "predictions.h5", "predictions.xdmf"};
+  char                     path[2 * EK_PATH];
+
+  PetscFunctionBegin;
+  for (size_t i = 0; i < sizeof(result) / sizeof(result[0]); i++) {
+    PetscCall(Path(dir, result[i], path));
+    unlink(path);
+  }
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
 {
   const char    *dir = t->session->deck.out.dir;
@@ -146,6 +160,7 @@ static PetscErrorCode StartTables(EkTrainer t, PetscBool resumed)
   char           path[2 * EK_PATH];
 
   PetscFunctionBegin;
+  if (t->at.epoch < t->session->deck.train.epochs) PetscCall(RemoveResults(dir));
   PetscCall(StartTable(dir, "metrics.csv", metrics_header, epoch));
   PetscCall(StartTable(dir, "layers.csv", layers_header, epoch));
   if (t->session->nsets > 1) PetscCall(StartTable(dir, "sets.csv", sets_header, epoch));
