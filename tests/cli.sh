@@ -194,6 +194,24 @@ evaluates() {
   done
   expect 1 0 evaluate "$deck" -out_dir "$dir/run" # what the run left is the default
   near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
+  rm -f "$dir/run/evaluate.json"
+  expect 1 0 evaluate "$deck" -out_dir "$dir/run" -model_weights "$dir/run/final.safetensors" -model_load fc0 || return # all of it, whatever the run started from
+  near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
+}
+
+# The constants of data_normalize come with the weights: those of the run, those in its checkpoint, those exported from that.
+evaluates_normalised() {
+  local weights n
+  expect 2 0 train "$deck" -data_normalize field -out_dir "$dir/run" || return
+  expect 1 0 export "$dir/run/checkpoint.h5" "$dir/run/exported.safetensors" || return
+  expect 1 0 export "$dir/run/checkpoint.h5" "$dir/run/continued.safetensors" optimizer || return
+  for weights in final.safetensors checkpoint.h5 exported.safetensors continued.safetensors; do
+    for n in 1 3; do
+      rm -f "$dir/run/evaluate.json"
+      expect $n 0 evaluate "$deck" -data_normalize field -out_dir "$dir/run" -model_weights "$dir/run/$weights" || return
+      near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
+    done
+  done
 }
 
 exports() {
@@ -541,6 +559,7 @@ try stops-on-a-signal-1 stops_on_a_signal 1
 try stops-on-a-signal-3 stops_on_a_signal 3
 try foreign-checkpoint foreign_checkpoint
 try evaluates evaluates
+try evaluates-normalised evaluates_normalised
 try writes-predictions writes_predictions
 try generates-every-deck generates_every_deck
 try reads-every-deck reads_every_deck

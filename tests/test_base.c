@@ -53,6 +53,50 @@ static void slices_cover_everything_once(void **state)
   }
 }
 
+/* Of ten on four ranks the first two, three values each: the first rank holds both, the others hold nothing, at the end. */
+static void slices_end_where_enough_is_enough(void **state)
+{
+  PetscMPIInt count[4], first[4];
+
+  (void)state;
+  EK_OK(EkSliceCounts(10, 4, 2, 3, count, first));
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(count[i], i ? 0 : 6);
+    assert_int_equal(first[i], i ? 6 : 0);
+  }
+  EK_OK(EkSliceCounts(10, 4, 5, 3, count, first));
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(count[i], i == 0 ? 9 : i == 1 ? 6 : 0);
+    assert_int_equal(first[i], i == 0 ? 0 : i == 1 ? 9 : 15);
+  }
+}
+
+static void durations_are_told_in_two_units(void **state)
+{
+  char text[32];
+
+  (void)state;
+  assert_string_equal(EkDuration(5.25, text), "5.2s");
+  assert_string_equal(EkDuration(125, text), "2m05s");
+  assert_string_equal(EkDuration(3600, text), "1h00m");
+  assert_string_equal(EkDuration(5000, text), "1h23m");
+  assert_string_equal(EkDuration(-1, text), "?");
+}
+
+static void peak_memory_is_in_bytes(void **state)
+{
+  const size_t size = (size_t)32 << 20;
+  char        *block = malloc(size);
+
+  (void)state;
+  assert_non_null(block);
+  memset(block, 1, size);
+  assert_int_equal(((volatile char *)block)[size / 2], 1);
+  free(block);
+  assert_true(EkPeakMemory() > (PetscInt64)size);
+  assert_true(EkPeakMemory() < (PetscInt64)1 << 40);
+}
+
 /* n values: whole numbers, so that sums are exact in any order. */
 static void check_sums(EkMesh mesh, int n)
 {
@@ -172,35 +216,60 @@ static void every_mistake_in_keys_is_an_error(void **state)
   for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) assert_int_not_equal(read_demo(wrong[i], &demo_value), 0);
 }
 
-static void yaml_reads_back(void **state)
+static void both_ends_of_a_range_are_in_it(void **state)
 {
-  Demo  one, two;
-  char  dir[EK_PATH], path[2 * EK_PATH];
-  EkRun run = EkTestRun();
+  Demo demo_value;
 
   (void)state;
-  EkTestScratch(dir);
-  EK_OK(read_demo("-demo_path x.h5 -demo_rate 0.1 -demo_modes 5,6,7 -demo_wall 00:10:00.25 -demo_on yes", &one));
-  snprintf(path, sizeof(path), "%s/resolved.yaml", dir);
+  EK_OK(read_demo("-demo_path x -demo_count 10 -demo_modes 1,99", &demo_value));
+  assert_true(demo_value.count == 10 && demo_value.modes.n == 2 && demo_value.modes.v[1] == 99);
+  EK_OK(read_demo("-demo_path x -demo_count 1", &demo_value));
+  assert_int_equal(demo_value.count, 1);
+  assert_int_not_equal(read_demo("-demo_path x -demo_count 11", &demo_value), 0);
+  assert_int_not_equal(read_demo("-demo_path x -demo_modes 5,100", &demo_value), 0);
+}
+
+/* Writes the values as a deck and reads that. */
+static void reread(const char *path, const Demo *one, Demo *two)
+{
+  EkRun      run = EkTestRun();
+  EkProblems problems;
+
+  MPI_Barrier(run->comm);
   if (run->rank == 0) {
     FILE *file = fopen(path, "w");
 
-    EK_OK(EkKeysWriteYaml(file, &demo, &one, NULL, PETSC_FALSE));
+    assert_non_null(file);
+    EK_OK(EkKeysWriteYaml(file, &demo, one, NULL, PETSC_FALSE));
     fclose(file);
   }
   MPI_Barrier(run->comm);
   EK_OK(PetscOptionsDestroy(&run->options));
   EK_OK(PetscOptionsCreate(&run->options));
   EK_OK(EkRunLoadDeck(run, path));
-  memset(&two, 0, sizeof(two));
-  {
-    EkProblems problems;
+  memset(two, 0, sizeof(*two));
+  EK_OK(EkProblemsCreate(&problems));
+  EK_OK(EkKeysRead(run, &demo, two, problems));
+  EK_OK(EkProblemsRaise(run, &problems));
+}
 
-    EK_OK(EkProblemsCreate(&problems));
-    EK_OK(EkKeysRead(run, &demo, &two, problems));
-    EK_OK(EkProblemsRaise(run, &problems));
+static void yaml_reads_back(void **state)
+{
+  static const double rate[] = {0.1, 0.1 + 1e-12, 0.1 + 0.2, 1.0 / 3, 1e-300}, wall[] = {600.25, 5400, 59, 3600, 100000};
+  Demo                one, two;
+  char                dir[EK_PATH], path[2 * EK_PATH];
+
+  (void)state;
+  EkTestScratch(dir);
+  snprintf(path, sizeof(path), "%s/resolved.yaml", dir);
+  EK_OK(read_demo("-demo_path x.h5 -demo_rate 0.1 -demo_modes 5,6,7 -demo_wall 00:10:00.25 -demo_on yes", &one));
+  assert_true(one.rate == rate[0] && one.wall == wall[0]);
+  for (int i = 0; i < 5; i++) {
+    one.rate = rate[i], one.wall = wall[i];
+    reread(path, &one, &two);
+    assert_true(two.rate == rate[i] && two.wall == wall[i]);
+    assert_memory_equal(&one, &two, sizeof(one));
   }
-  assert_memory_equal(&one, &two, sizeof(one));
 }
 
 /* Exit status of a child that gets both; 0 if it is still there and knows that it is to stop. */
@@ -232,14 +301,12 @@ static void a_repeated_request_is_one_request(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(random_is_philox_and_seekable),
-    cmocka_unit_test(normal_has_unit_variance),
-    cmocka_unit_test(slices_cover_everything_once),
-    cmocka_unit_test(reduce_scatter_and_allgather_sum),
-    cmocka_unit_test(wrong_mesh_is_refused),
-    cmocka_unit_test(keys_are_read_with_defaults),
-    cmocka_unit_test(every_mistake_in_keys_is_an_error),
-    cmocka_unit_test(yaml_reads_back),
+    cmocka_unit_test(random_is_philox_and_seekable),     cmocka_unit_test(normal_has_unit_variance),
+    cmocka_unit_test(slices_cover_everything_once),      cmocka_unit_test(slices_end_where_enough_is_enough),
+    cmocka_unit_test(durations_are_told_in_two_units),   cmocka_unit_test(peak_memory_is_in_bytes),
+    cmocka_unit_test(reduce_scatter_and_allgather_sum),  cmocka_unit_test(wrong_mesh_is_refused),
+    cmocka_unit_test(keys_are_read_with_defaults),       cmocka_unit_test(every_mistake_in_keys_is_an_error),
+    cmocka_unit_test(both_ends_of_a_range_are_in_it),    cmocka_unit_test(yaml_reads_back),
     cmocka_unit_test(a_repeated_request_is_one_request),
 };
 EK_TEST_MAIN(tests)

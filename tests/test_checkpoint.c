@@ -515,6 +515,65 @@ static void a_byte_anywhere_is_noticed(void **state)
   }
 }
 
+/* Where two neighbouring values are in the file. */
+static off_t Where(const char *path, const float values[2])
+{
+  const off_t size = Size(path);
+  const int   fd = open(path, O_RDONLY);
+  char       *bytes = malloc((size_t)size);
+  off_t       at = 0;
+
+  assert_true(fd >= 0 && pread(fd, bytes, (size_t)size, 0) == size);
+  close(fd);
+  while (at + 8 <= size && memcmp(bytes + at, values, 8)) at++;
+  assert_true(at + 8 <= size);
+  free(bytes);
+  return at;
+}
+
+/* Rank 0 writes a value, everybody waits. */
+static void Put(const char *path, off_t at, float value)
+{
+  MPI_Barrier(EkTestRun()->comm);
+  if (EkTestRun()->rank == 0) {
+    const int fd = open(path, O_RDWR);
+
+    assert_true(fd >= 0 && pwrite(fd, &value, sizeof(value), at) == sizeof(value));
+    close(fd);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+}
+
+/* The same values in another order: neighbours, and two far apart. */
+static void values_that_changed_places_are_noticed(void **state)
+{
+  static const int other[] = {1, 60000};
+  EkRun            run = EkTestRun();
+  Model           *model = Fill(1);
+  const float     *big = model->weights + table[4].offset;
+  char             dir[EK_PATH], path[EK_PATH];
+  EkCheckpoint     checkpoint;
+  off_t            at;
+
+  (void)state;
+  EkTestScratch(dir);
+  File(path, dir, "checkpoint.h5");
+  EK_OK(WriteModel(run, dir, 1, WHOLE, "{}"));
+  at = Where(path, big + 100);
+  for (int i = 0; i < 2; i++) {
+    const off_t there = at + 4 * (off_t)other[i];
+
+    Put(path, at, big[100 + other[i]]), Put(path, there, big[100]);
+    EK_FAILS(EkCheckpointOpen(run, path, &checkpoint), "weights/big' is not that of its data");
+    assert_null(checkpoint);
+    Put(path, at, big[100]), Put(path, there, big[100 + other[i]]);
+    EK_OK(EkCheckpointOpen(run, path, &checkpoint));
+    CheckModel(run, checkpoint, 1, WHOLE);
+    EK_OK(EkCheckpointDestroy(&checkpoint));
+  }
+  free(model);
+}
+
 /* After it was found sound, and where nothing was kept of it. */
 static void cut_short_between_opening_and_reading(void **state)
 {
@@ -688,6 +747,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cut_short_anywhere_is_noticed),
     cmocka_unit_test(zeros_anywhere_are_noticed),
     cmocka_unit_test(a_byte_anywhere_is_noticed),
+    cmocka_unit_test(values_that_changed_places_are_noticed),
     cmocka_unit_test(cut_short_between_opening_and_reading),
     cmocka_unit_test(a_sound_file_is_remembered),
     cmocka_unit_test(the_previous_one_steps_in),
