@@ -1,6 +1,8 @@
 /* Evenkeel: trains neural PDE solvers on CPU supercomputers and keeps their layers balanced. */
 #include "evenkeel/command.h"
 #include "evenkeel/kernel.h"
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +42,19 @@ static PetscErrorCode Run(EkRun run, int *exit_status)
   PetscFunctionReturn(0);
 }
 
+/* The last of what was printed. Whoever closed the pipe has seen enough; a full disk is an error. PETSc, which flushes too, must
+   not meet either. */
+static int FlushOutput(int status)
+{
+  int why;
+
+  if (!fflush(stdout)) return status;
+  why = errno;
+  if (!freopen("/dev/null", "w", stdout) || why == EPIPE) return status;
+  fprintf(stderr, "evenkeel: cannot write to the standard output: %s\n", strerror(why));
+  return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
   char **petsc_argv = calloc((size_t)argc + 1, sizeof(char *));
@@ -57,6 +72,7 @@ int main(int argc, char **argv)
     /* the others may be waiting for this rank in a collective */
     if (!run->failure_agreed && run->size > 1) MPI_Abort(run->comm, 1);
   }
+  status = FlushOutput(status);
   if (EkRunDestroy(&run) || PetscFinalize()) return 1;
   free(petsc_argv);
   return status;

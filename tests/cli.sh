@@ -269,6 +269,10 @@ falls_back() {
 
 holds_a_run() {
   expect 1 0 train "$deck" -out_dir "$dir/run" -train_resume auto || return
+  refused 1 "train_epochs|has 3 epochs behind it, which cannot be made 2" train "$deck" -out_dir "$dir/run" -train_resume auto -train_epochs 2
+  [ -e "$dir/run/summary.json" ] || wrong "summary.json of the finished run has gone"
+  expect 1 75 train "$deck" -out_dir "$dir/run" -train_resume auto -train_epochs 5 -train_max_wall 00:00:00.000001 || return
+  [ -e "$dir/run/summary.json" ] && wrong "summary.json is that of an earlier end"
   refused 1 "holds a run already|$dir/run" train "$deck" -out_dir "$dir/run"
 }
 
@@ -411,6 +415,21 @@ full_disk() {
     BEFORE='ulimit -f 64' expect $n 1 evaluate "$deck" -model_weights "$dir/run/checkpoint.h5" -evaluate_write_predictions 3 -out_dir "$dir/full-$n" || return
     [ "$(grep -c '' "$dir/err")" -eq 1 ] && grep -q '^evenkeel: .*out_dir: .*predictions.h5' "$dir/err" || wrong "not one line: $(head -n 3 "$dir/err")"
   done
+}
+
+# A reader that goes away is no error, a full disk is one line; a key on the keyboard ends a run with a checkpoint.
+output_that_ends() {
+  local status
+  "$program" list 2>"$dir/err" | head -1 >/dev/null
+  status=${PIPESTATUS[0]}
+  [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] || wrong "status $status behind a pipe that closes: $(head -2 "$dir/err")"
+  "$program" list >/dev/full 2>"$dir/err"
+  status=$?
+  [ "$status" -eq 1 ] && [ "$(grep -c '' "$dir/err")" -eq 1 ] || wrong "status $status on a full disk: $(head -2 "$dir/err")"
+  begin_endless 1 || return
+  kill -INT "$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$job" '$4 == parent { print $1; exit }')"
+  end_job 30
+  [ "$status" -eq 75 ] && [ -f "$dir/run/checkpoint.h5" ] || wrong "status $status after Ctrl-C"
 }
 
 # PETSc's own options reach PETSc: its performance summary follows our table.
@@ -577,6 +596,7 @@ try other-settings other_settings
 try step-is-described step_is_described
 try full-disk full_disk
 try petsc-options petsc_options
+try output-that-ends output_that_ends
 try two-runs-in-a-directory two_runs_in_a_directory
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
@@ -630,6 +650,7 @@ try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" "
 try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c
 try export-without-names refused 1 "usage: evenkeel export" export
 try export-of-what refused 1 "'moments' is not known; usage: evenkeel export" export $case_1d/init.safetensors "$scratch/x.safetensors" moments
+try export-onto-itself refused 1 "would be written over itself" export "$scratch/nan.safetensors" "$scratch/nan.safetensors"
 try export-with-a-dash refused 1 "unknown key optimizer; this command takes none" export $case_1d/init.safetensors "$scratch/x.safetensors" -optimizer
 try directory-of-a-thousand-letters refused 1 "out_dir: 959 letters at most" train "$deck" -out_dir "$(printf '%0990d' 0)"
 try export-without-moments refused 1 "init.safetensors' holds no moments of Adam" export $case_1d/init.safetensors "$scratch/x.safetensors" optimizer

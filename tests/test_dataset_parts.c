@@ -1,6 +1,7 @@
 /* ranks: 1 3 */
 /* Less than whole samples, files of groups, filters, memory: what a reader leaves unread, undecoded and unheld. */
 #include "dataset_support.h"
+#include <limits.h>
 #include <malloc.h>
 
 static const Variant contiguous = {0}, gzip = {"gzip", 0, 2, 1, 0, 3};
@@ -482,6 +483,49 @@ static void many_groups_take_no_memory(void **state)
   EK_OK(EkDatasetDestroy(&data));
 }
 
+/* ---- other files ---------------------------------------------------------------------------------------------- */
+
+/* The values are those of the file a link names, not what lies at the same place of the file that holds it. */
+static void links_are_followed(void **state)
+{
+  static const char *const name[] = {"density", "pressure", "Vx", "t-coordinate", "x-coordinate"};
+  static const char        source[] = "tests/data/cases/runs/fno1d_linear_map/data.hdf5";
+  char                     path[EK_PATH + 32], whole[PATH_MAX];
+  float                   *out[2];
+
+  (void)state;
+  ScratchFile(path, "links.hdf5");
+  assert_non_null(realpath(source, whole));
+  if (EkTestRun()->rank == 0) {
+    const hsize_t length = 400000;
+    const hid_t   file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), space = H5Screate_simple(1, &length, NULL);
+    float        *zeros = calloc(length, sizeof(float));
+    const hid_t   set = H5Dcreate2(file, "notes", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+
+    assert_true(H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, zeros) >= 0);
+    for (int i = 0; i < 5; i++) assert_true(H5Lcreate_external(whole, name[i], file, name[i], H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    H5Dclose(set), H5Sclose(space), H5Fclose(file);
+    free(zeros);
+  }
+  MPI_Barrier(EkTestRun()->comm);
+  for (int k = 0; k < 2; k++) {
+    const PetscInt    second = 1;
+    EkDataOptions     options = Options(k ? path : source);
+    const EkDataInfo *info;
+    EkDataset         data;
+
+    EK_OK(EkDatasetOpen(EkTestRun(), &options, &data));
+    EK_OK(EkDatasetGetInfo(data, &info));
+    assert_true(info->fields == 3 && info->frames == 8 && info->n[0] == 48);
+    out[k] = calloc(8 * 3 * 48, sizeof(float));
+    EK_OK(EkDatasetRead(data, EK_TRAIN, 1, &second, 48, out[k]));
+    EK_OK(EkDatasetDestroy(&data));
+  }
+  assert_memory_equal(out[0], out[1], 8 * 3 * 48 * sizeof(float));
+  assert_true(out[0][0] > 0);
+  free(out[0]), free(out[1]);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(slabs_are_rows_of_the_whole),
     cmocka_unit_test(rows_are_chosen_before_reading),
@@ -494,5 +538,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(chunks_of_several_trajectories_are_decoded_once),
     cmocka_unit_test(memory_stays_within_the_cache),
     cmocka_unit_test(many_groups_take_no_memory),
+    cmocka_unit_test(links_are_followed),
 };
 EK_TEST_MAIN(tests)

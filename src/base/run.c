@@ -37,6 +37,9 @@ static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, c
     char who[32] = "", where[512] = "";
 
     fflush(stdout);
+    if (code == PETSC_ERR_MEM)
+      message =
+          "out of memory: fewer samples a rank (train_batch, more ranks), train_recompute and mesh_shard optimizer take less";
     if (size == 1 && run->size > 1) snprintf(who, sizeof(who), "[rank %d] ", (int)run->rank);
     if (code == PETSC_ERR_LIB || code == PETSC_ERR_PLIB || !message || !*message)
       snprintf(where, sizeof(where), " (%s, %s:%d)", function, file, line);

@@ -25,8 +25,8 @@ PetscErrorCode EkStopInstall(void)
   sigaddset(&action.sa_mask, SIGINT);
   sigaddset(&action.sa_mask, SIGHUP);
   PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL) && !sigaction(SIGINT, &action, NULL) &&
-                 !sigaction(SIGHUP, &action, NULL), PETSC_COMM_SELF, PETSC_ERR_SYS,
-             "cannot install signal handlers");
+                 !sigaction(SIGHUP, &action, NULL),
+             PETSC_COMM_SELF, PETSC_ERR_SYS, "cannot install signal handlers");
   PetscFunctionReturn(0);
 }
 

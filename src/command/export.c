@@ -178,8 +178,8 @@ PetscErrorCode EkCommandExport(EkRun run, int *exit_status)
   PetscCheck(run->argc == 3 || !strcmp(run->argv[3], "optimizer"), run->comm, PETSC_ERR_USER_INPUT,
              "export: '%s' is not known; " USAGE, run->argv[3]);
   PetscCall(EkCommandReadKeys(run, 0, NULL, NULL));
-  PetscCheck(!IsSameFile(run->argv[1], run->argv[2]), run->comm, PETSC_ERR_USER_INPUT, "export: '%s' would be written over itself",
-             run->argv[1]);
+  PetscCheck(!IsSameFile(run->argv[1], run->argv[2]), run->comm, PETSC_ERR_USER_INPUT,
+             "export: '%s' would be written over itself", run->argv[1]);
   PetscCall(Export(run, run->argv[1], run->argv[2], (PetscBool)(run->argc == 4)));
   *exit_status = 0;
   PetscFunctionReturn(0);

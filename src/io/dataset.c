@@ -147,6 +147,20 @@ static PetscErrorCode Open(EkDataset d, float *raw[3])
   PetscFunctionReturn(0);
 }
 
+/* Of a file that is still being generated some trajectories are zeros. */
+static PetscErrorCode CheckFinished(const EkDataOptions *options)
+{
+  const size_t letters = strlen(options->file);
+  char         progress[EK_PATH + 16];
+
+  PetscFunctionBegin;
+  if (options->unsound || letters < 6 || strcmp(options->file + letters - 5, ".part") != 0) PetscFunctionReturn(0);
+  snprintf(progress, sizeof(progress), "%.*s.progress", (int)letters - 5, options->file);
+  PetscCheck(access(progress, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
+             EK_DATA_FILE ": '%s' is not finished; generate goes on where it was", options->file);
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset)
 {
   EkDataset      d;
@@ -162,7 +176,8 @@ PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset 
   d->piece = -1;
   d->file = -1;
   for (int i = 0; i < EK_MAX_FIELDS; i++) d->set[i] = -1;
-  code = Open(d, raw);
+  code = EkAgree(run, run->comm, run->rank == 0 ? CheckFinished(options) : 0);
+  if (!code) code = Open(d, raw);
   for (int axis = 0; axis < 3; axis++) PetscCall(PetscFree(raw[axis]));
   if (code) PetscCall(EkDatasetDestroy(&d));
   *dataset = d;

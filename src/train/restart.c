@@ -266,8 +266,8 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
   PetscCall(CheckSame(t, json, EkCheckpointPath(checkpoint)));
   PetscCall(ReadProgress(t, json, EkCheckpointPath(checkpoint)));
   PetscCheck(t->at.epoch <= t->session->deck.train.epochs, t->run->comm, PETSC_ERR_USER_INPUT,
-             "train_epochs: '%s' has %d epochs behind it, which cannot be made %d", EkCheckpointPath(checkpoint), (int)t->at.epoch,
-             (int)t->session->deck.train.epochs);
+             "train_epochs: '%s' has %d epochs behind it, which cannot be made %d", EkCheckpointPath(checkpoint),
+             (int)t->at.epoch, (int)t->session->deck.train.epochs);
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CompareDecks(t, json) : 0));
   cJSON_Delete(json);
   PetscCall(ReadArrays(t, checkpoint));
