@@ -108,6 +108,8 @@ def read_files(paths, stack):
 
 
 def read_contents(path, stack):
+    if path.endswith(".part") and os.path.exists(path[:-len(".part")] + ".progress"):
+        raise MergeError(f"{path} is not finished; generate goes on where it was")
     try:
         file = stack.enter_context(h5py.File(path, "r"))
     except OSError as error:

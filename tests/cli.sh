@@ -625,6 +625,8 @@ try all-mistakes-at-once refused 5 "train_epochs|train_lr|model_modes: 0|balance
   train "$deck" -train_epochs 1.5 -train_lr -1 -model_modes 0 -balance_fit best -out_dirr x
 
 try missing-data refused 1 "data_file: cannot open '$scratch/none.hdf5'" train "$deck" -data_file "$scratch/none.hdf5"
+cp $case_1d/data.hdf5 "$scratch/begun.hdf5.part" && : >"$scratch/begun.hdf5.progress"
+try unfinished-data refused 1 "begun.hdf5.part' is not finished" train "$deck" -data_file "$scratch/begun.hdf5.part"
 try text-as-data refused 1 "'src/main.c' is not an HDF5 file" train "$deck" -data_file src/main.c
 try cut-data refused 1 "cut.hdf5|truncated" train "$deck" -data_file "$scratch/cut.hdf5"
 try missing-dataset refused 1 "missing_vx.h5|'Vx' is missing" train "$deck" -data_file tests/data/bad/missing_vx.h5

@@ -343,6 +343,10 @@ def mistakes_are_one_plain_line(scratch):
     assert_refused(out, [good, cut], "cut.h5", "not a sound HDF5 file")
     assert_refused(out, [good, __file__], "test_merge.py", "not a sound HDF5 file")
     assert_refused(out, [good, link], "link.h5 is named twice")
+    os.symlink(good, os.path.join(scratch, "begun.h5.part"))
+    with open(os.path.join(scratch, "begun.h5.progress"), "w", encoding="utf-8"):
+        pass
+    assert_refused(out, [good, os.path.join(scratch, "begun.h5.part")], "begun.h5.part is not finished")
     with h5py.File(out, "w"):
         pass
     assert_refused(out, [good], "out.h5 exists already")
