@@ -442,8 +442,8 @@ static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
   if (*stopped) {
     PetscCall(EkRestartWrite(t));
     if (t->run->rank == 0)
-      printf("stopped on request after epoch %d, batch %d%s; continue with -train_resume auto\n", (int)t->at.epoch,
-             (int)t->at.batch, t->at.batch == t->nbatches ? ", the epoch's last" : "");
+      printf("stopped on request after epoch %d, batch %d; continue with -train_resume auto\n", (int)t->at.epoch,
+             (int)t->at.batch);
   }
   PetscFunctionReturn(0);
 }
