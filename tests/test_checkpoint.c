@@ -599,33 +599,6 @@ static void cut_short_between_opening_and_reading(void **state)
   free(model);
 }
 
-/* A weight file is verified once, unless it changes. */
-static void a_sound_file_is_remembered(void **state)
-{
-  EkRun         run = EkTestRun();
-  struct EkRun_ mine = *run;
-  Model        *got = Fill(6), *want = Fill(5);
-  char          dir[EK_PATH], path[EK_PATH];
-
-  (void)state;
-  EkTestScratch(dir);
-  File(path, dir, "checkpoint.h5");
-  EK_OK(WriteModel(run, dir, 5, WHOLE, "{}"));
-  EK_OK(EkWeightsRead(&mine, path, NTENSORS, table, got->weights));
-  assert_string_equal(mine.verified, ""); /* the clock has not moved on since it was written */
-  sleep(4);
-  for (int i = 0; i < 2; i++) {
-    for (int j = 0; j < TOTAL; j++) got->weights[j] = NAN;
-    EK_OK(EkWeightsRead(&mine, path, NTENSORS, table, got->weights));
-    SameTensors(got->weights, want->weights, 0, TOTAL);
-    assert_int_equal(mine.verified[0] != 0, run->rank == 0);
-  }
-  Flip(path, Size(path) / 4);
-  EK_FAILS(EkWeightsRead(&mine, path, NTENSORS, table, got->weights), "is not that of its data");
-  free(got);
-  free(want);
-}
-
 static void the_previous_one_steps_in(void **state)
 {
   EkRun        run = EkTestRun();
@@ -749,7 +722,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_byte_anywhere_is_noticed),
     cmocka_unit_test(values_that_changed_places_are_noticed),
     cmocka_unit_test(cut_short_between_opening_and_reading),
-    cmocka_unit_test(a_sound_file_is_remembered),
     cmocka_unit_test(the_previous_one_steps_in),
     cmocka_unit_test(foreign_files_are_refused),
     cmocka_unit_test(a_full_disk_leaves_the_old_one),

@@ -1,11 +1,13 @@
 /* Restart files: HDF5, independent of the mesh. A checkpoint is (a) arenas of floats with a table of named tensors:
    /weights/NAME, /adam_m/NAME ...; (b) named arrays of doubles: /state/NAME; (c) one JSON text of scalars: attribute `meta` of
-   the root. The file server sees few ranks: the file is cut into shares of run->share bytes (4 MiB) or more, each read or written
-   by one rank, the others have from it or give to it by messages; they need room for two such blocks, readers and writers for a
-   few. Written so that a full disk is noticed: rank 0 reserves the room (posix_fallocate) and creates DIR/checkpoint.h5.tmp with
-   early allocation; the writers write their shares in place (pwrite) and fsync; then come the checksums (attribute `checksum` of
-   every dataset), the mark `complete`, and the names: checkpoint.h5 becomes checkpoint_prev.h5, the temporary file becomes
-   checkpoint.h5. */
+   the root.
+
+   The file server sees few ranks: the file is cut into shares of run->share bytes (4 MiB) or more, each read or written by one
+   rank; the others have from it or give to it by messages. They need room for two such blocks, readers and writers for a few.
+
+   A full disk is noticed: rank 0 reserves the room and creates DIR/checkpoint.h5.tmp with early allocation; the writers write
+   their shares in place (pwrite) and fsync; then come the checksums (attribute `checksum` of every dataset), the mark
+   `complete`, and the names: checkpoint.h5 becomes checkpoint_prev.h5, the temporary file becomes checkpoint.h5. */
 #pragma once
 #include "evenkeel/base.h"
 
@@ -34,7 +36,7 @@ typedef struct EkCheckpoint_ *EkCheckpoint;
    their checksum. Cost: one pass over the file, divided over its readers, who keep small shares for EkCheckpointRead. */
 PetscErrorCode EkCheckpointOpen(EkRun run, const char *path, EkCheckpoint *checkpoint);
 /* Opens DIR/checkpoint.h5, or, when that one is cut short or damaged, DIR/checkpoint_prev.h5 with a notice that names both.
-   *checkpoint is NULL when there is neither file. */
+ *checkpoint is NULL when there is neither file. */
 PetscErrorCode EkCheckpointOpenNewest(EkRun run, const char *dir, EkCheckpoint *checkpoint);
 const char    *EkCheckpointPath(EkCheckpoint checkpoint);
 /* JSON text, owned by the checkpoint. */

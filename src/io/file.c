@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 static PetscErrorCode Keep(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code,
                            PetscErrorType type, const char *message, void *context)
@@ -59,21 +58,6 @@ PetscErrorCode EkFileSize(const char *what, const char *path, PetscInt64 *bytes)
   PetscFunctionBegin;
   PetscCheck(!stat(path, &status), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot open '%s': %s", what, path, Why(errno));
   *bytes = (PetscInt64)status.st_size;
-  PetscFunctionReturn(0);
-}
-
-#define SETTLED 2 /* s: file systems count time in steps, some of them in seconds */
-
-PetscErrorCode EkFileStamp(const char *what, const char *path, char stamp[EK_STAMP])
-{
-  struct stat status;
-
-  PetscFunctionBegin;
-  PetscCheck(!stat(path, &status), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot open '%s': %s", what, path, Why(errno));
-  stamp[0] = 0;
-  if (time(NULL) - status.st_ctim.tv_sec > SETTLED)
-    PetscCall(PetscSNPrintf(stamp, EK_STAMP, "%lld %lld %lld %lld.%09ld", (long long)status.st_dev, (long long)status.st_ino,
-                            (long long)status.st_size, (long long)status.st_ctim.tv_sec, status.st_ctim.tv_nsec));
   PetscFunctionReturn(0);
 }
 
@@ -167,15 +151,12 @@ PetscErrorCode EkBcastBytes(EkRun run, void *data, size_t n)
 
 PetscErrorCode EkFileReserve(const char *what, const char *path, int flags, PetscInt64 bytes)
 {
-  int fd, error = 0;
+  int fd, error;
 
   PetscFunctionBegin;
   PetscCall(EkFileOpen(what, path, O_RDWR | flags, &fd));
-  while (fallocate(fd, 0, 0, (off_t)bytes)) {
-    error = errno;
-    if (error != EINTR) break; /* a signal for the run, which is on its way to a checkpoint */
-    error = 0;
-  }
+  do error = fallocate(fd, 0, 0, (off_t)bytes) ? errno : 0;
+  while (error == EINTR); /* a signal for the run, which is on its way to a checkpoint */
   close(fd);
   /* A file system without reservation: the writes will tell. posix_fallocate would write a byte into every block instead. */
   if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) error = 0;

@@ -27,9 +27,6 @@ PetscErrorCode EkCatchEnd(EkRun run, EkCatch *caught, PetscErrorCode mine);
 /* `what` starts the error line: a deck key or "checkpoint". Error: missing, a directory, no permission. */
 PetscErrorCode EkFileOpen(const char *what, const char *path, int flags, int *fd);
 PetscErrorCode EkFileSize(const char *what, const char *path, PetscInt64 *bytes);
-/* Which file this is and when it changed, the same text only for the same bytes; "" where it changed so lately that the next
-   change could bear the same time. */
-PetscErrorCode EkFileStamp(const char *what, const char *path, char stamp[EK_STAMP]);
 /* Bytes really read at `offset`: fewer than n at the end of the file, -1 with errno on failure. */
 ssize_t EkFileReadSome(int fd, void *buffer, size_t n, PetscInt64 offset);
 /* All n bytes or an error. */

@@ -77,50 +77,35 @@ PetscErrorCode EkSourceList(const char *path, EkWeightsMemory memory, int *n, Ek
   PetscFunctionReturn(code);
 }
 
-static PetscErrorCode ListRoot(EkSource *source, const struct EkCheckpoint_ *checkpoint, EkWeightsMemory memory)
+static PetscErrorCode OpenRoot(EkSource *source, EkWeightsMemory memory)
 {
   PetscFunctionBegin;
-  if (checkpoint)
-    PetscCall(ListCheckpoint(checkpoint, memory, &source->n, &source->stored));
-  else
-    PetscCall(EkSourceList(source->path, memory, &source->n, &source->stored));
+  PetscCall(EkSourceList(source->path, memory, &source->n, &source->stored));
   PetscCall(EkFileOpen(WHAT, source->path, O_RDONLY, &source->fd));
-  PetscFunctionReturn(0);
-}
-
-/* Rank 0: is it a file whose data must be verified? `stamp` says which one it is, and in which state. */
-static PetscErrorCode LookAt(EkRun run, const char *path, char stamp[EK_STAMP], PetscBool *verify)
-{
-  PetscFunctionBegin;
-  PetscCall(EkSourceIsHdf5(path, verify));
-  PetscCall(EkFileStamp(WHAT, path, stamp));
-  if (*stamp && !strcmp(stamp, run->verified)) *verify = PETSC_FALSE;
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkSourceOpen(EkRun run, const char *path, EkWeightsMemory memory, EkSource *source)
 {
-  EkCheckpoint   checkpoint = NULL;
+  EkCheckpoint   checkpoint;
   EkCatch        caught;
   PetscErrorCode code;
-  PetscBool      verify = PETSC_FALSE;
-  char           stamp[EK_STAMP] = "";
+  PetscBool      hdf5 = PETSC_FALSE;
 
   PetscFunctionBegin;
   *source = (EkSource){.run = run, .path = path, .fd = -1};
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? LookAt(run, path, stamp, &verify) : 0;
+  code = run->rank == 0 ? EkSourceIsHdf5(path, &hdf5) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
   EkCatchRaise(run, &caught);
-  PetscCallMPI(MPI_Bcast(&verify, 1, MPIU_BOOL, 0, run->comm));
-  if (verify) {
+  PetscCallMPI(MPI_Bcast(&hdf5, 1, MPIU_BOOL, 0, run->comm));
+  if (hdf5 && memory == EK_MEMORY_WEIGHTS) {
     PetscCall(EkCheckpointOpen(run, path, &checkpoint));
-    PetscCall(EkRunSetVerified(run, stamp));
+    PetscCall(EkCheckpointDestroy(&checkpoint));
   }
   PetscCall(EkCatchBegin(&caught));
-  code = run->rank == 0 ? ListRoot(source, checkpoint, memory) : 0;
+  code = run->rank == 0 ? OpenRoot(source, memory) : 0;
   PetscCall(EkCatchEnd(run, &caught, code));
-  PetscCall(EkCheckpointDestroy(&checkpoint));
   EkCatchRaise(run, &caught);
   PetscFunctionReturn(0);
 }

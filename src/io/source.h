@@ -11,7 +11,7 @@ typedef struct {
   EkStored   *stored;
 } EkSource;
 
-/* Collective. A checkpoint's checksums are verified, unless this was done and the file has not changed since. */
+/* Collective. A checkpoint's checksums are verified with its weights; whoever wants their moments has read them before. */
 PetscErrorCode EkSourceOpen(EkRun run, const char *path, EkWeightsMemory memory, EkSource *source);
 PetscErrorCode EkSourceClose(EkSource *source);
 /* Rank 0 alone: the list from the header, nothing verified. The caller frees. */
