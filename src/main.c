@@ -57,7 +57,7 @@ static int FlushOutput(int status)
 
 int main(int argc, char **argv)
 {
-  char **petsc_argv = calloc((size_t)argc + 1, sizeof(char *));
+  char **petsc_argv = calloc((size_t)argc + 2, sizeof(char *));
   int    status = 0, petsc_argc;
   EkRun  run;
 

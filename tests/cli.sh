@@ -313,20 +313,35 @@ step_is_described() {
   awk -F, 'NR == 1 && $4 >= 6e-3 && $5 >= 12e-3 && $7 >= 15e-3 {found = 1} END {exit !found}' "$dir/out" || wrong "neighbours cost nothing: $(cat "$dir/out" "$dir/err")"
 }
 
-# A run without an end in the background on RANKS ranks; returns when it has finished an epoch. $job is mpirun's process.
-begin_endless() {
+# RANKS OUT [-key value ...]: a run without an end in the background. $job is mpirun's process. A shell has its background jobs ignore SIGINT.
+start_endless() {
+  local n=$1 out=$2
+  shift 2
   # shellcheck disable=SC2086
-  $launch -n "$1" "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 -model_transform gemm -out_dir "$dir/run" \
-    >"$dir/out" 2>"$dir/err" &
+  env --default-signal=INT $launch -n "$n" "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 \
+    -model_transform gemm -out_dir "$dir/run" "$@" >"$out" 2>"$dir/err" &
   job=$!
+}
+
+# COMMAND ...: waits until it succeeds, 20 s at most.
+comes_true() {
   for _ in $(seq 400); do
-    [ -f "$dir/run/metrics.csv" ] && [ "$(wc -l <"$dir/run/metrics.csv")" -gt 1 ] && return 0
+    "$@" && return 0
     sleep 0.05
   done
+  return 1
+}
+has_an_epoch() { [ -f "$dir/run/metrics.csv" ] && [ "$(wc -l <"$dir/run/metrics.csv")" -gt 1 ]; }
+
+# One on RANKS ranks that has finished an epoch.
+begin_endless() {
+  start_endless "$1" "$dir/out"
+  comes_true has_an_epoch && return
   wrong "no epoch in 20 s: $(tail -n 1 "$dir/err")"
   kill -KILL "$job"
   return 1
 }
+ranks_of_job() { cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$job" '$4 == parent { print $1 }'; } # awk alone ends where a process has
 
 # Waits for $job, SECONDS at most; $status.
 end_job() {
@@ -361,22 +376,11 @@ two_runs_in_a_directory() {
   local first
   begin_endless 1 || return
   first=$job
-  # shellcheck disable=SC2086
-  $launch -n 2 "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 -model_transform gemm -out_dir "$dir/run" \
-    -train_resume auto >"$dir/second" 2>"$dir/err" &
-  job=$!
-  for _ in $(seq 400); do
-    grep -qs '^notice: another run is at work' "$dir/second" && break
-    sleep 0.05
-  done
-  grep -q "^notice: another run is at work in '$dir/run'" "$dir/second" || wrong "the second does not wait: $(tail -n 2 "$dir/second" "$dir/err")"
+  start_endless 2 "$dir/second" -train_resume auto
+  comes_true grep -qs "^notice: another run is at work in '$dir/run'" "$dir/second" || wrong "the second does not wait: $(tail -n 2 "$dir/second" "$dir/err")"
   kill -USR1 "$first"
   wait "$first" || [ $? -eq 75 ] || wrong "exit status of the first"
-  for _ in $(seq 400); do
-    grep -qs '^resumed after epoch' "$dir/second" && break
-    sleep 0.05
-  done
-  grep -q '^resumed after epoch' "$dir/second" || wrong "the second does not go on: $(tail -n 2 "$dir/second" "$dir/err")"
+  comes_true grep -qs '^resumed after epoch' "$dir/second" || wrong "the second does not go on: $(tail -n 2 "$dir/second" "$dir/err")"
   kill -USR1 "$job"
   end_job 30
   [ "$status" -eq 75 ] || wrong "exit status $status of the second"
@@ -387,7 +391,7 @@ two_runs_in_a_directory() {
 ends_at_a_second_signal() {
   local ranks
   begin_endless 2 || return
-  ranks=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$job" '$4 == parent { print $1 }') # awk ends where a process has
+  ranks=$(ranks_of_job)
   [ -n "$ranks" ] || { wrong "no ranks under mpirun"; kill -KILL "$job"; return; }
   # shellcheck disable=SC2086
   kill -STOP $ranks && kill -USR1 $ranks && kill -TERM $ranks && kill -CONT $ranks
@@ -417,7 +421,7 @@ full_disk() {
   done
 }
 
-# A reader that goes away is no error, a full disk is one line; a key on the keyboard ends a run with a checkpoint.
+# A reader that goes away is no error, a full disk is one line.
 output_that_ends() {
   local status
   "$program" list 2>"$dir/err" | head -1 >/dev/null
@@ -426,10 +430,36 @@ output_that_ends() {
   "$program" list >/dev/full 2>"$dir/err"
   status=$?
   [ "$status" -eq 1 ] && [ "$(grep -c '' "$dir/err")" -eq 1 ] || wrong "status $status on a full disk: $(head -2 "$dir/err")"
-  begin_endless 1 || return
-  kill -INT "$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$job" '$4 == parent { print $1; exit }')"
-  end_job 30
-  [ "$status" -eq 75 ] && [ -f "$dir/run/checkpoint.h5" ] || wrong "status $status after Ctrl-C"
+}
+
+# A key on the keyboard and a terminal that closes end a run with a checkpoint, but not one that was told to ignore them.
+signals_of_terminals() {
+  local signal
+  for signal in INT HUP; do
+    rm -rf "$dir/run"
+    begin_endless 1 || return
+    kill -$signal "$(ranks_of_job)"
+    end_job 30
+    [ "$status" -eq 75 ] && [ -f "$dir/run/checkpoint.h5" ] || wrong "status $status after SIG$signal"
+    rm -rf "$dir/run"
+    (trap '' $signal && exec "$program" train "$deck" -train_epochs 1000000000 -train_eval_interval 0 -train_checkpoint_interval 0 -out_dir "$dir/run" >"$dir/out" 2>&1) &
+    job=$!
+    comes_true has_an_epoch || wrong "no epoch: $(tail -n 1 "$dir/out")"
+    kill -$signal "$job"
+    sleep 0.5
+    kill -0 "$job" || wrong "SIG$signal ends a run that ignores it"
+    kill -USR1 "$job"
+    end_job 30
+    [ "$status" -eq 75 ] || wrong "status $status after SIGUSR1 where SIG$signal is ignored"
+  done
+}
+
+# A billion weights in three gigabytes of addresses. The address sanitizer wants more for itself.
+memory_that_does_not_suffice() {
+  ldd "$program" | grep -q libasan && return
+  sed "s/^model:.*/model: {type: dpot, preset: huge, patch_size: 4}/; s|$case_1d|$case_2d|; s/, reduced_resolution: 3//" "$deck" >"$dir/huge.yaml"
+  BEFORE='ulimit -v 3000000' expect 1 1 train "$dir/huge.yaml" -data_test 1 -data_train 2 -out_dir "$dir/run" || return
+  grep -q '^evenkeel: out of memory: ' "$dir/err" && [ "$(wc -l <"$dir/err")" -eq 1 ] || wrong "$(head -n 2 "$dir/err")"
 }
 
 # PETSc's own options reach PETSc: its performance summary follows our table.
@@ -466,7 +496,7 @@ spectra_of_a_run() {
       done
     done
   done
-  refused 1 "holds a run already" spectrum "$dir/all/final.safetensors" -spectrum_out "$dir/all"
+  refused 1 "spectrum_out|holds a run already" spectrum "$dir/all/final.safetensors" -spectrum_out "$dir/all"
   sed 's/"fc1.weight"/"fc9.weight"/' "$dir/all/final.safetensors" >"$dir/other.safetensors"
   expect 1 0 spectrum "$dir/other.safetensors" || return
   grep -qx "much of it is a fno1d, but 'fc1.weight' is missing or has another shape" "$dir/out" || wrong "no word of fc1: $(head -1 "$dir/out")"
@@ -597,6 +627,8 @@ try step-is-described step_is_described
 try full-disk full_disk
 try petsc-options petsc_options
 try output-that-ends output_that_ends
+try memory-that-does-not-suffice memory_that_does_not_suffice
+try signals-of-terminals signals_of_terminals
 try two-runs-in-a-directory two_runs_in_a_directory
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
@@ -663,7 +695,7 @@ try spectrum-of-nothing refused 1 "spectrum wants one file of weights" spectrum
 try spectrum-missing refused 1 "$scratch/none.safetensors" spectrum "$scratch/none.safetensors"
 try spectrum-of-nan refused 1 "nan.safetensors|tensor 'fc2.bias'|is not finite" spectrum "$scratch/nan.safetensors"
 try spectrum-key refused 1 "train_lr is not used" spectrum $case_1d/init.safetensors -train_lr 1
-try spectrum-to-nowhere refused 1 "out_dir|README.md" spectrum $case_1d/init.safetensors -spectrum_out README.md/x
+try spectrum-to-nowhere refused 1 "spectrum_out|README.md" spectrum $case_1d/init.safetensors -spectrum_out README.md/x
 
 try inspect-nothing refused 1 "inspect wants one data file" inspect
 try inspect-missing refused 1 "$scratch/none.hdf5" inspect "$scratch/none.hdf5"

@@ -4,9 +4,8 @@
 #include <petscsys.h>
 #include <stdint.h>
 
-#define EK_PATH  1024
-#define EK_NAME  64
-#define EK_STAMP 128
+#define EK_PATH 1024
+#define EK_NAME 64
 
 /* ---- run context -------------------------------------------------------------------------------------- */
 
@@ -44,8 +43,7 @@ struct EkRun_ {
   PetscLogEvent  phase[EK_PHASE_COUNT];
   PetscLogDouble start; /* wall clock at creation (s) */
   PetscInt64     share; /* bytes of a checkpoint for which one more rank reads and writes; the size of its messages */
-  char           verified[EK_STAMP]; /* the weight file whose checksums were verified last, on rank 0 */
-  PetscBool      hold;               /* lines of this rank alone are kept in `held` until ranks have agreed */
+  PetscBool      hold;  /* lines of this rank alone are kept in `held` until ranks have agreed */
   char           held[2048];
   PetscBool      failure_agreed; /* the error on its way up is known to every rank: main may finalise */
 };
@@ -54,14 +52,12 @@ struct EkRun_ {
    one-line error handler. The run is owned by the caller. */
 PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *run);
 /* The words of the command line that are PETSc's own (-log_view, -malloc_debug ...) with their values, after the program's name:
-   for PetscInitialize, which looks at no others. words: room for argc + 1; returns how many. */
+   for PetscInitialize, which looks at no others. words: room for argc + 2; returns how many. */
 int EkPetscWords(int argc, char **argv, char **words);
 /* Whether a key without its dash is one of PETSc's. */
 PetscBool EkIsPetscOption(const char *name);
 /* Loads a YAML deck under the command line's keys. Collective. Error: unreadable file, bad YAML, a list of maps. */
 PetscErrorCode EkRunLoadDeck(EkRun run, const char *path);
-/* `stamp` as EkFileStamp has it, "": none. */
-PetscErrorCode EkRunSetVerified(EkRun run, const char *stamp);
 /* Collective. Accepts NULL, nulls. */
 PetscErrorCode EkRunDestroy(EkRun *run);
 
@@ -158,8 +154,8 @@ const char *EkDuration(double seconds, char text[32]);
 
 #define EK_EXIT_STOPPED 75 /* stopped on request after a checkpoint: job scripts requeue on it */
 
-/* SIGUSR1 and SIGTERM set a flag and do nothing else. A second one ends the process at once, unless all were SIGUSR1: SLURM and
-   experiment.py repeat that while a checkpoint is on its way. */
+/* SIGUSR1, SIGTERM, SIGINT and SIGHUP set a flag and do nothing else; the last three only where they were not ignored. A second
+   one ends the process at once, unless all were SIGUSR1: SLURM and experiment.py repeat that while a checkpoint is on its way. */
 PetscErrorCode EkStopInstall(void);
 PetscBool      EkStopRequested(void); /* this rank, not collective */
 

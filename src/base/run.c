@@ -19,6 +19,12 @@ void EkHoldLines(EkRun run, PetscBool hold)
   if (!hold) Release(run);
 }
 
+/* PETSc 3.18's allocator mixes up its arguments when there is no memory: the code is a line number, the message a function. */
+static PetscBool IsMemory(const char *function, PetscErrorCode code)
+{
+  return (PetscBool)(code == PETSC_ERR_MEM || (function && !strncmp(function, "PetscMalloc", 11)));
+}
+
 /* One plain line per failure. A communicator other than this rank alone means that every rank of it sees the same thing, so its
    first rank speaks for all. Called again by PetscCall on the way up: silent then. */
 static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, const char *file, PetscErrorCode code,
@@ -37,7 +43,7 @@ static PetscErrorCode PlainLine(MPI_Comm comm, int line, const char *function, c
     char who[32] = "", where[512] = "";
 
     fflush(stdout);
-    if (code == PETSC_ERR_MEM)
+    if (IsMemory(function, code))
       message =
           "out of memory: fewer samples a rank (train_batch, more ranks), train_recompute and mesh_shard optimizer take less";
     if (size == 1 && run->size > 1) snprintf(who, sizeof(who), "[rank %d] ", (int)run->rank);
@@ -69,7 +75,8 @@ PetscBool EkIsPetscOption(const char *name)
 
 int EkPetscWords(int argc, char **argv, char **words)
 {
-  int n = 0;
+  static char no_handlers[] = "-no_signal_handler"; /* PETSc's print pages, end with 59 and forget what was to be ignored */
+  int         n = 0;
 
   words[n++] = argv[0];
   for (int i = 1; i < argc; i++) {
@@ -77,6 +84,7 @@ int EkPetscWords(int argc, char **argv, char **words)
     words[n++] = argv[i];
     if (i + 1 < argc && !IsKey(argv[i + 1])) words[n++] = argv[++i];
   }
+  words[n++] = no_handlers;
   words[n] = NULL;
   return n;
 }
@@ -118,9 +126,8 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscCallMPI(MPI_Comm_size(run->comm, &run->size));
   PetscCall(PetscPushErrorHandler(PlainLine, run));
   PetscCall(PetscOptionsCreate(&run->options));
-  PetscCall(PetscPopSignalHandler()); /* PETSc's prints pages and ends with 59 */
-  signal(SIGPIPE, SIG_IGN);           /* a run whose reader has gone goes on */
-  signal(SIGXFSZ, SIG_IGN);           /* a limit of file size is then an error of the write, told like any other */
+  signal(SIGPIPE, SIG_IGN); /* a run whose reader has gone goes on */
+  signal(SIGXFSZ, SIG_IGN); /* a limit of file size is then an error of the write, told like any other */
   run->raw_argc = argc;
   run->raw_argv = argv;
   PetscCall(PetscMalloc1(argc + 1, &run->argv));
@@ -176,13 +183,6 @@ PetscErrorCode EkRunLoadDeck(EkRun run, const char *path)
              "deck '%s' is not YAML as decks use it (blocks of `key: value`, lists of plain values)", path);
   PetscCall(SplitArguments(run, NULL, NULL));
   PetscCall(PetscStrncpy(run->deck, path, sizeof(run->deck)));
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkRunSetVerified(EkRun run, const char *stamp)
-{
-  PetscFunctionBegin;
-  PetscCall(PetscStrncpy(run->verified, stamp, sizeof(run->verified)));
   PetscFunctionReturn(0);
 }
 

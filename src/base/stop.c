@@ -5,28 +5,32 @@
 /* The one exception to "no state outside the run context": a signal handler has no argument to carry one. */
 static volatile sig_atomic_t stop_requests, terminations;
 
+/* SIGUSR1 alone may be repeated. */
+static const int handled[] = {SIGUSR1, SIGTERM, SIGINT, SIGHUP};
+#define HANDLED (sizeof(handled) / sizeof(handled[0]))
+
 /* Whatever order two that were pending arrive in. */
 static void OnSignal(int number)
 {
-  if (number == SIGTERM || number == SIGINT || number == SIGHUP) terminations++;
+  if (number != SIGUSR1) terminations++;
   if (++stop_requests > 1 && terminations) _exit(128 + number);
 }
 
 PetscErrorCode EkStopInstall(void)
 {
-  struct sigaction action = {0};
+  struct sigaction action = {.sa_handler = OnSignal, .sa_flags = SA_RESTART}, before;
+  int              failed = 0;
 
   PetscFunctionBegin;
-  action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaddset(&action.sa_mask, SIGUSR1); /* one at a time: a count must not be lost between two handlers */
-  sigaddset(&action.sa_mask, SIGTERM);
-  sigaddset(&action.sa_mask, SIGINT);
-  sigaddset(&action.sa_mask, SIGHUP);
-  PetscCheck(!sigaction(SIGUSR1, &action, NULL) && !sigaction(SIGTERM, &action, NULL) && !sigaction(SIGINT, &action, NULL) &&
-                 !sigaction(SIGHUP, &action, NULL),
-             PETSC_COMM_SELF, PETSC_ERR_SYS, "cannot install signal handlers");
+  /* one at a time: a count must not be lost between two handlers */
+  for (size_t i = 0; i < HANDLED; i++) sigaddset(&action.sa_mask, handled[i]);
+  for (size_t i = 0; i < HANDLED; i++) {
+    failed |= sigaction(handled[i], &action, &before);
+    /* nohup and shells say so for runs in the background */
+    if (handled[i] != SIGUSR1 && before.sa_handler == SIG_IGN) failed |= sigaction(handled[i], &before, NULL);
+  }
+  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_SYS, "cannot install signal handlers");
   PetscFunctionReturn(0);
 }
 
