@@ -113,16 +113,17 @@ static PetscErrorCode DeclareByAxes(const Weights *w, EkParams *params)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Fill(const Weights *w, EkParams params)
+/* The file's values become the parameters'; nothing is copied. */
+static PetscErrorCode Adopt(Weights *w, EkParams params)
 {
   PetscFunctionBegin;
-  PetscCall(EkParamsAllocate(params));
   for (int t = 0; t < params->n; t++) {
-    const EkTensorInfo *to = &params->table[t], *from = Find(w, to->name);
+    const EkTensorInfo *found = Find(w, params->table[t].name);
 
-    if (from && from->count == to->count)
-      PetscCall(PetscArraycpy(params->weights + to->offset, w->arena + from->offset, to->count));
+    if (found) params->table[t].offset = found->offset;
   }
+  params->weights = w->arena;
+  w->arena = NULL;
   PetscFunctionReturn(0);
 }
 
@@ -138,9 +139,8 @@ static PetscErrorCode ReadParams(EkRun run, const char *path, const char **model
     *model = "linear and convolutional weights, told by their axes";
   }
   PetscCheck((*params)->n > 0, run->comm, PETSC_ERR_USER_INPUT, "'%s' has no tensor NAME.weight of two to four axes", path);
-  PetscCall(Fill(&w, *params));
+  PetscCall(Adopt(&w, *params));
   PetscCall(PetscFree(w.table));
-  PetscCall(PetscFree(w.arena));
   PetscFunctionReturn(0);
 }
 

@@ -79,7 +79,7 @@ static PetscErrorCode SetGrid(EkDataset d, float *raw[3])
     PetscCheck(k <= n, d->run->comm, PETSC_ERR_USER_INPUT,
                "data_reduced_resolution: every %" PetscInt_FMT "th of the %" PetscInt_FMT
                " points of axis %c of %s leaves nothing",
-               k, n, "xyz"[axis], o -> file);
+               k, n, 'x' + axis, o->file);
     d->info.n[axis] = Kept(n, k);
     if (!raw[axis]) PetscCall(PetscMalloc1(n, &raw[axis]));
     PetscCall(EkBcastBytes(d->run, raw[axis], (size_t)n * sizeof(float)));
@@ -147,20 +147,6 @@ static PetscErrorCode Open(EkDataset d, float *raw[3])
   PetscFunctionReturn(0);
 }
 
-/* Of a file that is still being generated some trajectories are zeros. */
-static PetscErrorCode CheckFinished(const EkDataOptions *options)
-{
-  const size_t letters = strlen(options->file);
-  char         progress[EK_PATH + 16];
-
-  PetscFunctionBegin;
-  if (options->unsound || letters < 6 || strcmp(options->file + letters - 5, ".part") != 0) PetscFunctionReturn(0);
-  snprintf(progress, sizeof(progress), "%.*s.progress", (int)letters - 5, options->file);
-  PetscCheck(access(progress, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
-             EK_DATA_FILE ": '%s' is not finished; generate goes on where it was", options->file);
-  PetscFunctionReturn(0);
-}
-
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset)
 {
   EkDataset      d;
@@ -176,8 +162,7 @@ PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset 
   d->piece = -1;
   d->file = -1;
   for (int i = 0; i < EK_MAX_FIELDS; i++) d->set[i] = -1;
-  code = EkAgree(run, run->comm, run->rank == 0 ? CheckFinished(options) : 0);
-  if (!code) code = Open(d, raw);
+  code = Open(d, raw);
   for (int axis = 0; axis < 3; axis++) PetscCall(PetscFree(raw[axis]));
   if (code) PetscCall(EkDatasetDestroy(&d));
   *dataset = d;

@@ -64,8 +64,6 @@ typedef struct {
 
 /* ---- dataset_probe.c --------------------------------------------------------------------------------------- */
 
-/* Of a DPOT folder how many files, of how many bytes, and the name of the first; 0 files: it is none. Not collective. */
-PetscErrorCode EkDatasetFolderFiles(EkDataset data, char first[2 * EK_PATH], PetscInt64 *files, PetscInt64 *bytes);
 /* Rank 0. coordinate[d]: raw axis d; group: names of the groups; all PetscMalloc'ed. */
 PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, float *coordinate[3], char **group);
 const char    *EkDatasetFamilyName(int family);
@@ -75,6 +73,8 @@ const char    *EkDatasetFamilyName(int family);
 /* Rank 0. A folder of files of one trajectory each. */
 PetscBool      EkDatasetIsFolder(const EkDataOptions *options);
 PetscErrorCode EkDatasetProbeFolder(const EkDataOptions *options, EkLayout *layout, char **names);
+/* Of a DPOT folder how many files, of how many bytes, and the name of the first; 0 files: it is none. Not collective. */
+PetscErrorCode EkDatasetFolderFiles(EkDataset data, char first[2 * EK_PATH], PetscInt64 *files, PetscInt64 *bytes);
 /* Rank 0. `data` (N, X, Y, T) of a file, and of its partner with the test set if it has one. */
 PetscErrorCode EkDatasetProbePair(hid_t file, const EkDataOptions *options, EkLayout *layout, const PetscInt64 shape[]);
 /* Points in the middle of n equal cells of [0, 1]: what a file without coordinates has. */

@@ -323,12 +323,27 @@ static PetscErrorCode ProbeOpen(hid_t file, const EkDataOptions *options, EkLayo
   PetscFunctionReturn(0);
 }
 
+/* Of a file that is still being generated some trajectories are zeros. */
+static PetscErrorCode CheckFinished(const EkDataOptions *options)
+{
+  const size_t letters = strlen(options->file);
+  char         progress[EK_PATH + 16];
+
+  PetscFunctionBegin;
+  if (options->unsound || letters < 6 || strcmp(options->file + letters - 5, ".part") != 0) PetscFunctionReturn(0);
+  snprintf(progress, sizeof(progress), "%.*s.progress", (int)letters - 5, options->file);
+  PetscCheck(access(progress, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_UNEXPECTED,
+             KEY ": '%s' is not finished; generate goes on where it was", options->file);
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkDatasetProbe(const EkDataOptions *options, EkLayout *layout, float *coordinate[3], char **group)
 {
   PetscErrorCode code;
   hid_t          file;
 
   PetscFunctionBegin;
+  PetscCall(CheckFinished(options));
   for (int d = 0; d < 3; d++) layout->n[d] = 1;
   layout->nsources = 1;
   layout->set_apart = -1;

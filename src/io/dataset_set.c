@@ -108,7 +108,8 @@ static PetscBool IsElsewhere(hid_t set, const char *path)
   char        name[2 * EK_PATH] = "";
   struct stat here, there;
 
-  if (H5Fget_name(set, name, sizeof(name)) <= 0 || stat(name, &there) || stat(path, &here)) return PETSC_FALSE;
+  if (H5Fget_name(set, name, sizeof(name)) <= 0 || !strcmp(name, path)) return PETSC_FALSE;
+  if (stat(name, &there) || stat(path, &here)) return PETSC_FALSE;
   return (PetscBool)(here.st_dev != there.st_dev || here.st_ino != there.st_ino);
 }
 

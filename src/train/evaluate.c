@@ -177,14 +177,16 @@ static PetscErrorCode MakeRoom(EkEvaluator e, PetscBool wanted)
 static PetscErrorCode GatherShown(EkEvaluator e)
 {
   EkMesh       mesh = e->session->mesh;
-  PetscMPIInt *count, *place, floats;
+  const size_t floats = e->part[e->shown_set].rollout->sample;
+  PetscMPIInt *count, *place;
   MPI_Datatype sample;
 
   PetscFunctionBegin;
   PetscCall(PetscMalloc2(mesh->ndata, &count, mesh->ndata, &place));
   PetscCall(EkSliceCounts(e->session->set[e->shown_set].info->count[EK_TEST], mesh->ndata, e->nshown, 1, count, place));
-  PetscCall(PetscMPIIntCast((PetscInt)e->part[e->shown_set].rollout->sample, &floats));
-  PetscCallMPI(MPI_Type_contiguous(floats, MPI_FLOAT, &sample));
+  PetscCheck(floats <= PETSC_MPI_INT_MAX, mesh->world, PETSC_ERR_SUP,
+             "evaluate_write_predictions: a trajectory of %zu values exceeds one message; 0 writes none", floats);
+  PetscCallMPI(MPI_Type_contiguous((PetscMPIInt)floats, MPI_FLOAT, &sample));
   PetscCallMPI(MPI_Type_commit(&sample));
   for (int k = 0; k < 2; k++) {
     PetscCallMPI(MPI_Gatherv(mesh->idata == 0 ? MPI_IN_PLACE : e->shown[k], count[mesh->idata], sample, e->shown[k], count, place,

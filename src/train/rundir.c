@@ -18,7 +18,7 @@ static PetscErrorCode Path(const char *dir, const char *name, char path[2 * EK_P
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode MakeDirectories(const char *path)
+static PetscErrorCode MakeDirectories(const char *key, const char *path)
 {
   char part[EK_PATH];
 
@@ -29,14 +29,15 @@ static PetscErrorCode MakeDirectories(const char *path)
     mkdir(part, 0777); /* what matters is the last one, below */
     *slash = '/';
   }
-  PetscCheck(!mkdir(part, 0777) || errno == EEXIST, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot make '%s': %s", path,
+  PetscCheck(!mkdir(part, 0777) || errno == EEXIST, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot make '%s': %s", key, path,
              strerror(errno));
-  PetscCheck(!access(path, W_OK | X_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "out_dir: cannot write into '%s': %s", path,
+  PetscCheck(!access(path, W_OK | X_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN, "%s: cannot write into '%s': %s", key, path,
              strerror(errno));
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode RefuseRun(const char *dir)
+/* key: who names the directory */
+static PetscErrorCode RefuseRun(const char *key, const char *dir)
 {
   static const char *const sign[] = {"resolved.yaml", "metrics.csv", "checkpoint.h5", "checkpoint_prev.h5"};
   char                     path[2 * EK_PATH];
@@ -45,7 +46,7 @@ static PetscErrorCode RefuseRun(const char *dir)
   for (size_t i = 0; i < sizeof(sign) / sizeof(sign[0]); i++) {
     PetscCall(Path(dir, sign[i], path));
     PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN,
-               "out_dir: '%s' holds a run already; continue it with -train_resume auto or choose another directory", dir);
+               "%s: '%s' holds a run already; continue it with -train_resume auto or choose another directory", key, dir);
   }
   PetscFunctionReturn(0);
 }
@@ -76,8 +77,8 @@ static PetscErrorCode Lock(const EkDeck *deck, int *lock)
 static PetscErrorCode OpenHere(const EkDeck *deck, int *lock)
 {
   PetscFunctionBegin;
-  PetscCall(MakeDirectories(deck->out.dir));
-  if (!strcmp(deck->train.resume, "no")) PetscCall(RefuseRun(deck->out.dir));
+  PetscCall(MakeDirectories("out_dir", deck->out.dir));
+  if (!strcmp(deck->train.resume, "no")) PetscCall(RefuseRun("out_dir", deck->out.dir));
   PetscCall(Lock(deck, lock));
   PetscFunctionReturn(0);
 }
@@ -302,8 +303,8 @@ static PetscErrorCode WriteSpectra(const char *dir, EkBalance balance)
   char path[2 * EK_PATH];
 
   PetscFunctionBegin;
-  PetscCall(MakeDirectories(dir));
-  PetscCall(RefuseRun(dir));
+  PetscCall(MakeDirectories("spectrum_out", dir));
+  PetscCall(RefuseRun("spectrum_out", dir));
   PetscCall(StartTable(dir, "layers.csv", layers_header, -1));
   PetscCall(Path(dir, "spectra.h5", path));
   unlink(path);
