@@ -149,9 +149,11 @@ void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float
 /* ---- convolution ------------------------------------------------------------------------------------------- */
 
 /* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a
-   batch's samples one after the other. Weights (out, in, kernel[, kernel]). By oneDNN, and what it needs for a batch size is made
-   when that size first comes and kept; where y has few points, by matrix products, which need nothing. Errors: zeros that do not
-   make y as long as x over the stride (an even kernel with stride 1), other dimensions than 1 and 2. */
+   batch's samples one after the other. Weights (out, in, kernel[, kernel]). Where y has few points by matrix products; planes
+   with 3 x 3 taps and channels enough by Winograd's minimal filtering, a quarter of the products and an error of 1e-6 of the
+   result's size (plain sums: 4e-7); the rest by oneDNN, and what it needs for a batch size is made when that size first comes and
+   kept. Errors: zeros that do not make y as long as x over the stride (an even kernel with stride 1), other dimensions than 1
+   and 2. */
 typedef struct {
   int      dim;
   PetscInt n[3], in, out, kernel, stride;
@@ -165,20 +167,20 @@ typedef enum {
 typedef struct EkConvolution_ *EkConvolution;
 PetscErrorCode                 EkConvolutionCreate(const EkConvShape *shape, EkConvolution *convolution);
 PetscErrorCode                 EkConvolutionDestroy(EkConvolution *convolution);
-/* The code that runs a pass: "sgemm", or oneDNN's name, of which "ref..." is its reference code, some twenty times slower than
- * the rest. Belongs to the convolution. */
+/* The code that runs a pass: "sgemm", "winograd", or oneDNN's name, of which "ref..." is its reference code, some twenty times
+ * slower than the rest. Belongs to the convolution. */
 PetscErrorCode EkConvolutionCode(EkConvolution convolution, EkConvPass pass, int batch, const char **code);
-/* Flops of one pass of one sample. */
+/* Flops of one pass of one sample, as the sums are written: minimal filtering does fewer. */
 double EkConvolutionFlops(const EkConvShape *shape);
 
 /* Floats of scratch that a pass wants, perhaps none: then it may be NULL. Without gradients: FORWARD and DATA alone. */
 size_t EkConvolutionScratch(const EkConvShape *shape, PetscBool gradients);
-/* Weights in the layout of a pass of oneDNN, kept for all convolutions of a run that share them: one copy, at most `in` and `out`
- * rounded up to whole blocks. */
+/* Weights as a pass wants them, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up
+   to whole blocks, and four times that for minimal filtering. */
 typedef struct EkPacked_ *EkPacked;
 PetscErrorCode            EkPackedDestroy(EkPacked *packed);
 /* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the
- * layout does; products leave it. */
+ * pass does; products leave it. */
 PetscErrorCode EkConvolutionApply(EkConvolution convolution, EkConvPass pass, int batch, const float *weights, PetscInt64 run,
                                   EkPacked *packed, float *scratch, const float *from, float *to);
 /* dweights += gradient from x and dy. */

@@ -1,5 +1,5 @@
-/* Convolutions of blocked fields: primitives of oneDNN, made once a batch size, weights in whatever layout each wants; on few
-   points matrix products (conv_gemm.c). */
+/* Convolutions of blocked fields: on few points matrix products (conv_gemm.c), of 3 x 3 taps by minimal filtering
+   (conv_winograd.c), the rest primitives of oneDNN, made once a batch size, weights in whatever layout each wants. */
 #include "conv.h"
 #include <dnnl.h>
 
@@ -29,9 +29,11 @@ typedef struct {
   Pass pass[EK_CONV_PASSES];
 } Set;
 
+typedef enum { PRODUCTS, WINOGRAD, ONEDNN } Method;
+
 struct EkConvolution_ {
   EkConvShape   shape;
-  PetscBool     gemm; /* and nothing of oneDNN */
+  Method        method; /* what follows is ONEDNN's */
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   int           nsets;
@@ -40,7 +42,9 @@ struct EkConvolution_ {
 
 struct EkPacked_ {
   PetscInt64         run;
-  dnnl_memory_desc_t layout;
+  Method             method;
+  EkConvPass         pass;            /* of WINOGRAD */
+  dnnl_memory_desc_t layout;          /* of ONEDNN */
   float             *memory, *values; /* as allocated; on a cache line */
   size_t             bytes;
 };
@@ -235,13 +239,12 @@ static PetscErrorCode Reorder(EkConvolution c, Pass *pass, Tensor from, const fl
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, PetscInt64 run, EkPacked *out)
+/* Room for packed weights, by whom and for which run. */
+static PetscErrorCode MakePacked(Method method, PetscInt64 run, size_t bytes, EkPacked *out)
 {
-  const size_t bytes = dnnl_memory_desc_get_size(&pass->layout);
-  EkPacked     p = *out;
+  EkPacked p = *out;
 
   PetscFunctionBegin;
-  if (p && p->run == run && dnnl_memory_desc_equal(&p->layout, &pass->layout)) PetscFunctionReturn(0);
   if (!p) PetscCall(PetscNew(&p));
   *out = p;
   if (p->bytes < bytes) {
@@ -250,9 +253,32 @@ static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, Pe
     p->values = (float *)EK_ROUND_UP((uintptr_t)p->memory, 64);
     p->bytes = bytes;
   }
-  PetscCall(Reorder(c, pass, PLAIN, weights, REAL, p->values));
+  p->method = method;
   p->run = run;
-  p->layout = pass->layout;
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, PetscInt64 run, EkPacked *out)
+{
+  EkPacked p = *out;
+
+  PetscFunctionBegin;
+  if (p && p->run == run && p->method == ONEDNN && dnnl_memory_desc_equal(&p->layout, &pass->layout)) PetscFunctionReturn(0);
+  PetscCall(MakePacked(ONEDNN, run, dnnl_memory_desc_get_size(&pass->layout), out));
+  (*out)->layout = pass->layout;
+  PetscCall(Reorder(c, pass, PLAIN, weights, REAL, (*out)->values));
+  PetscFunctionReturn(0);
+}
+
+static PetscErrorCode PackWinograd(EkConvolution c, EkConvPass which, const float *weights, PetscInt64 run, EkPacked *out)
+{
+  EkPacked p = *out;
+
+  PetscFunctionBegin;
+  if (p && p->run == run && p->method == WINOGRAD && p->pass == which) PetscFunctionReturn(0);
+  PetscCall(MakePacked(WINOGRAD, run, EkConvWinogradWeights(&c->shape) * sizeof(float), out));
+  (*out)->pass = which;
+  EkConvWinogradPack(&c->shape, which, weights, (*out)->values);
   PetscFunctionReturn(0);
 }
 
@@ -263,16 +289,23 @@ PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, 
   Pass           *pass;
 
   PetscFunctionBegin;
-  if (c->gemm) {
+  switch (c->method) {
+  case PRODUCTS:
     if (forward)
       EkConvGemmForward(&c->shape, batch, weights, from, scratch, to);
     else
       EkConvGemmData(&c->shape, batch, weights, from, scratch, to);
-    PetscFunctionReturn(0);
+    break;
+  case WINOGRAD:
+    PetscCall(PackWinograd(c, which, weights, run, packed));
+    EkConvWinogradApply(&c->shape, which, batch, (*packed)->values, from, scratch, to);
+    break;
+  case ONEDNN:
+    PetscCall(FindPass(c, which, batch, &pass));
+    PetscCall(Pack(c, pass, weights, run, packed));
+    PetscCall(Convolve(c, which, pass, forward ? from : to, forward ? to : from, (*packed)->values));
+    break;
   }
-  PetscCall(FindPass(c, which, batch, &pass));
-  PetscCall(Pack(c, pass, weights, run, packed));
-  PetscCall(Convolve(c, which, pass, forward ? from : to, forward ? to : from, (*packed)->values));
   PetscFunctionReturn(0);
 }
 
@@ -281,13 +314,19 @@ PetscErrorCode EkConvolutionWeights(EkConvolution c, int batch, const float *x, 
   Pass *pass;
 
   PetscFunctionBegin;
-  if (c->gemm) {
+  switch (c->method) {
+  case PRODUCTS:
     EkConvGemmWeights(&c->shape, batch, x, dy, scratch, dweights);
-    PetscFunctionReturn(0);
+    break;
+  case WINOGRAD:
+    EkConvWinogradGradient(&c->shape, batch, x, dy, scratch, dweights);
+    break;
+  case ONEDNN:
+    PetscCall(FindPass(c, EK_CONV_WEIGHTS, batch, &pass));
+    PetscCall(Convolve(c, EK_CONV_WEIGHTS, pass, x, dy, scratch));
+    PetscCall(Reorder(c, pass, REAL, scratch, PLAIN, dweights));
+    break;
   }
-  PetscCall(FindPass(c, EK_CONV_WEIGHTS, batch, &pass));
-  PetscCall(Convolve(c, EK_CONV_WEIGHTS, pass, x, dy, scratch));
-  PetscCall(Reorder(c, pass, REAL, scratch, PLAIN, dweights));
   PetscFunctionReturn(0);
 }
 
@@ -296,14 +335,20 @@ PetscErrorCode EkConvolutionCode(EkConvolution c, EkConvPass which, int batch, c
   Pass *pass = NULL;
 
   PetscFunctionBegin;
-  *code = "sgemm";
-  if (c->gemm) PetscFunctionReturn(0);
+  *code = c->method == PRODUCTS ? "sgemm" : "winograd";
+  if (c->method != ONEDNN) PetscFunctionReturn(0);
   PetscCall(FindPass(c, which, batch, &pass));
   *code = pass->code;
   PetscFunctionReturn(0);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
+
+static Method Choose(const EkConvShape *shape)
+{
+  if (EkConvIsWinograd(shape)) return WINOGRAD;
+  return EkConvIsGemm(shape) ? PRODUCTS : ONEDNN;
+}
 
 /* Zeros on both sides, as many, make y as long as x over the stride. */
 static PetscErrorCode CheckShape(const EkConvShape *s)
@@ -330,9 +375,9 @@ PetscErrorCode EkConvolutionCreate(const EkConvShape *shape, EkConvolution *out)
   PetscCall(CheckShape(shape));
   PetscCall(PetscNew(&c));
   c->shape = *shape;
-  c->gemm = EkConvIsGemm(shape);
+  c->method = Choose(shape);
   *out = c;
-  if (c->gemm) PetscFunctionReturn(0);
+  if (c->method != ONEDNN) PetscFunctionReturn(0);
   CallDnnl(shape, dnnl_engine_create(&c->engine, dnnl_cpu, 0));
   CallDnnl(shape, dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags));
   PetscFunctionReturn(0);
@@ -357,7 +402,7 @@ PetscErrorCode EkConvolutionDestroy(EkConvolution *convolution)
   for (int i = 0; i < c->nsets; i++) {
     for (int p = 0; p < EK_CONV_PASSES; p++) PetscCall(DestroyPass(&c->shape, &c->set[i].pass[p]));
   }
-  if (!c->gemm) {
+  if (c->method == ONEDNN) {
     CallDnnl(&c->shape, dnnl_stream_destroy(c->stream));
     CallDnnl(&c->shape, dnnl_engine_destroy(c->engine));
   }
@@ -385,6 +430,13 @@ double EkConvolutionFlops(const EkConvShape *s)
 
 size_t EkConvolutionScratch(const EkConvShape *s, PetscBool gradients)
 {
-  if (EkConvIsGemm(s)) return EkConvGemmScratch(s);
+  switch (Choose(s)) {
+  case PRODUCTS:
+    return EkConvGemmScratch(s);
+  case WINOGRAD:
+    return EkConvWinogradScratch(s, gradients);
+  case ONEDNN:
+    break;
+  }
   return gradients ? PaddedWeights(s) : 0;
 }

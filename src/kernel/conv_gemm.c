@@ -4,8 +4,8 @@
 
 /* Up to so many points of y. There a pass moves more weights than values, and oneDNN's direct code wants them in layouts of its
    own: 512 to 512 channels on 4 x 4 points, batch 4, take 5.9, 6.0 and 4.3 ms (forward, data, weights) with products, 8.1, 9.4
-   and 11.1 ms with oneDNN and the copies it needs (one AVX2 core); on 8 x 8 points weights take two thirds of the time, the other
-   passes the same; on 16 x 16 oneDNN is faster. On lines of few points and many samples both take the same time. */
+   and 11.1 ms with oneDNN and the copies it needs (one AVX2 core); on 16 x 16 oneDNN is faster. On lines of few points and many
+   samples both take the same time. */
 #define POINTS  64
 #define COLUMNS 256
 _Static_assert(POINTS <= COLUMNS, "a product takes one sample at least");
