@@ -270,15 +270,22 @@ static PetscErrorCode Pack(EkConvolution c, Pass *pass, const float *weights, Pe
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode PackWinograd(EkConvolution c, EkConvPass which, const float *weights, PetscInt64 run, EkPacked *out)
+/* *values: NULL where this batch reads the weights as they are. */
+static PetscErrorCode PackWinograd(EkConvolution c, EkConvPass which, int batch, const float *weights, PetscInt64 run,
+                                   EkPacked *out, const float **values)
 {
-  EkPacked p = *out;
+  const size_t   n = EkConvWinogradPacked(&c->shape, which, batch);
+  const EkPacked p = *out;
 
   PetscFunctionBegin;
-  if (p && p->run == run && p->method == WINOGRAD && p->pass == which) PetscFunctionReturn(0);
-  PetscCall(MakePacked(WINOGRAD, run, EkConvWinogradWeights(&c->shape) * sizeof(float), out));
-  (*out)->pass = which;
-  EkConvWinogradPack(&c->shape, which, weights, (*out)->values);
+  *values = NULL;
+  if (n == 0) PetscFunctionReturn(0);
+  if (!(p && p->run == run && p->method == WINOGRAD && p->pass == which)) {
+    PetscCall(MakePacked(WINOGRAD, run, n * sizeof(float), out));
+    (*out)->pass = which;
+    EkConvWinogradPack(&c->shape, which, weights, (*out)->values);
+  }
+  *values = (*out)->values;
   PetscFunctionReturn(0);
 }
 
@@ -286,6 +293,7 @@ PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, 
                                   EkPacked *packed, float *scratch, const float *from, float *to)
 {
   const PetscBool forward = (PetscBool)(which == EK_CONV_FORWARD);
+  const float    *values;
   Pass           *pass;
 
   PetscFunctionBegin;
@@ -297,8 +305,8 @@ PetscErrorCode EkConvolutionApply(EkConvolution c, EkConvPass which, int batch, 
       EkConvGemmData(&c->shape, batch, weights, from, scratch, to);
     break;
   case WINOGRAD:
-    PetscCall(PackWinograd(c, which, weights, run, packed));
-    EkConvWinogradApply(&c->shape, which, batch, (*packed)->values, from, scratch, to);
+    PetscCall(PackWinograd(c, which, batch, weights, run, packed, &values));
+    EkConvWinogradApply(&c->shape, which, batch, weights, values, from, scratch, to);
     break;
   case ONEDNN:
     PetscCall(FindPass(c, which, batch, &pass));

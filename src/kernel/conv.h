@@ -10,13 +10,13 @@ void      EkConvGemmForward(const EkConvShape *shape, int batch, const float *we
 void      EkConvGemmData(const EkConvShape *shape, int batch, const float *weights, const float *dy, float *scratch, float *dx);
 void EkConvGemmWeights(const EkConvShape *shape, int batch, const float *x, const float *dy, float *scratch, float *dweights);
 
-/* Planes of more points than a few, 3 x 3 taps, stride 1: a quarter of the products. Passes FORWARD and DATA read U, their weights as
-   matrices, EkConvWinogradWeights floats. */
+/* Planes of some points, 3 x 3 taps, stride 1: a quarter of the products. FORWARD and DATA of this batch read `packed`, of
+   EkConvWinogradPacked floats; where these are none it is NULL, and `weights` are read. */
 PetscBool EkConvIsWinograd(const EkConvShape *shape);
-size_t    EkConvWinogradWeights(const EkConvShape *shape);
 size_t    EkConvWinogradScratch(const EkConvShape *shape, PetscBool gradients);
-void      EkConvWinogradPack(const EkConvShape *shape, EkConvPass pass, const float *weights, float *U);
-void EkConvWinogradApply(const EkConvShape *shape, EkConvPass pass, int batch, const float *U, const float *from, float *scratch,
-                         float *to);
-void EkConvWinogradGradient(const EkConvShape *shape, int batch, const float *x, const float *dy, float *scratch,
-                            float *dweights);
+size_t    EkConvWinogradPacked(const EkConvShape *shape, EkConvPass pass, int batch);
+void      EkConvWinogradPack(const EkConvShape *shape, EkConvPass pass, const float *weights, float *packed);
+void      EkConvWinogradApply(const EkConvShape *shape, EkConvPass pass, int batch, const float *weights, const float *packed,
+                              const float *from, float *scratch, float *to);
+void      EkConvWinogradGradient(const EkConvShape *shape, int batch, const float *x, const float *dy, float *scratch,
+                                 float *dweights);

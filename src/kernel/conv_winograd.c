@@ -18,15 +18,17 @@
 #define IN   (OUT + 2) /* points of x that they see */
 #define AREA (IN * IN) /* matrices */
 #define TAPS 3
-#define WORK 100000 /* floats of both fields' matrices at a time: they stay in the second level of cache */
-#define MOST 64     /* but at most so many tiles */
-#define FEW  24     /* and at least so many: each time passes over all weights */
 
-/* Up to so many points of y products are left to conv_gemm.c: the matrices of weights are four times what they are made of, and
-   with few tiles nobody gets that back. 256 to 256 channels on 8 x 8 points, batch 4, take 1.6, 1.5 and 3.0 ms (forward, data,
-   weights) and twice 1.7 for the matrices, products 4.8, 4.5 and 4.0 (one AVX2 core); on 4 x 4 points both take as long from
-   batch 16 on. */
-#define FEW_POINTS 16
+/* Up to so many tiles are done at once, with weights made into matrices strip by strip as they are used. More are done a part at
+   a time, with matrices of weights that are kept: at least FEW, as each part passes over them, and else as many as leave both
+   fields' matrices in the second level of cache, WORK floats. */
+#define MOST 128
+#define FEW  24
+#define WORK 100000
+
+/* Up to so many points products are as fast (conv_gemm.c): weights outnumber values, and making matrices of them takes longer
+   than using them. */
+#define FEW_POINTS (OUT * OUT)
 
 /* ---- transforms of a vector of channels --------------------------------------------------------------------- */
 
@@ -132,36 +134,53 @@ EK_INLINE void Both(Transform T, int from, int to, const float *x, Steps xs, flo
 
 /* ---- fields and matrices ------------------------------------------------------------------------------------ */
 
-/* A field, and the matrices of `most` of its tiles by its channels in whole strips: `matrix` floats each, an odd number of cache
-   lines, so that the AREA values of a tile do not fall into one cache set. */
+/* A field, and the matrices of `most` of its tiles by `wide` of its channels, all or a strip: `matrix` floats each, an odd number
+   of cache lines, so that the AREA values of a tile do not fall into one cache set. */
 typedef struct {
   PetscInt n[2], tiles[2];
-  PetscInt channels, lanes, wide; /* in a whole number of blocks; of strips */
-  Steps    steps;                 /* in the field */
-  size_t   block, sample;         /* floats */
+  PetscInt channels, lanes; /* the latter in whole blocks */
+  Steps    steps;           /* in the field */
+  size_t   block, sample;   /* floats */
+  PetscInt wide;
   size_t   matrix;
   Steps    matrices;
 } Side;
 
-static Side Describe(const EkConvShape *s, PetscInt channels, int most)
+/* How the tiles of a batch are done: so many at a time, for so many channels of what is written. */
+typedef struct {
+  PetscInt tiles, most, group;
+} Parts;
+
+static size_t Matrix(PetscInt rows, PetscInt wide)
+{
+  return (size_t)(rows * wide) + 16;
+}
+
+static Side Describe(const EkConvShape *s, PetscInt channels, const Parts *parts, PetscBool whole)
 {
   Side e = {.n = {s->n[0], s->n[1]}, .channels = channels, .lanes = (PetscInt)EK_BLOCKED_CHANNELS(channels)};
 
   for (int d = 0; d < 2; d++) e.tiles[d] = (e.n[d] + OUT - 1) / OUT;
-  e.wide = EK_ROUND_UP(channels, EK_STRIP);
   e.steps = (Steps){(size_t)e.n[1] * EK_BLOCK, EK_BLOCK};
   e.block = (size_t)e.n[0] * e.steps.down;
   e.sample = (size_t)(e.lanes / EK_BLOCK) * e.block;
-  e.matrix = (size_t)(most * e.wide) + 16;
+  e.wide = whole ? EK_ROUND_UP(channels, EK_STRIP) : parts->group;
+  e.matrix = Matrix(parts->most, e.wide);
   e.matrices = (Steps){IN * e.matrix, e.matrix};
   return e;
 }
 
-static int TilesAtATime(const EkConvShape *s)
+/* A pass to `to` channels, of so many samples. */
+static Parts Divide(const EkConvShape *s, PetscInt to, PetscInt batch)
 {
   const PetscInt row = EK_ROUND_UP(s->in, EK_STRIP) + EK_ROUND_UP(s->out, EK_STRIP);
+  Parts          p = {.tiles = batch, .most = MOST, .group = EK_STRIP};
 
-  return (int)PetscMax(FEW, PetscMin(MOST, WORK / (AREA * row)));
+  for (int d = 0; d < 2; d++) p.tiles *= (s->n[d] + OUT - 1) / OUT;
+  if (p.tiles <= MOST) return p;
+  p.most = PetscMax(FEW, PetscMin(MOST, WORK / (AREA * row)));
+  p.group = EK_ROUND_UP(to, EK_STRIP);
+  return p;
 }
 
 /* A tile of a batch: where its samples begins, and its first point of y there. */
@@ -209,19 +228,22 @@ EK_INLINE void LookAhead(const Side *e, const float *tile, const int write)
   }
 }
 
-/* Matrices of tiles [at, at + n) of field x: T of `count` points each way, of which the first lies `before` the tile's. */
-EK_INLINE void ToMatrices(Transform T, const int count, const int before, const Side *e, const float *x, PetscInt at, int n,
-                          float *V)
+/* Matrices of tiles [at, at + n) of field x, channels from `first` on: T of `count` points each way, of which the first lies
+   `before` the tile's. */
+EK_INLINE void ToMatrices(Transform T, const int count, const int before, const Side *e, const float *x, PetscInt first,
+                          PetscInt at, int n, float *V)
 {
-  for (PetscInt strip = 0; strip < e->lanes; strip += EK_STRIP) {
+  const PetscInt last = PetscMin(first + e->wide, e->lanes);
+
+  for (PetscInt strip = first; strip < last; strip += EK_STRIP) {
     for (int t = 0; t < n; t++) {
       const Place    p = Locate(e, at + t);
-      const PetscInt i0 = p.i - before, j0 = p.j - before, end = PetscMin(strip + EK_STRIP, e->lanes);
+      const PetscInt i0 = p.i - before, j0 = p.j - before, end = PetscMin(strip + EK_STRIP, last);
       const int      inside = i0 >= 0 && j0 >= 0 && i0 + count <= e->n[0] && j0 + count <= e->n[1];
 
       for (PetscInt c = strip; c < end; c += EK_LANES) {
         const float *field = x + p.sample + Lanes(e, c);
-        float       *v = V + t * e->wide + c, square[SQUARE];
+        float       *v = V + t * e->wide + c - first, square[SQUARE];
 
         LookAhead(e, field + (p.i * e->n[1] + p.j) * EK_BLOCK, 0);
         if (inside)
@@ -237,24 +259,26 @@ EK_INLINE void ToMatrices(Transform T, const int count, const int before, const 
 
 static void FieldToMatrices(const Side *e, const float *x, PetscInt at, int n, float *V)
 {
-  ToMatrices(ToPoints, IN, 1, e, x, at, n, V);
+  ToMatrices(ToPoints, IN, 1, e, x, 0, at, n, V);
 }
 
-static void GradientToMatrices(const Side *e, const float *dy, PetscInt at, int n, float *W)
+static void GradientToMatrices(const Side *e, const float *dy, PetscInt first, PetscInt at, int n, float *W)
 {
-  ToMatrices(AdjointToPoints, OUT, 0, e, dy, at, n, W);
+  ToMatrices(AdjointToPoints, OUT, 0, e, dy, first, at, n, W);
 }
 
-static void FieldFromMatrices(const Side *e, const float *M, PetscInt at, int n, float *y)
+static void FieldFromMatrices(const Side *e, const float *M, PetscInt first, PetscInt at, int n, float *y)
 {
-  for (PetscInt strip = 0; strip < e->lanes; strip += EK_STRIP) {
+  const PetscInt last = PetscMin(first + e->wide, e->lanes);
+
+  for (PetscInt strip = first; strip < last; strip += EK_STRIP) {
     for (int t = 0; t < n; t++) {
       const Place    p = Locate(e, at + t);
       const PetscInt rows = PetscMin(OUT, e->n[0] - p.i), columns = PetscMin(OUT, e->n[1] - p.j);
-      const PetscInt end = PetscMin(strip + EK_STRIP, e->lanes);
+      const PetscInt end = PetscMin(strip + EK_STRIP, last);
 
       for (PetscInt c = strip; c < end; c += EK_LANES) {
-        const float *m = M + t * e->wide + c;
+        const float *m = M + t * e->wide + c - first;
         float       *tile = y + p.sample + Lanes(e, c) + (p.i * e->n[1] + p.j) * EK_BLOCK, square[SQUARE];
 
         LookAhead(e, tile, 1);
@@ -274,72 +298,75 @@ static void FieldFromMatrices(const Side *e, const float *M, PetscInt at, int n,
 
 /* ---- weights ------------------------------------------------------------------------------------------------ */
 
-/* Matrices of weights, from the channels that a pass reads to those it writes, strip after strip of the latter: (AREA, strips,
-   from, EK_STRIP). For DATA it is the other way round, with the taps in reverse order. */
+/* (out, in, 3, 3) as a pass sees them, from the channels that it reads to those it writes. For DATA it is the other way round,
+   with the taps in reverse order. As matrices they are (AREA, strips of `to`, from, EK_STRIP). */
 typedef struct {
-  PetscInt  from, to, wide;
-  size_t    matrix;                 /* floats, as Side's */
-  PetscInt  from_stride, to_stride; /* floats of (out, in, 3, 3) */
+  PetscInt  from, to;
+  PetscInt  from_stride, to_stride; /* floats */
   PetscBool reverse;
 } Weights;
 
 static Weights DescribeWeights(const EkConvShape *s, EkConvPass pass)
 {
   const PetscInt in = TAPS * TAPS, out = s->in * in;
-  Weights        w = {.from = s->in, .to = s->out, .from_stride = in, .to_stride = out};
 
-  if (pass == EK_CONV_DATA)
-    w = (Weights){.from = s->out, .to = s->in, .from_stride = out, .to_stride = in, .reverse = PETSC_TRUE};
-  w.wide = EK_ROUND_UP(w.to, EK_STRIP);
-  w.matrix = (size_t)(w.from * w.wide) + 16;
-  return w;
+  if (pass == EK_CONV_DATA) return (Weights){s->out, s->in, out, in, PETSC_TRUE};
+  return (Weights){s->in, s->out, in, out, PETSC_FALSE};
 }
 
-static size_t Strip(const Weights *w, PetscInt from, PetscInt to)
+/* Matrices, `matrix` floats each, of `group` channels from `first` on. */
+static void PackGroup(const Weights *w, const float *weights, PetscInt first, PetscInt group, float *U, size_t matrix)
 {
-  return (size_t)((to / EK_STRIP * w->from + from) * EK_STRIP + to % EK_STRIP);
+  const Steps        steps = {IN * matrix, matrix};
+  static const float none[TAPS * TAPS];
+
+  for (PetscInt at = 0; at < w->from * group; at += EK_LANES) {
+    const PetscInt from = at / EK_STRIP % w->from, to = first + at / (EK_STRIP * w->from) * EK_STRIP + at % EK_STRIP;
+    float          square[SQUARE];
+
+    for (PetscInt l = 0; l < EK_LANES; l++) {
+      const float *taps = to + l < w->to ? weights + from * w->from_stride + (to + l) * w->to_stride : none;
+
+      for (int k = 0; k < TAPS * TAPS; k++)
+        square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l] =
+            taps[w->reverse ? TAPS * TAPS - 1 - k : k];
+    }
+    Both(TapsToPoints, TAPS, IN, square, own, U + at, steps);
+  }
 }
 
-size_t EkConvWinogradWeights(const EkConvShape *s)
+static void AddGradient(const Weights *w, const float *dU, size_t matrix, PetscInt first, PetscInt group, float *dweights)
 {
-  return AREA * PetscMax(DescribeWeights(s, EK_CONV_FORWARD).matrix, DescribeWeights(s, EK_CONV_DATA).matrix);
+  const Steps steps = {IN * matrix, matrix};
+
+  for (PetscInt at = 0; at < w->from * group; at += EK_LANES) {
+    const PetscInt from = at / EK_STRIP % w->from, to = first + at / (EK_STRIP * w->from) * EK_STRIP + at % EK_STRIP;
+    float          square[SQUARE];
+
+    Both(AdjointToTaps, IN, TAPS, dU + at, steps, square, own);
+    for (PetscInt l = 0; l < EK_LANES && to + l < w->to; l++) {
+      float *taps = dweights + from * w->from_stride + (to + l) * w->to_stride;
+
+      for (int k = 0; k < TAPS * TAPS; k++)
+        taps[k] += square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l];
+    }
+  }
+}
+
+size_t EkConvWinogradPacked(const EkConvShape *s, EkConvPass pass, int batch)
+{
+  const Weights w = DescribeWeights(s, pass);
+  const Parts   p = Divide(s, w.to, batch);
+
+  return p.tiles <= p.most ? 0 : AREA * Matrix(w.from, p.group);
 }
 
 void EkConvWinogradPack(const EkConvShape *s, EkConvPass pass, const float *weights, float *U)
 {
-  const Weights w = DescribeWeights(s, pass);
+  const Weights  w = DescribeWeights(s, pass);
+  const PetscInt all = EK_ROUND_UP(w.to, EK_STRIP);
 
-  for (PetscInt to = 0; to < w.wide; to += EK_LANES) {
-    for (PetscInt from = 0; from < w.from; from++) {
-      float square[SQUARE] = {0};
-
-      for (PetscInt l = 0; l < EK_LANES && to + l < w.to; l++) {
-        const float *taps = weights + from * w.from_stride + (to + l) * w.to_stride;
-
-        for (int k = 0; k < TAPS * TAPS; k++)
-          square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l] =
-              taps[w.reverse ? TAPS * TAPS - 1 - k : k];
-      }
-      Both(TapsToPoints, TAPS, IN, square, own, U + Strip(&w, from, to), (Steps){IN * w.matrix, w.matrix});
-    }
-  }
-}
-
-static void AddGradient(const Weights *w, const float *dU, float *dweights)
-{
-  for (PetscInt to = 0; to < w->to; to += EK_LANES) {
-    for (PetscInt from = 0; from < w->from; from++) {
-      float square[SQUARE];
-
-      Both(AdjointToTaps, IN, TAPS, dU + Strip(w, from, to), (Steps){IN * w->matrix, w->matrix}, square, own);
-      for (PetscInt l = 0; l < EK_LANES && to + l < w->to; l++) {
-        float *taps = dweights + from * w->from_stride + (to + l) * w->to_stride;
-
-        for (int k = 0; k < TAPS * TAPS; k++)
-          taps[k] += square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l];
-      }
-    }
-  }
+  PackGroup(&w, weights, 0, all, U, Matrix(w.from, all));
 }
 
 /* ---- passes ------------------------------------------------------------------------------------------------- */
@@ -349,64 +376,89 @@ PetscBool EkConvIsWinograd(const EkConvShape *s)
   return (PetscBool)(s->dim == 2 && s->kernel == TAPS && s->stride == 1 && s->n[0] * s->n[1] > FEW_POINTS);
 }
 
+/* Both ways to do it want: the fields' matrices, and a group's weights or all weights' gradient. */
 size_t EkConvWinogradScratch(const EkConvShape *s, PetscBool gradients)
 {
-  const int    most = TilesAtATime(s);
-  const size_t fields = AREA * (Describe(s, s->in, most).matrix + Describe(s, s->out, most).matrix);
+  size_t most = 0;
 
-  return fields + (gradients ? AREA * DescribeWeights(s, EK_CONV_FORWARD).matrix : 0);
+  for (int many = 0; many < 2; many++) {
+    for (EkConvPass pass = EK_CONV_FORWARD; pass <= EK_CONV_DATA; pass++) {
+      const Weights w = DescribeWeights(s, pass);
+      const Parts   p = Divide(s, w.to, many ? MOST + 1 : 0);
+      const Side    x = Describe(s, w.from, &p, PETSC_TRUE), y = Describe(s, w.to, &p, PETSC_FALSE);
+      const size_t  weights = many && !gradients ? 0 : Matrix(w.from, p.group);
+
+      most = PetscMax(most, AREA * (x.matrix + y.matrix + weights));
+    }
+  }
+  return most;
 }
 
-void EkConvWinogradApply(const EkConvShape *s, EkConvPass pass, int batch, const float *U, const float *from, float *scratch,
-                         float *to)
+void EkConvWinogradApply(const EkConvShape *s, EkConvPass pass, int batch, const float *weights, const float *packed,
+                         const float *from, float *scratch, float *to)
 {
-  const int      most = TilesAtATime(s);
-  const Weights  w = DescribeWeights(s, pass);
-  const Side     x = Describe(s, w.from, most), y = Describe(s, w.to, most);
-  const PetscInt tiles = batch * x.tiles[0] * x.tiles[1];
-  float         *V = scratch, *M = V + AREA * x.matrix;
+  const Weights w = DescribeWeights(s, pass);
+  const Parts   p = Divide(s, w.to, batch);
+  const Side    x = Describe(s, w.from, &p, PETSC_TRUE), y = Describe(s, w.to, &p, PETSC_FALSE);
+  const size_t  matrix = Matrix(w.from, p.group);
+  float        *V = scratch, *M = V + AREA * x.matrix, *U = M + AREA * y.matrix;
 
-  for (PetscInt at = 0; at < tiles; at += most) {
-    const int n = (int)PetscMin(most, tiles - at);
+  for (PetscInt at = 0; at < p.tiles; at += p.most) {
+    const int n = (int)PetscMin(p.most, p.tiles - at);
 
     FieldToMatrices(&x, from, at, n, V);
-    for (size_t k = 0; k < AREA; k++) {
-      for (PetscInt c = 0; c < y.wide; c += EK_STRIP) {
-        const EkStripProduct one = {
-            n,        (int)x.channels,      V + k * x.matrix, (size_t)x.wide, 1, U + k * w.matrix + Strip(&w, 0, c),
-            EK_STRIP, M + k * y.matrix + c, (size_t)y.wide};
+    for (PetscInt first = 0; first < w.to; first += p.group) {
+      if (!packed) PackGroup(&w, weights, first, p.group, U, matrix);
+      for (size_t k = 0; k < AREA; k++) {
+        for (PetscInt c = 0; c < p.group; c += EK_STRIP) {
+          const EkStripProduct one = {.rows = n,
+                                      .K = (int)w.from,
+                                      .A = V + k * x.matrix,
+                                      .row = (size_t)x.wide,
+                                      .column = 1,
+                                      .B = (packed ? packed : U) + k * matrix + c * w.from,
+                                      .b = EK_STRIP,
+                                      .C = M + k * y.matrix + c,
+                                      .c = (size_t)y.wide};
 
-        EkStripMultiply(&one, 0);
+          EkStripMultiply(&one, 0);
+        }
       }
+      FieldFromMatrices(&y, M, first, at, n, to);
     }
-    FieldFromMatrices(&y, M, at, n, to);
   }
 }
 
 void EkConvWinogradGradient(const EkConvShape *s, int batch, const float *x, const float *dy, float *scratch, float *dweights)
 {
-  const int      most = TilesAtATime(s);
-  const Weights  w = DescribeWeights(s, EK_CONV_FORWARD);
-  const Side     in = Describe(s, s->in, most), out = Describe(s, s->out, most);
-  const PetscInt tiles = batch * in.tiles[0] * in.tiles[1];
-  float         *V = scratch, *W = V + AREA * in.matrix, *dU = W + AREA * out.matrix;
+  const Weights w = DescribeWeights(s, EK_CONV_FORWARD);
+  const Parts   p = Divide(s, w.to, batch);
+  const Side    in = Describe(s, w.from, &p, PETSC_TRUE), out = Describe(s, w.to, &p, PETSC_FALSE);
+  const size_t  matrix = Matrix(w.from, p.group);
+  float        *V = scratch, *W = V + AREA * in.matrix, *dU = W + AREA * out.matrix;
 
-  for (PetscInt at = 0; at < tiles; at += most) {
-    const int n = (int)PetscMin(most, tiles - at);
+  for (PetscInt at = 0; at < p.tiles; at += p.most) {
+    const int n = (int)PetscMin(p.most, p.tiles - at);
 
     FieldToMatrices(&in, x, at, n, V);
-    GradientToMatrices(&out, dy, at, n, W);
-    for (size_t k = 0; k < AREA; k++) {
-      for (PetscInt c = 0; c < out.wide; c += EK_STRIP) {
-        const EkStripProduct one = {(int)s->in,        n,
-                                    V + k * in.matrix, 1,
-                                    (size_t)in.wide,   W + k * out.matrix + c,
-                                    (size_t)out.wide,  dU + k * w.matrix + Strip(&w, 0, c),
-                                    EK_STRIP};
+    for (PetscInt first = 0; first < w.to; first += p.group) {
+      GradientToMatrices(&out, dy, first, at, n, W);
+      for (size_t k = 0; k < AREA; k++) {
+        for (PetscInt c = 0; c < p.group; c += EK_STRIP) {
+          const EkStripProduct one = {.rows = (int)w.from,
+                                      .K = n,
+                                      .A = V + k * in.matrix,
+                                      .row = 1,
+                                      .column = (size_t)in.wide,
+                                      .B = W + k * out.matrix + c,
+                                      .b = (size_t)out.wide,
+                                      .C = dU + k * matrix + c * w.from,
+                                      .c = EK_STRIP};
 
-        EkStripMultiply(&one, at > 0);
+          EkStripMultiply(&one, at > 0);
+        }
       }
+      if (at + n == p.tiles) AddGradient(&w, dU, matrix, first, p.group, dweights);
     }
   }
-  if (tiles) AddGradient(&w, dU, dweights);
 }
