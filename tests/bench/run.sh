@@ -20,7 +20,8 @@ $launch -n "$np" "${build}bench/bench_step" 9 0 all speedup | sed -n 's/^\([a-z0
 title "memory and time of train_recompute, 1 rank (quotients over none)"
 $launch -n 1 "${build}bench/bench_recompute" 5 | tee -a "$out"
 title "rebalancing, $np ranks"
-$launch -n "$np" "${build}bench/bench_balance" | tee /dev/stderr | grep '^rebalance_' >> "$out" # the rest are tables
+tables=$($launch -n "$np" "${build}bench/bench_balance") && echo "$tables"
+grep '^rebalance_' <<< "$tables" >> "$out" # the rest says who computes what
 title "reading, $np ranks"
 $launch -n "$np" "${build}bench/bench_io" | tee -a "$out"
 if [ -x "${build}bench/bench_generate" ]; then
