@@ -18,6 +18,7 @@
 #define IN   (OUT + 2) /* points of x that they see */
 #define AREA (IN * IN) /* matrices */
 #define TAPS 3
+_Static_assert(TAPS *TAPS == EK_LANES + 1, "the taps of a pair of channels are a vector and one");
 
 /* Up to so many tiles are done at once, with weights made into matrices strip by strip as they are used. More are done a part at
    a time, with matrices of weights that are kept: at least FEW, as each part passes over them, and else as many as leave both
@@ -314,41 +315,68 @@ static Weights DescribeWeights(const EkConvShape *s, EkConvPass pass)
   return (Weights){s->in, s->out, in, out, PETSC_FALSE};
 }
 
+/* Channels read, and the first of those written, at float `at` of a group's matrix. */
+typedef struct {
+  PetscInt from, to;
+} Pair;
+
+static Pair LocatePair(const Weights *w, PetscInt first, PetscInt at)
+{
+  return (Pair){at / EK_STRIP % w->from, first + at / (EK_STRIP * w->from) * EK_STRIP + at % EK_STRIP};
+}
+
+/* A square's vector of tap k, in the order of the pass. */
+static size_t TapAt(const Weights *w, int k)
+{
+  const int tap = w->reverse ? TAPS * TAPS - 1 - k : k;
+
+  return (size_t)(tap / TAPS) * own.down + (size_t)(tap % TAPS) * own.right;
+}
+
 /* Matrices, `matrix` floats each, of `group` channels from `first` on. */
 static void PackGroup(const Weights *w, const float *weights, PetscInt first, PetscInt group, float *U, size_t matrix)
 {
-  const Steps        steps = {IN * matrix, matrix};
   static const float none[TAPS * TAPS];
 
   for (PetscInt at = 0; at < w->from * group; at += EK_LANES) {
-    const PetscInt from = at / EK_STRIP % w->from, to = first + at / (EK_STRIP * w->from) * EK_STRIP + at % EK_STRIP;
-    float          square[SQUARE];
+    const Pair p = LocatePair(w, first, at);
+    float      square[SQUARE];
+    EkVector   tap[EK_LANES], last;
 
-    for (PetscInt l = 0; l < EK_LANES; l++) {
-      const float *taps = to + l < w->to ? weights + from * w->from_stride + (to + l) * w->to_stride : none;
+#pragma GCC unroll 8
+    for (int l = 0; l < EK_LANES; l++) {
+      const float *taps = p.to + l < w->to ? weights + p.from * w->from_stride + (p.to + l) * w->to_stride : none;
 
-      for (int k = 0; k < TAPS * TAPS; k++)
-        square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l] =
-            taps[w->reverse ? TAPS * TAPS - 1 - k : k];
+      tap[l] = Load(taps);
+      last[l] = taps[EK_LANES];
     }
-    Both(TapsToPoints, TAPS, IN, square, own, U + at, steps);
+    Transpose(tap);
+#pragma GCC unroll 8
+    for (int k = 0; k < EK_LANES; k++) Store(square + TapAt(w, k), tap[k]);
+    Store(square + TapAt(w, EK_LANES), last);
+    Both(TapsToPoints, TAPS, IN, square, own, U + at, (Steps){IN * matrix, matrix});
   }
 }
 
 static void AddGradient(const Weights *w, const float *dU, size_t matrix, PetscInt first, PetscInt group, float *dweights)
 {
-  const Steps steps = {IN * matrix, matrix};
-
   for (PetscInt at = 0; at < w->from * group; at += EK_LANES) {
-    const PetscInt from = at / EK_STRIP % w->from, to = first + at / (EK_STRIP * w->from) * EK_STRIP + at % EK_STRIP;
-    float          square[SQUARE];
+    const Pair p = LocatePair(w, first, at);
+    float      square[SQUARE];
+    EkVector   tap[EK_LANES], last;
 
-    Both(AdjointToTaps, IN, TAPS, dU + at, steps, square, own);
-    for (PetscInt l = 0; l < EK_LANES && to + l < w->to; l++) {
-      float *taps = dweights + from * w->from_stride + (to + l) * w->to_stride;
+    Both(AdjointToTaps, IN, TAPS, dU + at, (Steps){IN * matrix, matrix}, square, own);
+#pragma GCC unroll 8
+    for (int k = 0; k < EK_LANES; k++) tap[k] = Load(square + TapAt(w, k));
+    last = Load(square + TapAt(w, EK_LANES));
+    Transpose(tap);
+#pragma GCC unroll 8
+    for (int l = 0; l < EK_LANES; l++) {
+      float *taps = dweights + p.from * w->from_stride + (p.to + l) * w->to_stride;
 
-      for (int k = 0; k < TAPS * TAPS; k++)
-        taps[k] += square[(size_t)(k / TAPS) * own.down + (size_t)(k % TAPS) * own.right + (size_t)l];
+      if (p.to + l >= w->to) break;
+      Store(taps, Load(taps) + tap[l]);
+      taps[EK_LANES] += last[l];
     }
   }
 }
