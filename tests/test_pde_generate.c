@@ -376,6 +376,52 @@ static void LostDrawsAreRepeated(void **unused)
   EkTestSameFile(alone.file, options.file);
 }
 
+/* A trajectory drawn again is none of another trajectory's draws, be it of this seed or of the next, of this file or of a longer
+   one: all sets made with other seeds or more samples would share it. */
+static void RepeatedDrawsAreNobodyElses(void **unused)
+{
+  enum { FILES = 2, SAMPLES = 10, LONGER = 10000, POINTS = 8 * 8, FRAMES = 2 };
+  const EkInitial *initial = (const EkInitial *)EkFamilyMember(&EkInitialFamily, 0);
+  const EkPdeSet   set = {.nx = 8, .M = 8e5};
+  char             folder[EK_PATH], name[32];
+  float            stored[SAMPLES * FRAMES * POINTS], frame[FILES * SAMPLES][POINTS];
+  double          *field[EK_CFD_FIELDS];
+
+  (void)unused;
+  EkTestScratch(folder);
+  for (int i = 0; i < FILES; i++) {
+    EkGenerateOptions options;
+    EkGenerateReport  report;
+
+    snprintf(name, sizeof(name), "seed%d.hdf5", i);
+    options = Violent(folder, name);
+    options.seed = i;
+    options.set.nx = set.nx;
+    options.set.M = set.M;
+    options.set.samples = SAMPLES;
+    EK_OK(EkGenerate(EkTestRun(), &options, &report));
+    assert_true(report.complete && report.redrawn > 0);
+    ReadField(options.file, "density", stored);
+    for (int t = 0; t < SAMPLES; t++) memcpy(frame[i * SAMPLES + t], stored + t * FRAMES * POINTS, sizeof(frame[0]));
+  }
+  for (int a = 0; a < FILES * SAMPLES; a++) {
+    for (int b = 0; b < a; b++) assert_memory_not_equal(frame[a], frame[b], sizeof(frame[0]));
+  }
+  for (int f = 0; f < EK_CFD_FIELDS; f++) field[f] = malloc(POINTS * sizeof(double));
+  for (int k = EkTestRun()->rank; k < FILES * LONGER; k += EkTestRun()->size) {
+    EkRandom stream = EkRandomStream((uint64_t)(k / LONGER), EK_RANDOM_TRAJECTORY, (uint64_t)(k % LONGER));
+    float    first[POINTS];
+
+    EK_OK(initial->draw(&set, &stream, field));
+    for (int c = 0; c < POINTS; c++) first[c] = (float)field[0][c];
+    for (int a = 0; a < FILES * SAMPLES; a++) {
+      if (a / SAMPLES == k / LONGER && a % SAMPLES == k % LONGER) continue; /* its own first draw */
+      assert_memory_not_equal(frame[a], first, sizeof(first));
+    }
+  }
+  for (int f = 0; f < EK_CFD_FIELDS; f++) free(field[f]);
+}
+
 static void HopelessParametersEndTheRun(void **unused)
 {
   char              folder[EK_PATH];
@@ -435,6 +481,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(ContinuedEqualsUninterrupted),
     cmocka_unit_test(AFinishedFileOfSeveralStays),
     cmocka_unit_test(LostDrawsAreRepeated),
+    cmocka_unit_test(RepeatedDrawsAreNobodyElses),
     cmocka_unit_test(HopelessParametersEndTheRun),
     cmocka_unit_test(WrongOptionsAreRefused),
     cmocka_unit_test(OneRankAskedToStopStopsAll),
