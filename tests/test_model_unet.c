@@ -1,6 +1,7 @@
 /* ranks: 1 2 3 */
 /* UNet against PyTorch, its parameters, its running statistics, its rollout; the batch spread over the ranks, one of three
- * without a sample. */
+   without a sample. unet1d.h5 is what make_unet1d.py beside it makes with PyTorch 1.13: weights, input, target, output, loss,
+   gradients and running statistics of one step. */
 #include "model_support.h"
 
 static EkModelOptions options_of(const char *type, PetscInt features)
@@ -16,7 +17,6 @@ static void unet2d_matches_pytorch(void **state)
   check_case(&kind);
 }
 
-/* unet1d.h5 is of make_unet1d.py beside it. */
 static void unet1d_matches_pytorch(void **state)
 {
   const CaseKind kind = {"tests/data/cases/unet1d.h5", options_of("unet1d", 2), 1, 3, 2, PETSC_TRUE};

@@ -408,7 +408,7 @@ static void LostDrawsAreRepeated(void **unused)
 }
 
 /* A trajectory drawn again is none of another trajectory's draws, be it of this seed or of the next, of this file or of a longer
-   one: all sets made with other seeds or more samples would share it. */
+   one: two data sets would have it in common. */
 static void RepeatedDrawsAreNobodyElses(void **unused)
 {
   enum { FILES = 2, SAMPLES = 10, LONGER = 10000, POINTS = 8 * 8, FRAMES = 2 };

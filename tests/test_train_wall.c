@@ -1,6 +1,6 @@
 /* ranks: 1 3 */
 /* A job ends before its limit of time. The clock is the test's: it goes on by seconds where a slow disk would take them, so that
-   a day of a job is over at once and takes as long on any machine. */
+   minutes of a job are over at once and are as long on any machine. */
 #include "train_support.h"
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -69,19 +69,19 @@ static double Sit(const char *base, double limit, const char *data, const char *
 /* Wherever in an epoch the limit lies: the job has ended before it, its checkpoint is written; and it did not end so early that
    another epoch and a checkpoint would have fitted. On one rank an epoch reads 11 trajectories of 4 fields, forces a checkpoint
    to the disk twice, adds a row to a table and a few to another. */
-static void Check(double read, double force, double append, double least)
+static void Check(Disk slow, double least)
 {
-  const double epoch = 44 * read + 2 * force + 2 * append;
+  const double epoch = 44 * slow.read + 2 * slow.force + 2 * slow.append;
   char         base[EK_PATH];
 
   EkTestScratch(base);
   MakeWaves(base);
-  disk = (Disk){read, force, append};
+  disk = slow;
   for (int k = 0; k < 8; k++) {
     const double limit = least + k * epoch / 8, seconds = Sit(base, limit, "test: 3, train: 8", "batch: 3, eval_interval: 1");
 
     if (!(seconds <= limit)) fail_msg("a limit of %g s is passed by %g s", limit, seconds - limit);
-    if (!(seconds > limit - epoch - 2 * force)) fail_msg("of a limit of %g s %g are left", limit, limit - seconds);
+    if (!(seconds > limit - epoch - 2 * slow.force)) fail_msg("of a limit of %g s %g are left", limit, limit - seconds);
   }
   disk = (Disk){0, 0, 0};
 }
@@ -89,24 +89,23 @@ static void Check(double read, double force, double append, double least)
 static void time_is_kept_free_for_the_last_checkpoint(void **state)
 {
   (void)state;
-  Check(0.5, 10, 0, 140);
+  Check((Disk){.read = 0.5, .force = 10}, 140);
 }
 
 static void time_is_kept_free_for_a_step(void **state)
 {
   (void)state;
-  Check(1, 0, 0, 110);
+  Check((Disk){.read = 1}, 110);
 }
 
 /* Tables and spectra; evaluation asks the clock itself. */
 static void time_is_kept_free_for_the_end_of_an_epoch(void **state)
 {
   (void)state;
-  Check(0.1, 0, 20, 130);
+  Check((Disk){.read = 0.1, .append = 20}, 130);
 }
 
-/* The first evaluation takes 36 s on one rank, which nobody knows before. It asks the clock after every second trajectory, 8 s.
- */
+/* On one rank the first evaluation takes 36 s, which nobody knows before. It looks at the clock every two trajectories, 8 s. */
 static void an_evaluation_that_does_not_fit_is_put_off(void **state)
 {
   char   base[EK_PATH];
@@ -115,7 +114,7 @@ static void an_evaluation_that_does_not_fit_is_put_off(void **state)
   (void)state;
   EkTestScratch(base);
   MakeWaves(base);
-  disk = (Disk){1, 0, 0};
+  disk = (Disk){.read = 1};
   seconds = Sit(base, 70, "test: 9, train: 2", "batch: 2, eval_interval: 6");
   if (EkTestRun()->size == 1) assert_true(seconds > 6 * 8 + 8 && seconds < 70 + 8);
   disk = (Disk){0, 0, 0};
