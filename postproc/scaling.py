@@ -175,10 +175,10 @@ def measured(path, steps, batch, refreshes):
         values = {name: phases[name] / steps for name in PHASES}
         values["step"] = summary["timing"]["step_seconds_median"]
         values["memory_sum"], values["memory_rank"] = summary["peak_memory_bytes"], summary["peak_memory_bytes_rank"]
+        values["samples_per_second"] = batch / values["step"]  # null: no step since the run was continued
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScalingError(f"{path}: not a run's summary ({error})") from error
     values["spectra"] = phases["spectra"] / refreshes
-    values["samples_per_second"] = batch / values["step"]
     return {name: f"{value:.6g}" if name[:6] != "memory" else f"{value:.0f}" for name, value in values.items()}
 
 

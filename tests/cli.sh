@@ -575,6 +575,32 @@ no_windows() {
   expect 1 0 generate "$dir/deck.yaml"
 }
 
+# A generator that is stopped ends with 75 and leaves what is needed to go on; after two such sittings the file is that of one. Each rank's shell leaves behind
+# somebody who signals the rank once it takes SIGUSR1 (bit 9 of what it catches) and has written a trajectory since.
+generates_in_sittings() {
+  local ranks finished before=0
+  # shellcheck disable=SC2016
+  local -x BEFORE='(
+    written() { sed -n "s/^wchar: //p" /proc/$$/io; }
+    until grep -q "^SigCgt:.*[2367abef]..$" /proc/$$/status; do [ -d /proc/$$ ] || exit; done
+    enough=$(($(written) + 49152))
+    while [ -d /proc/$$ ] && [ "$(written)" -lt $enough ]; do :; done
+    kill -USR1 $$
+  ) 2>/dev/null &'
+  printf 'generate: {type: cfd2d, file: "%s/a.hdf5", samples: 100, nx: 32, frames: 3, M: 0.1}\n' "$dir" >"$dir/deck.yaml"
+  for ranks in 2 1; do
+    expect $ranks 75 generate "$dir/deck.yaml" || return
+    finished=$(sed -nE "s|^$dir/a.hdf5: ([0-9]+) of 100 trajectories, the same command continues it$|\1|p" "$dir/out")
+    [ "${finished:-0}" -gt "$before" ] && [ "$finished" -lt 100 ] || wrong "$finished of 100 trajectories after $before: $(tail -n 1 "$dir/out")"
+    [ -e "$dir/a.hdf5.part" ] && [ ! -e "$dir/a.hdf5" ] || wrong "not a file that is begun"
+    before=$finished
+  done
+  BEFORE='' expect 3 0 generate "$dir/deck.yaml" || return
+  grep -q "^$((100 - before)) trajectories in" "$dir/out" || wrong "not the $((100 - before)) that were missing: $(head -n 1 "$dir/out")"
+  BEFORE='' expect 2 0 generate "$dir/deck.yaml" -generate_file "$dir/whole.hdf5" || return
+  same "$dir/a.hdf5" "$dir/whole.hdf5"
+}
+
 # Every deck of inputs/generate, at a size of its own: keys and members as they are.
 generates_every_deck() {
   local deck name frames
@@ -610,6 +636,7 @@ try foreign-checkpoint foreign_checkpoint
 try evaluates evaluates
 try evaluates-normalised evaluates_normalised
 try writes-predictions writes_predictions
+try generates-in-sittings generates_in_sittings
 try generates-every-deck generates_every_deck
 try reads-every-deck reads_every_deck
 try inspects inspects

@@ -1,7 +1,22 @@
-/* Parameters of the operators' examples. */
+/* Grids, numbers and parameters of the operators' examples. */
 #pragma once
 #include "support.h"
 #include "evenkeel/graph.h"
+
+static const PetscInt square[2] = {9, 7}, line[1] = {21};
+
+/* Grids of blocked fields: few points, where convolutions are matrix products, and as many as the other codes have them, halved too. */
+static inline EkGrid even(PetscBool many, int dim)
+{
+  static const PetscInt grid[2][2][2] = {{{12}, {4, 4}}, {{160}, {24, 12}}};
+
+  return EkGridMake(dim, grid[many][dim - 1]);
+}
+
+static inline void fill(EkRandom *stream, size_t n, float *x)
+{
+  for (size_t i = 0; i < n; i++) x[i] = (float)EkNormal(stream);
+}
 
 static inline void declare_linear(EkParams p, const char *name, PetscInt in, PetscInt out)
 {

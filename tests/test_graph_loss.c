@@ -1,7 +1,6 @@
 /* ranks: 1 */
-/* Losses of single samples: what a batch's loss is the sum of. */
-#include "support.h"
-#include "evenkeel/graph.h"
+/* Losses of single samples, what a batch's loss is the sum of; relative errors where a mask leaves channels out. */
+#include "graph_support.h"
 
 #define C     3
 #define BATCH 4
@@ -117,8 +116,56 @@ static void losses_of_a_run_alone_remain(void **state)
   free_losses(&l);
 }
 
+/* Of one frame of three channels: the first as it is, the second masked by halves, the third wholly; and of a sample that is
+ * masked wholly. */
+static void relative_loss_counts_channels_with_a_mask(void **state)
+{
+  const EkGrid grid = EkGridMake(2, square);
+  const size_t floats = 3 * grid.stride;
+  float       *prediction = calloc(2 * floats, sizeof(float)), *truth = calloc(2 * floats, sizeof(float)),
+        *mask = calloc(2 * floats, sizeof(float));
+  const float *gradient;
+  double       error = 0, norm = 0;
+  EkTensor     p, t, m;
+  EkParams     params;
+  EkGraph      graph;
+  size_t       step;
+
+  (void)state;
+  for (size_t i = 0; i < grid.points; i++) {
+    for (size_t c = 0; c < 3; c++)
+      prediction[c * grid.stride + i] = prediction[floats + c * grid.stride + i] = 3, truth[c * grid.stride + i] = 2;
+    prediction[grid.stride + i] = (float)i;
+    mask[i] = 1, mask[grid.stride + i] = (float)(i % 2);
+    error += (double)(i % 2) * ((double)i - 2) * ((double)i - 2), norm += (double)(i % 2) * 4;
+  }
+  EK_OK(EkParamsCreate(&params));
+  EK_OK(EkGraphCreate(params, 2, PETSC_TRUE, &graph));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_TRUE, &p));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_FALSE, &t));
+  EK_OK(EkGraphInput(graph, 3, grid, PETSC_FALSE, &m));
+  EK_OK(EkRelativeLoss(graph, 1, &p, &t, m));
+  EK_OK(EkGraphPlan(graph));
+  EK_OK(EkGraphBind(graph, p, prediction, floats));
+  EK_OK(EkGraphBind(graph, t, truth, floats));
+  EK_OK(EkGraphBind(graph, m, mask, floats));
+  EK_OK(EkGraphForward(graph, 2, 10));
+  assert_true(fabs(EkGraphLoss(graph) - 10 * (0.5 + sqrt(error / norm)) / 2) < 1e-5);
+  EK_OK(EkGraphBackward(graph));
+  EK_OK(EkGraphGetGradient(graph, p, &gradient, &step));
+  for (size_t i = 0; i < grid.points; i++) {
+    assert_true(fabs(gradient[i] - 10 / (2 * sqrt((double)grid.points) * 2 * sqrt((double)grid.points))) < 1e-6 &&
+                gradient[grid.stride] == 0);
+    for (size_t c = 0; c < 4; c++) assert_true(gradient[(c == 3 ? 2 * grid.stride : step + c * grid.stride) + i] == 0);
+  }
+  free(prediction), free(truth), free(mask);
+  EK_OK(EkGraphDestroy(&graph));
+  EK_OK(EkParamsDestroy(&params));
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(samples_have_their_own_losses),
     cmocka_unit_test(losses_of_a_run_alone_remain),
+    cmocka_unit_test(relative_loss_counts_channels_with_a_mask),
 };
 EK_TEST_MAIN(tests)

@@ -554,6 +554,66 @@ static void small_fields_are_resized_and_filled_up(void **state)
   EK_OK(EkMixtureDestroy(&mixture));
 }
 
+/* The mask of a training sample: ones at every step[d]-th point along axis d of the file's fields, none in those added. */
+static void CheckMask(const char *path, PetscInt resolution, PetscInt added, const PetscInt step[3])
+{
+  EkMixtureOptions  options = Mix(path);
+  const EkDataInfo *info;
+  EkMixture         mixture;
+  size_t            points, stride;
+  PetscInt          fields;
+  const float      *mask;
+  float            *out;
+
+  options.resolution = resolution;
+  options.mask = EK_MASK_DATA;
+  EK_OK(EkMixtureOpen(EkTestRun(), &options, SEED, &mixture));
+  EK_OK(EkMixtureGetInfo(mixture, &info));
+  fields = info->fields;
+  EK_OK(EkMixtureDestroy(&mixture));
+  options.channels = fields + added;
+  EK_OK(EkMixtureOpen(EkTestRun(), &options, SEED, &mixture));
+  EK_OK(EkMixtureGetInfo(mixture, &info));
+  points = InfoPoints(info), stride = points + 3;
+  out = malloc(EkMixtureSampleFloats(mixture, stride) * sizeof(float));
+  EK_OK(EkMixtureReadTraining(mixture, 0, 1, (const PetscInt[1]){1}, stride, out));
+  mask = out + (size_t)(info->t_train * info->fields) * stride;
+  for (PetscInt f = 0; f < info->fields; f++) {
+    for (size_t p = 0; p < stride; p++) {
+      const PetscInt at = (PetscInt)p, z = at % info->n[2], y = at / info->n[2] % info->n[1], x = at / info->n[2] / info->n[1];
+
+      assert_true(mask[(size_t)f * stride + p] ==
+                  (p < points && f < fields && x % step[0] == 0 && y % step[1] == 0 && z % step[2] == 0));
+    }
+  }
+  free(out);
+  EK_OK(EkMixtureDestroy(&mixture));
+}
+
+/* Axes refined by different factors, grids longer along one axis than along another: each axis has its own. */
+static void masks_know_the_axes_apart(void **state)
+{
+  static const struct {
+    Shape    shape;
+    PetscInt resolution, step[3];
+  } grids[] = {
+      {{"cfd", 2, 4, 3, 2, {8, 2, 1}}, 8, {1, 4, 1}},    {{"cfd", 2, 4, 3, 2, {2, 8, 1}}, 8, {4, 1, 1}},
+      {{"cfd", 2, 4, 3, 2, {5, 3, 1}}, 11, {2, 3, 1}},   {{"scalar", 1, 1, 3, 2, {4, 1, 1}}, 12, {3, 1, 1}},
+      {{"cfd", 2, 4, 3, 2, {8, 3, 1}}, 0, {1, 1, 1}},    {{"cfd", 2, 4, 3, 2, {3, 8, 1}}, 0, {1, 1, 1}},
+      {{"groups", 2, 2, 3, 2, {9, 4, 1}}, 4, {1, 1, 1}}, {{"cfd", 3, 5, 3, 2, {2, 3, 4}}, 0, {1, 1, 1}},
+  };
+  char scratch[EK_PATH], path[2 * EK_PATH];
+
+  (void)state;
+  EkTestScratch(scratch);
+  for (size_t i = 0; i < sizeof(grids) / sizeof(grids[0]); i++) {
+    snprintf(path, sizeof(path), "%s/grid%d.hdf5", scratch, (int)i);
+    Make(path, &grids[i].shape, &plain);
+    CheckMask(path, grids[i].resolution, 0, grids[i].step);
+    CheckMask(path, grids[i].resolution, 1, grids[i].step);
+  }
+}
+
 static void the_cache_is_shared_out(void **state)
 {
   EkMixtureOptions    options;
@@ -685,6 +745,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(windows_are_drawn_anew_every_epoch),
     cmocka_unit_test(windows_are_of_the_frames_that_are_kept),
     cmocka_unit_test(small_fields_are_resized_and_filled_up),
+    cmocka_unit_test(masks_know_the_axes_apart),
     cmocka_unit_test(the_cache_is_shared_out),
     cmocka_unit_test(keys_of_noise_differ),
     cmocka_unit_test(mixtures_that_do_not_fit),

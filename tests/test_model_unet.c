@@ -1,6 +1,7 @@
 /* ranks: 1 2 3 */
 /* UNet against PyTorch, its parameters, its running statistics, its rollout; the batch spread over the ranks, one of three
- * without a sample. */
+   without a sample. unet1d.h5 is what make_unet1d.py beside it makes with PyTorch 1.13: weights, input, target, output, loss,
+   gradients and running statistics of one step. */
 #include "model_support.h"
 
 static EkModelOptions options_of(const char *type, PetscInt features)
@@ -14,6 +15,33 @@ static void unet2d_matches_pytorch(void **state)
 
   (void)state;
   check_case(&kind);
+}
+
+static void unet1d_matches_pytorch(void **state)
+{
+  const CaseKind kind = {"tests/data/cases/unet1d.h5", options_of("unet1d", 2), 1, 3, 2, PETSC_TRUE};
+  int            statistics = 0;
+  Case           k;
+
+  (void)state;
+  case_open(&k, &kind);
+  case_check_first_step(&k);
+  for (int p = 0; p < k.params->n; p++) {
+    const EkTensorInfo *t = &k.params->table[p];
+    hsize_t             dims[8];
+    char                name[2 * EK_NAME];
+    float              *want;
+
+    if (!strstr(t->name, "running_")) continue;
+    snprintf(name, sizeof(name), "statistics/%s", t->name);
+    want = case_array(k.file, name, dims);
+    if (!(EkTestDistance(t->count, k.params->weights + t->offset, want) < 1e-5))
+      fail_msg("%s: off by %g", name, EkTestDistance(t->count, k.params->weights + t->offset, want));
+    free(want);
+    statistics++;
+  }
+  assert_int_equal(statistics, 2 * 18);
+  case_close(&k);
 }
 
 /* models-and-data 4.1 */
@@ -415,6 +443,7 @@ static void a_batch_of_one_value_is_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unet2d_matches_pytorch),
+    cmocka_unit_test(unet1d_matches_pytorch),
     cmocka_unit_test(parameter_counts_are_the_published_ones),
     cmocka_unit_test(all_names_and_shapes_are_in_order),
     cmocka_unit_test(initial_weights_are_drawn_as_published),

@@ -137,15 +137,42 @@ static double Spread(const double *f, double base)
   return sum / (NX * NX);
 }
 
-/* Waves without a window: prescribed mean speed and spreads, and no mode that is constant along an axis */
-static void CheckWaves(double *const field[], double d0, double p0, double speed)
+/* Spreads of density and pressure over draws */
+typedef struct {
+  int    n;
+  double least[2], most[2], sum[2], product;
+} Spreads;
+
+static void AddSpreads(Spreads *all, const double spread[2])
+{
+  for (int f = 0; f < 2; f++) {
+    all->least[f] = all->n ? fmin(all->least[f], spread[f]) : spread[f];
+    all->most[f] = fmax(all->most[f], spread[f]);
+    all->sum[f] += spread[f];
+  }
+  all->product += spread[0] * spread[1];
+  all->n++;
+}
+
+/* Each fills all of [0.01, 0.2] evenly, and one tells nothing of the other. */
+static void CheckSpreads(const Spreads *all)
+{
+  const double middle = 0.105, deviation = 0.19 / sqrt(12), n = all->n;
+
+  for (int f = 0; f < 2; f++) {
+    assert_true(all->least[f] >= 0.01 - 1e-12 && all->least[f] < 0.02 && all->most[f] <= 0.2 + 1e-12 && all->most[f] > 0.19);
+    assert_true(fabs(all->sum[f] / n - middle) < 3 * deviation / sqrt(n));
+  }
+  assert_true(fabs(all->product / n - all->sum[0] / n * all->sum[1] / n) < 3 * deviation * deviation / sqrt(n));
+}
+
+/* Waves without a window: prescribed mean speed, and no mode that is constant along an axis */
+static void CheckWaves(double *const field[], double d0, double speed)
 {
   double sum = 0;
 
   for (int c = 0; c < NX * NX; c++) sum += hypot(field[2][c], field[3][c]);
   assert_true(fabs(sum / (NX * NX) / speed - 1) < 1e-12);
-  assert_true(Spread(field[0], d0) > 0.01 && Spread(field[0], d0) < 0.2);
-  assert_true(Spread(field[1], p0) > 0.01 && Spread(field[1], p0) < 0.2);
   assert_true(fabs(Mean(field[0]) / d0 - 1) < 1e-12 && fabs(Mean(field[2])) < 1e-12 * speed);
   for (int i = 0; i < NX; i++) {
     double along[2] = {0, 0};
@@ -164,6 +191,7 @@ static void RandomWavesAreAsPrescribed(void **unused)
   const EkPdeSet   set = {.nx = NX, .M = 0.3};
   const int        draws = 200;
   double          *field[EK_CFD_FIELDS];
+  Spreads          spreads = {0};
   int              windows = 0;
 
   (void)unused;
@@ -177,9 +205,12 @@ static void RandomWavesAreAsPrescribed(void **unused)
       windows++;
       assert_true(fabs(field[0][0] / d0 - 1) < 1e-6 && fabs(field[1][NX * NX - 1] / (d0 * T0) - 1) < 1e-6);
       assert_true(hypot(field[2][NX * NX / 2 + NX / 2], field[3][NX * NX / 2 + NX / 2]) > 1e-4 * speed);
-    } else
-      CheckWaves(field, d0, d0 * T0, speed);
+    } else {
+      CheckWaves(field, d0, speed);
+      AddSpreads(&spreads, (const double[2]){Spread(field[0], d0), Spread(field[1], d0 * T0)});
+    }
   }
+  CheckSpreads(&spreads);
   assert_true(windows > 70 && windows < 130);
   for (int f = 0; f < EK_CFD_FIELDS; f++) free(field[f]);
 }
@@ -376,6 +407,52 @@ static void LostDrawsAreRepeated(void **unused)
   EkTestSameFile(alone.file, options.file);
 }
 
+/* A trajectory drawn again is none of another trajectory's draws, be it of this seed or of the next, of this file or of a longer
+   one: two data sets would have it in common. */
+static void RepeatedDrawsAreNobodyElses(void **unused)
+{
+  enum { FILES = 2, SAMPLES = 10, LONGER = 10000, POINTS = 8 * 8, FRAMES = 2 };
+  const EkInitial *initial = (const EkInitial *)EkFamilyMember(&EkInitialFamily, 0);
+  const EkPdeSet   set = {.nx = 8, .M = 8e5};
+  char             folder[EK_PATH], name[32];
+  float            stored[SAMPLES * FRAMES * POINTS], frame[FILES * SAMPLES][POINTS];
+  double          *field[EK_CFD_FIELDS];
+
+  (void)unused;
+  EkTestScratch(folder);
+  for (int i = 0; i < FILES; i++) {
+    EkGenerateOptions options;
+    EkGenerateReport  report;
+
+    snprintf(name, sizeof(name), "seed%d.hdf5", i);
+    options = Violent(folder, name);
+    options.seed = i;
+    options.set.nx = set.nx;
+    options.set.M = set.M;
+    options.set.samples = SAMPLES;
+    EK_OK(EkGenerate(EkTestRun(), &options, &report));
+    assert_true(report.complete && report.redrawn > 0);
+    ReadField(options.file, "density", stored);
+    for (int t = 0; t < SAMPLES; t++) memcpy(frame[i * SAMPLES + t], stored + t * FRAMES * POINTS, sizeof(frame[0]));
+  }
+  for (int a = 0; a < FILES * SAMPLES; a++) {
+    for (int b = 0; b < a; b++) assert_memory_not_equal(frame[a], frame[b], sizeof(frame[0]));
+  }
+  for (int f = 0; f < EK_CFD_FIELDS; f++) field[f] = malloc(POINTS * sizeof(double));
+  for (int k = EkTestRun()->rank; k < FILES * LONGER; k += EkTestRun()->size) {
+    EkRandom stream = EkRandomStream((uint64_t)(k / LONGER), EK_RANDOM_TRAJECTORY, (uint64_t)(k % LONGER));
+    float    first[POINTS];
+
+    EK_OK(initial->draw(&set, &stream, field));
+    for (int c = 0; c < POINTS; c++) first[c] = (float)field[0][c];
+    for (int a = 0; a < FILES * SAMPLES; a++) {
+      if (a / SAMPLES == k / LONGER && a % SAMPLES == k % LONGER) continue; /* its own first draw */
+      assert_memory_not_equal(frame[a], first, sizeof(first));
+    }
+  }
+  for (int f = 0; f < EK_CFD_FIELDS; f++) free(field[f]);
+}
+
 static void HopelessParametersEndTheRun(void **unused)
 {
   char              folder[EK_PATH];
@@ -435,6 +512,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(ContinuedEqualsUninterrupted),
     cmocka_unit_test(AFinishedFileOfSeveralStays),
     cmocka_unit_test(LostDrawsAreRepeated),
+    cmocka_unit_test(RepeatedDrawsAreNobodyElses),
     cmocka_unit_test(HopelessParametersEndTheRun),
     cmocka_unit_test(WrongOptionsAreRefused),
     cmocka_unit_test(OneRankAskedToStopStopsAll),

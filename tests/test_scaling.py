@@ -194,6 +194,11 @@ def rows_are_recorded_and_replaced(scratch):
     assert_refused(base[:2] + ("model=fno2d", "speed=3"), "no column 'speed'")
     assert_refused(base[:2] + ("model=fno2d", "kind=strong", "source=measured", "ranks=1", "step=fast"), "step", "fast")
     assert_refused(("record", path, "summary=/none", *base[3:], "repeat=1", "steps=2"), "/none")
+    with open(summary, encoding="utf-8") as file:
+        text = file.read()
+    with open(summary, "w", encoding="utf-8") as file:
+        file.write(text.replace("0.5", "null"))
+    assert_refused((*base, "repeat=1", "steps=2"), "summary.json", "not a run's summary")
 
 
 @check

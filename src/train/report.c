@@ -92,15 +92,10 @@ PetscErrorCode EkReportEnd(EkTrainer t)
   if (t->run->rank == 0) {
     const double step = EkMedianStep(t);
 
-    printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, peak memory %.1f MiB over "
-           "all ranks\n",
-           step,
-           step > 0
-               ? (double)(t->session->deck.train.batch < t->session->info->count[EK_TRAIN] ? t->session->deck.train.batch
-                                                                                           : t->session->info->count[EK_TRAIN]) /
-                     step
-               : 0,
-           speed, memory / 1048576);
+    if (step > 0)
+      printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, ", step,
+             (double)PetscMin(t->session->deck.train.batch, t->session->info->count[EK_TRAIN]) / step, speed);
+    printf("peak memory %.1f MiB over all ranks\n", memory / 1048576);
     if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
   }
   PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));

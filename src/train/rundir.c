@@ -329,7 +329,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, d
   PetscFunctionBegin;
   PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));
   timing = cJSON_AddObjectToObject(json, "timing");
-  cJSON_AddNumberToObject(timing, "step_seconds_median", EkMedianStep(t));
+  cJSON_AddNumberToObject(timing, "step_seconds_median", t->nsteps ? EkMedianStep(t) : NAN); /* null */
   cJSON_AddNumberToObject(timing, "train_seconds", t->at.train_seconds);
   cJSON_AddNumberToObject(timing, "balance_seconds", t->at.balance_total);
   cJSON_AddNumberToObject(timing, "balance_share", t->at.train_seconds > 0 ? t->at.balance_total / t->at.train_seconds : 0);

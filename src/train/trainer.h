@@ -105,4 +105,4 @@ void EkSessionDenormalise(EkSession session, PetscInt frames, const float *from,
 PetscErrorCode EkReportStart(EkTrainer trainer, PetscBool resumed);
 PetscErrorCode EkReportProgress(EkTrainer trainer, double loss, PetscBool force);
 PetscErrorCode EkReportEnd(EkTrainer trainer);
-double         EkMedianStep(EkTrainer trainer);
+double         EkMedianStep(EkTrainer trainer); /* of this sitting's steps, the last few thousand; 0: none yet */
