@@ -566,6 +566,24 @@ writes_predictions() {
   [ -e "$dir/none/predictions.h5" ] && wrong "predictions that nobody asked for"
 }
 
+# A run's predictions give way to those of other weights with a line, to those of the same weights without one.
+tells_what_it_replaces() {
+  local n
+  expect 1 0 train "$deck" -out_dir "$dir/run" || return
+  for n in 1 3; do
+    rm -rf "$dir/now" && cp -r "$dir/run" "$dir/now"
+    expect $n 0 evaluate "$deck" -out_dir "$dir/now" -model_weights "$dir/run/checkpoint.h5" || return
+    [ "$(grep -c '^notice' "$dir/out")" -eq 1 ] && grep -qxF "notice: $dir/now/predictions.h5 of the run is replaced by that of $dir/run/checkpoint.h5" "$dir/out" ||
+      wrong "on $n ranks: $(grep '^notice' "$dir/out")"
+    expect $n 0 evaluate "$deck" -out_dir "$dir/now" -model_weights "$dir/run/checkpoint.h5" || return
+    grep -q '^notice' "$dir/out" && wrong "a notice although nothing is lost"
+    expect $n 0 evaluate "$deck" -out_dir "$dir/now" || return
+    grep -qxF "notice: $dir/now/predictions.h5 of $dir/run/checkpoint.h5 is replaced by that of $dir/now/final.safetensors" "$dir/out" || wrong "of a checkpoint: $(grep '^notice' "$dir/out")"
+    expect $n 0 evaluate "$deck" -out_dir "$dir/now" -model_weights "$dir/run/checkpoint.h5" -evaluate_write_predictions 0 || return
+    grep -q '^notice' "$dir/out" && wrong "a notice although nothing is written"
+  done
+}
+
 # Where MPI has no windows between ranks the line says so; one rank needs none.
 no_windows() {
   printf 'generate: {type: cfd2d, file: "%s/a.hdf5", samples: 2, nx: 16, frames: 3, M: 0.1}\n' "$dir" >"$dir/deck.yaml"
@@ -610,6 +628,7 @@ try foreign-checkpoint foreign_checkpoint
 try evaluates evaluates
 try evaluates-normalised evaluates_normalised
 try writes-predictions writes_predictions
+try tells-what-it-replaces tells_what_it_replaces
 try generates-every-deck generates_every_deck
 try reads-every-deck reads_every_deck
 try inspects inspects

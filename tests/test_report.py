@@ -231,6 +231,20 @@ def absent_predictions_are_a_note(scratch):
 
 
 @check
+def predictions_of_other_weights_are_said_to_be(scratch):
+    run = make_run(scratch, "other", layers=("fc0",), epochs=2)
+    assert "note" not in report(run)[1]
+    with h5py.File(os.path.join(run, "predictions.h5"), "r+") as file:
+        file.attrs["weights"] = np.bytes_("runs/a/init.safetensors")
+    status, output, errors = report(run)
+    assert status == 0 and not errors and f"note: predictions.h5 of {run} is of runs/a/init.safetensors" in output, output + errors
+    for name, figure in program.draw_predictions(run, "other"):
+        headings = [text.get_text() for text in figure.texts]
+        assert any(heading.startswith("other · weights init.safetensors · ") for heading in headings), (name, headings)
+    figures.plt.close("all")
+
+
+@check
 def spectra_of_weights_are_no_broken_run(scratch):
     run = make_run(scratch, "weights", layers=("fc0", "blocks.0.filter", "out"), predictions=False, epochs=1)
     for name in ("resolved.yaml", "metrics.csv", "summary.json", "run.json"):
