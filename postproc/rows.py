@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 import locks
+from plain import axis_says_nothing, describe, short
 
 KNOWN = ("dir", "deck", "data", "set", "axes", "only", "table")
 KNOWN_TABLE = ("columns", "rows", "best_of", "seeds", "baseline", "metric", "convention")
@@ -222,21 +223,6 @@ def make_row(number, directory, base, axes, labels):
     name = "_".join(slug(label) if axis_says_nothing(axis, label) else f"{slug(short(axis))}-{slug(label)}"
                     for axis, label in labels.items())
     return Row(number, labels, keys.pop("deck"), keys, os.path.join(directory, name))
-
-
-def describe(labels):
-    """{axis: label} in words"""
-    return ", ".join(label if axis_says_nothing(axis, label) else f"{short(axis)} {label}" for axis, label in labels.items())
-
-
-def short(axis):
-    """train_lr: lr."""
-    return axis.partition("_")[2] or axis
-
-
-def axis_says_nothing(axis, label):
-    """A word speaks for itself (plain, balanced); a number needs to be told of what it is one."""
-    return "_" not in axis and not re.match(r"[-+.\d]", label)
 
 
 def slug(text):
