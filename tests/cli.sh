@@ -503,6 +503,30 @@ spectra_of_a_run() {
   grep -q '^fc9 ' "$dir/out" || wrong "fc9 is left out"
 }
 
+# A rule that has no layer to work on says so once, with the key that leaves them out; with one layer left it says nothing.
+balances_nothing() {
+  local n header none='notice: balance_rule tb_sigmoid balances no layer of'
+  for n in 1 3; do
+    expect $n 0 train "$deck" -balance_min_eigs 5 -out_dir "$dir/few-$n" || return
+    [ "$(grep '^notice: balance_rule' "$dir/out")" = "$none 7, all train at the base rate; 7 with fewer eigenvalues than balance_min_eigs 5 (4 at most)" ] ||
+      wrong "on $n ranks: $(grep '^notice' "$dir/out")"
+    expect $n 0 train "$deck" -balance_min_eigs 4 -balance_eig_filter 1e5 -out_dir "$dir/filtered-$n" || return
+    [ "$(grep '^notice: balance_rule' "$dir/out")" = "$none 7, all train at the base rate; 1 with fewer eigenvalues than balance_min_eigs 4 (3 at most); 6 with fewer than balance_min_eigs 4 above balance_eig_filter 100000" ] ||
+      wrong "on $n ranks: $(grep '^notice' "$dir/out")"
+  done
+  expect 1 0 train "$deck" -balance_min_eigs 4 -out_dir "$dir/some" || return
+  grep -q '^notice: balance_rule' "$dir/out" && wrong "a notice although six layers are balanced"
+  expect 1 0 train "$deck" -balance_min_eigs 5 -balance_rule none -out_dir "$dir/none" || return
+  grep -q '^notice: balance_rule' "$dir/out" && wrong "a notice without a rule"
+  expect 2 0 train "$deck" -balance_min_eigs 5 -train_epochs 4 -out_dir "$dir/few-1" -train_resume auto || return
+  grep -q '^notice: balance_rule' "$dir/out" && wrong "a notice in a run that goes on"
+  header='{"a.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
+  # shellcheck disable=SC2059 # bytes
+  { printf "\\x$(printf %x ${#header})\0\0\0\0\0\0\0"; printf '%s' "$header"; printf '\0\0\200\077\0\0\0\0\0\0\0\0\0\0\200\077'; } >"$dir/identity.safetensors"
+  expect 2 0 spectrum "$dir/identity.safetensors" -balance_min_eigs 2 || return
+  grep -qxF "$none 1, all train at the base rate; 1 without a power law by balance_fit xmin_mid" "$dir/out" || wrong "identity: $(grep '^notice' "$dir/out")"
+}
+
 # Of a network that is not ours: a linear weight diag(1, 2), a convolution by the identity, whose eigenvalues count half; no bias, nothing else.
 spectra_of_a_foreign_file() {
   local one='\0\0\200\077' two='\0\0\0\100' zero='\0\0\0\0' header
@@ -637,6 +661,7 @@ try reads-every-deck reads_every_deck
 try inspects inspects
 try spectra-of-a-run spectra_of_a_run
 try spectra-of-a-foreign-file spectra_of_a_foreign_file
+try balances-nothing balances_nothing
 try no-windows no_windows
 try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
