@@ -45,6 +45,12 @@ extern const EkFamily   EkSolverFamily; /* auto svd gram */
 typedef enum { EK_LAYERS_PUBLISHED, EK_LAYERS_ALL } EkLayerSet;
 extern const EkFamily EkLayerSetFamily;
 
+/* Does the rule in the options take the key? Keys that are not about a rule are taken with any. */
+PetscBool EkBalanceUses(const void *options, const EkKey *key);
+/* Rank 0 names the keys that were given and that the rule has no use for. They are no mistake: one deck serves all rules, chosen
+   on the command line. Not collective. */
+PetscErrorCode EkBalanceTellUnused(EkRun run, const EkBalanceOptions *options);
+
 /* ---- pure functions: no communication ------------------------------------------------------------------ */
 
 /* Power-law fit of the n ascending, filtered eigenvalues. alpha = 1 + n_tail / sum ln(lambda_j / xmin), D the Kolmogorov-Smirnov
