@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 import rundir
+from plain import describe, short
 
 RULE = "balance_rule"
 # Seeds are what a group averages over; the rest says where and how fast a run went, not what it computed.
@@ -48,9 +49,7 @@ class Group:
         if not self.values:
             return "all runs"
         told = {key: value for key, value in self.values.items() if value}
-        if len(self.values) == 1:
-            return next(iter(told.values()), f"{next(iter(self.values))} unset")
-        return ", ".join(f"{key} {value}" for key, value in told.items())
+        return describe(told) or ", ".join(f"{short(key)} unset" for key in self.values)
 
     @property
     def nrmse(self):
@@ -85,14 +84,13 @@ def load_run(directory):
 
 
 def group_runs(runs, keys=None):
-    """Groups in order of appearance, by the given keys or else by every key that differs and is not in NOT_GROUPED."""
+    """Groups in order of appearance, by the given keys or else by those that differ and are not in NOT_GROUPED."""
     known = sorted({key for run in runs for key in run.config})
     for key in keys or ():
         if key not in known:
             raise rundir.RunError(f"--group: no run has the key '{key}' in resolved.yaml")
     if keys is None:
-        keys = [key for key in known if key not in NOT_GROUPED and len({_value(run.config, key) for run in runs}) > 1]
-        keys.sort(key=lambda key: key != RULE)
+        keys = _telling_keys(runs, [key for key in known if key not in NOT_GROUPED])
     groups = {}
     for run in runs:
         values = {key: _value(run.config, key) for key in keys}
@@ -100,9 +98,22 @@ def group_runs(runs, keys=None):
     return list(groups.values())
 
 
+def _telling_keys(runs, known):
+    """The keys that differ, the rule first. One that some runs lack and the others agree in (the parameters of a rule, of an
+    optimizer) says nothing where another key tells the same groups apart."""
+    found = {key: [_value(run.config, key) for run in runs] for key in known}
+    keys = [key for key in known if len(set(found[key])) > 1]
+    for key in [key for key in keys if len(set(found[key]) - {""}) == 1]:
+        others = [other for other in keys if other != key]
+        if len(set(zip(*(found[other] for other in others)))) == len(set(zip(*(found[other] for other in keys)))):
+            keys = others
+    return sorted(keys, key=lambda key: key != RULE)
+
+
 def find_baseline(groups, group, name):
-    """The group called `name`, or the one with balance_rule `name` that differs from `group` in balance_* alone, or None."""
-    named = [other for other in groups if other.label == name]
+    """The group called `name` (its label, or its value where there is one key), or the one with balance_rule `name` that differs from
+    `group` in balance_* alone, or None."""
+    named = [other for other in groups if name in (other.label, *(other.values.values() if len(other.values) == 1 else ()))]
     alike = [other for other in groups if other.values.get(RULE) == name and _beside_balance(other) == _beside_balance(group)]
     # of several, the one that shares the rule's parameters too
     alike.sort(key=lambda other: other.values != {**group.values, RULE: name})

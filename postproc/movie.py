@@ -2,6 +2,7 @@
 """Draws trajectories of a data file, or of a run's predictions beside the truth and the error, as PNG frames and one GIF each.
 
   movie.py FILE            the first trajectory, every field; frames and GIF in NAME_movie beside the file
+  movie.py FOLDER          the same of DPOT's train/ and test/data_N.hdf5, in FOLDER_movie
   movie.py RUN             the same of RUN/predictions.h5, in RUN/movie
 """
 import argparse
@@ -27,7 +28,7 @@ def main(arguments=None):
         for trajectory in options.trajectories:
             if not 0 <= trajectory < data.count:
                 raise rundir.RunError(f"--trajectories: {trajectory} is not there, {data.path} has 0 to {data.count - 1}")
-        out = options.out or default_directory(options.source)
+        out = options.out or default_directory(options.source, data)
         for trajectory in options.trajectories:
             film(data, trajectory, fields, out, options.fps)
     except (rundir.RunError, OSError) as error:
@@ -38,7 +39,7 @@ def main(arguments=None):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="FILE_OR_RUN", help="data file, predictions.h5 or run directory")
+    parser.add_argument("source", metavar="FILE_OR_RUN", help="data file, DPOT's folder, predictions.h5 or run directory")
     parser.add_argument("--trajectories", metavar="N[,N]", type=numbers, default=[0], help="which ones (default: 0)")
     parser.add_argument("--field", metavar="NAME[,NAME]", help="which fields (default: all)")
     parser.add_argument("--out", metavar="DIR", help="where to write")
@@ -66,7 +67,9 @@ def choose_fields(data, wanted):
     return [data.fields.index(name) for name in names]
 
 
-def default_directory(source):
+def default_directory(source, data):
+    if data.files:
+        return os.path.normpath(source) + "_movie"
     if os.path.isdir(source):
         return os.path.join(source, "movie")
     return os.path.splitext(source)[0] + "_movie"
@@ -117,7 +120,7 @@ def scales(data, trajectory, fields):
 
 
 def title(data, trajectory, frame):
-    parts = [rundir.name_of(data.path), f"trajectory {trajectory}"]
+    parts = [rundir.name_of(data.path), data.label(trajectory)]
     if np.isfinite(data.times[frame]):
         parts.append(f"t = {data.times[frame]:.4g}")
     elif data.frames > 1:

@@ -12,6 +12,23 @@ def name_of(directory):
     return os.path.basename(os.path.abspath(directory))
 
 
+def describe(labels):
+    """{axis of an experiment or key of a deck: its label} in words."""
+    names = list(map(short, labels))
+    return ", ".join(label if axis_says_nothing(axis, label) else f"{name if names.count(name) == 1 else axis} {label}"
+                     for name, (axis, label) in zip(names, labels.items()))
+
+
+def short(axis):
+    """train_lr: lr."""
+    return axis.partition("_")[2] or axis
+
+
+def axis_says_nothing(axis, label):
+    """A word speaks for itself (plain, balanced); a number needs to be told of what it is one."""
+    return "_" not in axis and not re.match(r"[-+.\d]", label)
+
+
 def parse_yaml(text, where="text"):
     """The subset of YAML that resolved.yaml uses: nested blocks, scalars, [lists] (comma-joined here, as in PETSc)."""
     config, open_blocks = {}, []

@@ -139,6 +139,9 @@ def draw_predictions(directory, title):
         print(f"note: {directory} has no predictions.h5, so no prediction.png and rollout.png")
         return
     data = rundir.read_predictions(directory)
+    if data.weights:
+        print(f"note: predictions.h5 of {directory} is of {data.weights}, evaluated")
+        title += f" · weights {os.path.basename(data.weights)}"
     yield "prediction.png", figures.prediction(data, title)
     yield "rollout.png", figures.rollout(data, title)
 

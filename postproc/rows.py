@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 import locks
+from plain import axis_says_nothing, describe, short
 
 KNOWN = ("dir", "deck", "data", "set", "axes", "only", "table")
 KNOWN_TABLE = ("columns", "rows", "best_of", "seeds", "baseline", "metric", "convention")
@@ -80,22 +81,23 @@ class Experiment:
 
 def load(path):
     """The experiment of a file, checked."""
-    content = read_yaml(path)
-    require_map(path, "the file", content, KNOWN)
+    content = require_map(path, "the file", read_yaml(path), KNOWN)
     for key in ("dir", "deck", "axes"):
         if not content.get(key):
             raise ExperimentError(f"{path}: '{key}' is missing")
+    directory, deck = (require_name(path, key, content[key], "a path") for key in ("dir", "deck"))
     axes = {axis: read_axis(path, axis, values) for axis, values in require_map(path, "axes", content["axes"]).items()}
     refuse_shared_keys(path, axes)
-    base = {"deck": content["deck"], **settings(path, "set", content.get("set") or {})}
-    allowed = read_only(path, content.get("only") or {}, axes)
+    base = {"deck": deck, **settings(path, "set", content.get("set", ""))}
+    allowed = read_only(path, content.get("only", ""), axes)
     chosen = [labels for labels in itertools.product(*axes.values()) if allowed(dict(zip(axes, labels)))]
-    rows = [make_row(number, content["dir"], base, axes, labels) for number, labels in enumerate(chosen)]
+    rows = [make_row(number, directory, base, axes, labels) for number, labels in enumerate(chosen)]
     if not rows:
         raise ExperimentError(f"{path}: only: no row is left")
     refuse_shared_directories(path, rows)
     name = os.path.splitext(os.path.basename(path))[0]
-    return Experiment(name, content["dir"], as_list(content.get("data")), axes, rows, read_table(path, content.get("table") or {}, axes))
+    data = require_names(path, "data", content.get("data", ""), "a deck or a list of decks")
+    return Experiment(name, directory, data, axes, rows, read_table(path, content.get("table", ""), axes))
 
 
 def read_yaml(path):
@@ -125,38 +127,72 @@ def plain(path, node):
 
 
 def require_map(path, where, content, known=None):
+    """Nothing behind a key is an empty map."""
+    if content == "":
+        return {}
     if not isinstance(content, dict):
-        raise ExperimentError(f"{path}: {where} must be `name: value` lines")
+        raise unwanted(path, where, content, "`name: value` lines")
     for key in content:
-        if known and key not in known:
+        if known is not None and key not in known:
             raise ExperimentError(f"{path}: {where}: unknown key '{key}'; known are {', '.join(known)}")
     return content
 
 
+def require_name(path, where, value, wanted):
+    if not isinstance(value, str) or not value:
+        raise unwanted(path, where, value, wanted)
+    return value
+
+
+def require_names(path, where, value, wanted):
+    """One or several; nothing behind a key are none."""
+    return [require_name(path, where, name, wanted) for name in (value if isinstance(value, list) else [value] if value != "" else [])]
+
+
+def unwanted(path, where, found, wanted):
+    return ExperimentError(f"{path}: {where}: found {shown(found)}, wanted {wanted}")
+
+
+def shown(value):
+    """As it is in the file, on one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    return " ".join(value.split()) or "nothing"
+
+
 def settings(path, where, content):
     """{key: value} of the file's own keys."""
-    flat = flatten(require_map(path, where, content))
+    flat = flatten(path, where, require_map(path, where, content))
     for key in ("out_dir", "train_resume"):
         if key in flat:
             raise ExperimentError(f"{path}: {where}: '{key}' is set for each row by itself")
     return flat
 
 
-def flatten(content, prefix=""):
+def flatten(path, where, content, prefix=""):
     """Blocks joined by `_`, as decks have them, and lists by commas, as the command line has them."""
     flat = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}_"))
+            flat.update(flatten(path, where, value, f"{prefix}{key}_"))
         else:
-            flat[prefix + key] = ",".join(map(str, value)) if isinstance(value, list) else value
+            flat[prefix + key] = value if isinstance(value, str) else joined(path, f"{where}: {prefix}{key}", value)
     return flat
+
+
+def joined(path, where, values):
+    wanted = "a value or a list of values"
+    if not values:
+        raise unwanted(path, where, values, wanted)
+    return ",".join(require_names(path, where, values, wanted))
 
 
 @functools.lru_cache(maxsize=None)
 def read_deck(path):
     """A deck's keys, {} where there is no such file."""
-    return flatten(require_map(path, "the deck", read_yaml(path))) if os.path.exists(path) else {}
+    return flatten(path, "the deck", require_map(path, "the deck", read_yaml(path))) if os.path.exists(path) else {}
 
 
 def data_file(deck):
@@ -177,25 +213,24 @@ def has_data(deck):
 
 def read_axis(path, axis, values):
     """{label: {key: value}}; a plain list are the values of the key that the axis is called by."""
+    where = f"axes: {axis}"
+    if not values or isinstance(values, str):
+        raise unwanted(path, where, values, f"`label: {{key: value}}` lines, or a list of values of the key {axis}")
     if isinstance(values, list):
-        values = {",".join(value) if isinstance(value, list) else value: {axis: value} for value in values}
-    if not values or not isinstance(values, dict):
-        raise ExperimentError(f"{path}: axes: '{axis}' must be `label: {{key: value}}` lines, or a list of values of the key {axis}")
-    return {label: settings(path, f"axes: {axis}: {label}", keys) for label, keys in values.items()}
+        values = {joined(path, where, value): {axis: value} for value in values}
+    return {label: settings(path, f"{where}: {label}", keys) for label, keys in values.items()}
 
 
 def read_only(path, content, axes):
     """Whether a row's labels are allowed: {axis: {label: {other axis: its labels that go with it}}}."""
+    rules = []  # (axis, label, other axis, its labels that go with it)
     for axis, labels in require_map(path, "only", content, tuple(axes)).items():
         for label, others in require_map(path, f"only: {axis}", labels, tuple(axes[axis])).items():
             for other, values in require_map(path, f"only: {axis}: {label}", others, tuple(axes)).items():
-                for value in as_list(values):
-                    one_of(path, f"only: {axis}: {label}: {other}", value, axes[other])
-
-    def allowed(row):
-        return all(row[other] in as_list(values) for axis, labels in content.items() for other, values in labels.get(row[axis], {}).items())
-
-    return allowed
+                where = f"only: {axis}: {label}: {other}"
+                values = require_names(path, where, values, f"labels of {other}")
+                rules.append((axis, label, other, [one_of(path, where, value, axes[other]) for value in values]))
+    return lambda row: all(row[axis] != label or row[other] in values for axis, label, other, values in rules)
 
 
 def refuse_shared_keys(path, axes):
@@ -224,53 +259,40 @@ def make_row(number, directory, base, axes, labels):
     return Row(number, labels, keys.pop("deck"), keys, os.path.join(directory, name))
 
 
-def describe(labels):
-    """{axis: label} in words"""
-    return ", ".join(label if axis_says_nothing(axis, label) else f"{short(axis)} {label}" for axis, label in labels.items())
-
-
-def short(axis):
-    """train_lr: lr."""
-    return axis.partition("_")[2] or axis
-
-
-def axis_says_nothing(axis, label):
-    """A word speaks for itself (plain, balanced); a number needs to be told of what it is one."""
-    return "_" not in axis and not re.match(r"[-+.\d]", label)
-
-
 def slug(text):
     return re.sub(r"[^A-Za-z0-9.+]+", "-", text).strip("-") or "x"
 
 
-def as_list(value):
-    return value if isinstance(value, list) else [value] if value else []
-
-
 def read_table(path, content, axes):
     """The table's layout; an axis that is not mentioned is among its rows."""
-    require_map(path, "table", content, KNOWN_TABLE)
-    columns, seeds, best_of = content.get("columns") or None, content.get("seeds") or None, as_list(content.get("best_of"))
-    used = [axis for axis in [columns, seeds, *best_of] if axis]
-    rows = as_list(content.get("rows")) or [axis for axis in axes if axis not in used]
+    content = require_map(path, "table", content, KNOWN_TABLE)
+    columns, seeds = (read_axes(path, key, content, axes, several=False) for key in ("columns", "seeds"))
+    best_of, rows = (read_axes(path, key, content, axes, several=True) for key in ("best_of", "rows"))
+    used = columns + seeds + best_of
+    rows = rows or [axis for axis in axes if axis not in used]
     for axis in axes:
         if (used + rows).count(axis) != 1:
-            raise ExperimentError(f"{path}: table: axis '{axis}' must be in one of columns, rows, best_of, seeds")
-    for axis in used + rows:
-        if axis not in axes:
-            raise ExperimentError(f"{path}: table: no axis '{axis}'; there are {', '.join(axes)}")
-    baseline = require_map(path, "table: baseline", content.get("baseline") or {})
+            raise ExperimentError(f"{path}: table: axis '{axis}' must be in one of columns, rows, best_of, seeds, and once")
+    baseline = require_map(path, "table: baseline", content.get("baseline", ""), rows)
     for axis, label in baseline.items():
-        if axis not in rows or label not in axes[axis]:
-            raise ExperimentError(f"{path}: table: baseline: no row with {axis} '{label}'")
+        one_of(path, f"table: baseline: {axis}", label, axes[axis])
     metric = one_of(path, "table: metric", content.get("metric", "nRMSE"), METRICS)
     convention = one_of(path, "table: convention", content.get("convention", "metrics"), CONVENTIONS)
-    return Table(columns, rows, best_of, seeds, baseline, metric, convention)
+    return Table(next(iter(columns), None), rows, best_of, next(iter(seeds), None), baseline, metric, convention)
 
 
-def one_of(path, key, value, known):
-    if value not in known:
-        raise ExperimentError(f"{path}: {key}: '{value}' is none of {', '.join(known)}")
+def read_axes(path, key, content, axes, several):
+    """The axes that a key of the table names."""
+    where, value = f"table: {key}", content.get(key, "")
+    wanted = f"{'an axis or a list of axes' if several else 'one axis'} of {', '.join(axes)}"
+    if isinstance(value, list) and not several:
+        raise unwanted(path, where, value, wanted)
+    return [one_of(path, where, axis, axes) for axis in require_names(path, where, value, wanted)]
+
+
+def one_of(path, where, value, known):
+    if not isinstance(value, str) or value not in known:
+        raise unwanted(path, where, value, f"one of {', '.join(known)}")
     return value
 
 

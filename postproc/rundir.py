@@ -35,12 +35,14 @@ class Spectrum:
 
 @dataclass
 class Predictions:
-    """prediction and target (trajectory, field, frame, x[, y]); the first `initial` frames were given to the model."""
+    """prediction and target (trajectory, field, frame, x[, y]); the first `initial` frames were given to the model. weights: the
+    file they are of where `evaluate` wrote them, "" where they are those of the run's end."""
 
     prediction: np.ndarray
     target: np.ndarray
     initial: int
     fields: list
+    weights: str = ""
 
 
 def require_directory(directory):
@@ -92,16 +94,16 @@ def read_predictions(directory):
             if name not in file:
                 raise RunError(f"{path}: no dataset '{name}'")
         prediction, target = _read_data(path, file["prediction"]), _read_data(path, file["target"])
-        initial, fields = int(file.attrs.get("initial_step", 0)), file.attrs.get("fields", "")
+        initial, fields, weights = int(file.attrs.get("initial_step", 0)), *(_text(file.attrs.get(name, "")) for name in ("fields", "weights"))
     if prediction.shape != target.shape or prediction.ndim not in (4, 5) or 0 in prediction.shape:
         shapes = f"prediction {prediction.shape}, target {target.shape}"
         raise RunError(f"{path}: {shapes}: must be the same (n, fields, frames, x[, y])")
     if initial >= prediction.shape[2]:
         raise RunError(f"{path}: initial_step {initial} leaves none of {prediction.shape[2]} frames predicted")
-    fields = [name.strip() for name in (fields.decode() if isinstance(fields, bytes) else str(fields)).split(",")]
+    fields = [name.strip() for name in fields.split(",")]
     if len(fields) != prediction.shape[1]:
         fields = [f"field {i}" for i in range(prediction.shape[1])]
-    return Predictions(prediction, target, initial, fields)
+    return Predictions(prediction, target, initial, fields, weights)
 
 
 def read_summary(directory):
@@ -192,6 +194,10 @@ def _spectra_of(path, group):
     if not spectra:
         raise RunError(f"{path}: group '{group.name}' holds no layer")
     return spectra
+
+
+def _text(attribute):
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _one_line(error):

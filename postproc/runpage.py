@@ -52,9 +52,10 @@ def comparison_page(rows, pictures, notes):
     placed = [(place, run) for place, row in enumerate(rows, 1) for run in row.group.runs]
     abouts = [optional(rundir.read_about, run.directory) for _, run in placed]
     groups = [[place, *comparison.format_row(row)] for place, row in enumerate(rows, 1)]
-    listed = [[run.name, place, run.config.get("train_seed"), run.nrmse, run.nrmse_published, when(about.get("started"))]
+    names = _names([run.directory for _, run in placed])
+    listed = [[names[run.directory], place, run.config.get("train_seed"), run.nrmse, run.nrmse_published, when(about.get("started"))]
               for (place, run), about in zip(placed, abouts)]
-    decks = [page.details(f"deck of {run.name}, group {place}", read_text(os.path.join(run.directory, "resolved.yaml")))
+    decks = [page.details(f"deck of {names[run.directory]}, group {place}", read_text(os.path.join(run.directory, "resolved.yaml")))
              for place, run in ((place, row.group.runs[0]) for place, row in enumerate(rows, 1))]
     facts = [("runs", f"{len(placed)} in {len(rows)} groups"), *facts_of_runs(abouts)]
     sections = [
@@ -66,6 +67,16 @@ def comparison_page(rows, pictures, notes):
     labels = "; ".join(row.group.label for row in rows)
     title = f"Comparison of {len(rows)} groups of runs" if len(rows) > 1 else "Runs of one group"
     return page.page(title, sections, labels if len(labels) < 120 else "")
+
+
+def _names(directories):
+    """{directory: what its run is called}: as many of the last parts of the paths as tell them apart."""
+    paths = [os.path.abspath(directory).split(os.sep) for directory in directories]
+    for parts in range(1, max(map(len, paths)) + 1):
+        names = [os.sep.join(path[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(directories, names))
 
 
 def optional(read, directory):

@@ -1,5 +1,6 @@
-"""Trajectories of data files and of predictions.h5, read a frame at a time: a file may be larger than memory."""
+"""Trajectories of data files and of predictions.h5, read a frame at a time (of DPOT's files a trajectory): a file may be larger than memory."""
 import os
+import re
 
 import h5py
 import numpy as np
@@ -8,16 +9,18 @@ from rundir import RunError, open_hdf5
 
 AXES = ("x", "y", "z")
 CFD_FIELDS = ("density", "pressure", "Vx", "Vy", "Vz")
+DPOT_FILE = re.compile(r"data_(\d+)\.hdf5")
 
 
 class Trajectories:
-    """A data file. fields: names; times: one a frame, NaN where the file has none; coordinates: an array an axis, None where
-    the file has none; shape: the grid, in 3D of the plane that is shown; initial: frames that were given to a model. Rows are
-    (heading, function of trajectory, field, frame)."""
+    """A data file, or a folder of DPOT's. fields: names; times: one a frame, NaN where the file has none; coordinates: an array an
+    axis, None where the file has none; shape: the grid, in 3D of the plane that is shown; initial: frames that were given to a
+    model; files: of a folder, one a trajectory. Rows are (heading, function of trajectory, field, frame)."""
 
     def __init__(self, path):
         self.path = path
-        self.file = open_hdf5(path)
+        self.files = folder_files(path)
+        self.file = open_hdf5(os.path.join(path, self.files[0]) if self.files else path)
         self.initial = 0
         names = set(self.file)
         if {"prediction", "target"} <= names:
@@ -28,12 +31,17 @@ class Trajectories:
             self._darcy()
         elif "tensor" in names:
             self._shared(["tensor"])
+        elif isinstance(self.file.get("data"), h5py.Dataset):
+            self._dpot()
         elif any(isinstance(self.file.get(f"{name}/data"), h5py.Dataset) for name in names):
             self._groups()
         else:
             raise RunError(f"{path}: no trajectories in it (found: {', '.join(sorted(names)[:8]) or 'nothing'})")
         if self.dim not in (1, 2, 3) or 0 in (self.count, self.frames, len(self.fields)):
             raise RunError(f"{path}: its datasets have {self.dim} axes of space, {self.count} trajectories, {self.frames} frames")
+
+    def label(self, trajectory):
+        return f"trajectory {trajectory}" + (f" ({self.files[trajectory]})" if self.files else "")
 
     def value(self, reader, trajectory, field, frame):
         """One frame of one field on the grid, float64; in 3D its middle plane along z."""
@@ -96,6 +104,33 @@ class Trajectories:
         self.coordinates = [self._axis(f"{names[0]}/grid/{axis}", n) for axis, n in zip(AXES, shape[1:-1])]
         self.rows = [("", lambda n, f, t: self.file[names[n]]["data"][(t,) + self.plane + (f,)])]
 
+    def _dpot(self):
+        """data (x, y, frame, field) of one trajectory, a file each; or of one field (trajectory, x, y, frame), in a file of another name."""
+        data = self._dataset("data")
+        single = bool(self.files) or DPOT_FILE.fullmatch(os.path.basename(self.path)) is not None
+        if data.ndim != 4:
+            raise RunError(f"{self.path}: 'data' has {data.ndim} axes, wanted are {'x, y, frame, field' if single else 'trajectory, x, y, frame'}")
+        self.count = (len(self.files) or 1) if single else data.shape[0]
+        grid, self.frames, fields = (data.shape[:2], *data.shape[2:]) if single else (data.shape[1:3], data.shape[3], 1)
+        self.fields = ["data"] if fields == 1 else [f"data{i}" for i in range(fields)]
+        self._set_grid(grid)
+        self.times, self.coordinates = np.full(self.frames, np.nan), [None] * 3
+        self.whole = None, None  # the trajectory that was read last: its frames lie between one another
+        self.rows = [("", lambda n, f, t: self._whole(n, single)[..., t, f])]
+
+    def _whole(self, trajectory, single):
+        """(x, y, frame, field)"""
+        if self.whole[0] != trajectory:
+            if self.files:
+                self.file.close()
+                self.file = open_hdf5(os.path.join(self.path, self.files[trajectory]))
+            data = self._dataset("data")
+            values = data[()] if single else data[trajectory][..., np.newaxis]
+            if values.shape != (*self.shape, self.frames, len(self.fields)):
+                raise RunError(f"{self.path}: 'data' of {self.files[trajectory]} is {values.shape}, unlike that of {self.files[0]}")
+            self.whole = trajectory, values
+        return self.whole[1]
+
     def _set_grid(self, grid):
         self.dim, self.shape = len(grid), grid[:2]
         self.plane = (slice(None),) * len(grid[:2]) + ((grid[2] // 2,) if len(grid) > 2 else ())
@@ -119,9 +154,19 @@ class Trajectories:
 
 
 def find_file(path):
-    """The file itself, or predictions.h5 of a run directory."""
-    if not os.path.isdir(path):
+    """The file itself, predictions.h5 of a run directory, or a folder of DPOT's."""
+    if not os.path.isdir(path) or folder_files(path):
         return path
     if not os.path.exists(os.path.join(path, "predictions.h5")):
-        raise RunError(f"{path}: no predictions.h5 in it (evaluate_write_predictions says how many it holds)")
+        raise RunError(f"{path}: no predictions.h5 in it (evaluate_write_predictions says how many it holds), and no train/data_0.hdf5")
     return os.path.join(path, "predictions.h5")
+
+
+def folder_files(path):
+    """DPOT's files in a folder, one a trajectory, numbered as the program does: those of test before those of train."""
+    found = []
+    for part in ("test", "train"):
+        names = os.listdir(os.path.join(path, part)) if os.path.isdir(os.path.join(path, part)) else []
+        names = [name for name in names if DPOT_FILE.fullmatch(name)]
+        found += [os.path.join(part, name) for name in sorted(names, key=lambda name: (int(DPOT_FILE.fullmatch(name)[1]), len(name)))]
+    return found

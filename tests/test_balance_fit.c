@@ -304,6 +304,37 @@ static void ratios_rise_with_alpha(void **state)
   }
 }
 
+/* Of the real numbers among the keys a rule has those that change its ratios; TB_Fix goes with any rule, spectra with none, too.
+ */
+static void keys_of_a_rule_are_those_that_change_its_ratios(void **state)
+{
+  static const char about_spectra[] = "rule fit xmin_pos eig_filter min_eigs interval layers solver scalapack_min";
+  const double      alpha[] = {2.9, 3, 3.3};
+
+  (void)state;
+  for (int r = 0; r < EkRuleFamily.count; r++) {
+    for (int i = 0; i < EkBalanceKeys.count; i++) {
+      const EkKey     *key = &EkBalanceKeys.keys[i];
+      const char      *word = EkKeyWord(&EkBalanceKeys, key);
+      EkBalanceOptions o = defaults(), other = defaults();
+      double           ratio[3], changed[3];
+
+      o.rule = other.rule = r;
+      if (EkWordIn(word, about_spectra)) {
+        assert_true(EkBalanceUses(&o, key));
+      } else if (EkWordIn(word, "fixed")) {
+        assert_int_equal(EkBalanceUses(&o, key), r != EkFamilyFind(&EkRuleFamily, "none"));
+      } else {
+        assert_int_equal(key->type, EK_KEY_REAL);
+        *(PetscReal *)((char *)&other + key->offset) *= 0.7;
+        EK_OK(EkRatios(&o, 3, alpha, ratio));
+        EK_OK(EkRatios(&other, 3, alpha, changed));
+        assert_int_equal(EkBalanceUses(&o, key), memcmp(ratio, changed, sizeof(ratio)) != 0);
+      }
+    }
+  }
+}
+
 static void exp_is_clipped(void **state)
 {
   const double     alpha[] = {1.1, 3, 9};
@@ -342,6 +373,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rules_match_the_reference),
     cmocka_unit_test(equal_alphas_and_single_layers_keep_the_base_rate),
     cmocka_unit_test(ratios_rise_with_alpha),
+    cmocka_unit_test(keys_of_a_rule_are_those_that_change_its_ratios),
     cmocka_unit_test(exp_is_clipped),
     cmocka_unit_test(rules_refuse_rates_that_cannot_be_used),
 };

@@ -169,7 +169,7 @@ def only_restricts_what_goes_with_a_label(scratch):
     assert [row.number for row in loaded(scratch)] == list(range(5))
     assert_refused(FILE + "only: {rules: {}}\n", "only: unknown key 'rules'; known are train_seed, rule, train_lr")
     assert_refused(FILE + "only: {rule: {plane: {}}}\n", "only: rule: unknown key 'plane'")
-    assert_refused(FILE + "only: {rule: {plain: {train_lr: 1}}}\n", "only: rule: plain: train_lr: '1' is none of 1e-3, 2.5e-3")
+    assert_refused(FILE + "only: {rule: {plain: {train_lr: 1}}}\n", "only: rule: plain: train_lr: found 1, wanted one of 1e-3, 2.5e-3")
 
 
 @check
@@ -380,19 +380,60 @@ def an_old_summary_does_not_finish_a_row(scratch):
 
 
 @check
+def odd_tables_are_one_plain_line(scratch):
+    os.chdir(scratch)
+    one, several, map_of = "one axis of train_seed, rule, train_lr", "an axis or a list of axes of train_seed, rule, train_lr", "`name: value` lines"
+    wrong = {"rows: rule": [("rows: 3", "rows: found 3, wanted one of train_seed"), ("rows: null", "rows: found null, wanted one of train_seed"),
+                            ("rows: {rule: plain}", f"rows: found {{rule: plain}}, wanted {several}"),
+                            ("rows: [[rule]]", f"rows: found [rule], wanted {several}"), ("rows: [rule, rule]", "axis 'rule' must be in one of")],
+             "best_of: train_lr": [("best_of: {}", f"best_of: found {{}}, wanted {several}"), ("best_of: ['']", f"best_of: found nothing, wanted {several}")],
+             "seeds: train_seed": [("seeds: [train_seed]", f"seeds: found [train_seed], wanted {one}"), ("columns: [], seeds: train_seed", f"columns: found [], wanted {one}"),
+                                   ("metric: [nRMSE], seeds: train_seed", "metric: found [nRMSE], wanted one of RMSE"),
+                                   ("metric: , seeds: train_seed", "metric: found nothing, wanted one of RMSE"),
+                                   ("convention: {a: {b: c}}, seeds: train_seed", "convention: found {a: {b: c}}, wanted one of metrics"),
+                                   ("columms: rule, seeds: train_seed", "unknown key 'columms'; known are columns")],
+             "baseline: {rule: plain}": [("baseline: plain", f"baseline: found plain, wanted {map_of}"), ("baseline: [plain]", f"baseline: found [plain], wanted {map_of}"),
+                                         ("baseline: {rule: [plain]}", "baseline: rule: found [plain], wanted one of plain, all layers"),
+                                         ("baseline: {rules: plain}", "baseline: unknown key 'rules'; known are rule")]}
+    for right, lines in wrong.items():
+        for text, words in lines:
+            assert right in FILE
+            assert_refused(FILE.replace(right, text), f"wrong.yaml: table: {words}")
+    table = FILE[FILE.index("table:"):]
+    for text, found in (("table: rule\n", "rule"), ("table: [rows, rule]\n", "[rows, rule]")):
+        assert_refused(FILE.replace(table, text), f"wrong.yaml: table: found {found}, wanted {map_of}")
+    write("", "one.yaml", FILE.replace(table, "table:\n"))
+    assert rows.load("one.yaml").table.rows == ["train_seed", "rule", "train_lr"], "nothing behind table: no table"
+    write("", "one.yaml", "dir: runs/trial\ndeck: deck.yaml\naxes: {train_lr: [1, 2]}\ntable: {rows: [train_lr]}\n")
+    assert rows.load("one.yaml").table.rows == ["train_lr"]
+
+
+@check
+def values_of_a_wrong_kind_are_one_plain_line(scratch):
+    os.chdir(scratch)
+    assert_refused(FILE.replace("dir: runs/trial", "dir: [runs/trial]"), "wrong.yaml: dir: found [runs/trial], wanted a path")
+    assert_refused(FILE.replace("deck: deck.yaml", "deck: {a: b}"), "wrong.yaml: deck: found {a: b}, wanted a path")
+    assert_refused(FILE.replace("data: [data.yaml]", "data: {a: b}"), "wrong.yaml: data: found {a: b}, wanted a deck or a list of decks")
+    assert_refused(FILE.replace("model_width: 1", "model_width: [{a: b}]"), "wrong.yaml: set: model_width: found {a: b}, wanted a value or a list of values")
+    assert_refused(FILE.replace("[1, 2]", "[1, {a: b}]"), "wrong.yaml: axes: train_seed: found {a: b}, wanted a value or a list of values")
+    assert_refused(FILE.replace("{balance_rule: none}", "[none]"), "wrong.yaml: axes: rule: plain: found [none], wanted `name: value` lines")
+    assert_refused(FILE + "only: {rule: {plain: {train_lr: [[1e-3]]}}}\n", "wrong.yaml: only: rule: plain: train_lr: found [1e-3], wanted labels of train_lr")
+
+
+@check
 def wrong_files_are_one_plain_line(scratch):
     os.chdir(scratch)
     assert_refused(FILE + "axis: {}\n", "unknown key 'axis'", "known are dir, deck, data, set, axes, only, table")
     assert_refused(FILE.replace("seeds:", "seed:"), "table: unknown key 'seed'", "columns, rows, best_of, seeds")
-    assert_refused(FILE.replace("rows: rule, ", "rows: rules, "), "axis 'rule' must be in one of")
-    assert_refused(FILE.replace("rule: plain}", "rule: plane}"), "no row with rule 'plane'")
-    assert_refused(FILE.replace("seeds: train_seed", "seeds: train_seed, metric: nrmse"), "'nrmse' is none of RMSE, nRMSE")
+    assert_refused(FILE.replace("rows: rule, ", "rows: rules, "), "table: rows: found rules, wanted one of train_seed, rule, train_lr")
+    assert_refused(FILE.replace("rule: plain}", "rule: plane}"), "table: baseline: rule: found plane, wanted one of plain, all layers")
+    assert_refused(FILE.replace("seeds: train_seed", "seeds: train_seed, metric: nrmse"), "table: metric: found nrmse, wanted one of RMSE, nRMSE")
     assert_refused(FILE.replace("dir: runs/trial", ""), "'dir' is missing")
     assert_refused(FILE.replace("model_width: 1", "out_dir: x"), "'out_dir' is set for each row by itself")
     assert_refused(FILE.replace("train_lr: [1e-3", "x: {a: {balance_rule: none}}\n  train_lr: [1e-3"), "'rule' and 'x' both set balance_rule")
     assert_refused(FILE.replace("all layers:", "plain:"), "'plain' is there twice")
     assert_refused(FILE.replace("[1, 2]", "[1, 1 %]"), "would share the directory")
-    assert_refused(FILE.replace("[1, 2]", "3"), "'train_seed' must be")
+    assert_refused(FILE.replace("[1, 2]", "3"), "axes: train_seed: found 3, wanted `label: {key: value}` lines, or a list of values of the key train_seed")
     assert_refused("axes: [", "not valid YAML")
     status, _, errors = experiment(scratch, "list", "nowhere.yaml")
     assert status == 1 and errors == "experiment.py: nowhere.yaml: No such file or directory\n", errors

@@ -206,6 +206,47 @@ static void TestTotals(void **state)
   EK_OK(EkInspectionDestroy(&p));
 }
 
+/* A ramp along one axis jumps from edge to edge; a name that says otherwise counts more. */
+static void TestOpenBoundaries(void **state)
+{
+  static Field data[4];
+
+  (void)state;
+  for (int axis = 0; axis < 2; axis++) {
+    static const struct {
+      const char *name;
+      EkEdges     edges;
+      PetscBool   named;
+    } row[] = {{"transient.hdf5", EK_EDGES_OPEN, PETSC_FALSE},
+               {"cfd_periodic_x.hdf5", EK_EDGES_OPEN, PETSC_TRUE},
+               {"2D_CFD_periodic_128.hdf5", EK_EDGES_PERIODIC, PETSC_TRUE}};
+
+    FillSound(data);
+    for (int s = 0; s < SAMPLES; s++) {
+      for (int k = 0; k < FRAMES * POINTS; k++) {
+        const int t = k / POINTS, i = k % POINTS;
+
+        data[0][s][t][i] = 1 + 0.2f * (float)(axis ? i % NY : i / NY) + (s % 2 ? 0.01f * (float)t : 0);
+      }
+    }
+    for (size_t k = 0; k < sizeof(row) / sizeof(row[0]); k++) {
+      EkFileSpec       spec = WriteCfd(row[k].name, data);
+      EkInspectOptions options = Options(spec.path);
+      EkInspection     p;
+
+      EK_OK(EkInspect(EkTestRun(), &options, &p));
+      assert_int_equal(p->count[EK_FLAW_MASS], row[k].edges == EK_EDGES_OPEN ? 0 : SAMPLES / 2);
+      assert_int_equal(p->sound, row[k].edges == EK_EDGES_OPEN);
+      if (EkTestRun()->rank == 0) {
+        assert_int_equal(p->edges, row[k].edges);
+        assert_int_equal(p->named, row[k].named);
+        assert_int_equal(p->leaking + p->count[EK_FLAW_MASS], SAMPLES / 2);
+      }
+      EK_OK(EkInspectionDestroy(&p));
+    }
+  }
+}
+
 static void TestThresholds(void **state)
 {
   static Field data[4];
@@ -450,16 +491,9 @@ static void TestForeignFile(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(TestSoundFile),
-    cmocka_unit_test(TestEveryFlaw),
-    cmocka_unit_test(TestTotals),
-    cmocka_unit_test(TestThresholds),
-    cmocka_unit_test(TestOneFieldInOneDimension),
-    cmocka_unit_test(TestJson),
-    cmocka_unit_test(TestPartialFile),
-    cmocka_unit_test(TestThreeDimensions),
-    cmocka_unit_test(TestDarcy),
-    cmocka_unit_test(TestGroups),
-    cmocka_unit_test(TestForeignFile),
+    cmocka_unit_test(TestSoundFile), cmocka_unit_test(TestEveryFlaw),   cmocka_unit_test(TestOpenBoundaries),
+    cmocka_unit_test(TestTotals),    cmocka_unit_test(TestThresholds),  cmocka_unit_test(TestOneFieldInOneDimension),
+    cmocka_unit_test(TestJson),      cmocka_unit_test(TestPartialFile), cmocka_unit_test(TestThreeDimensions),
+    cmocka_unit_test(TestDarcy),     cmocka_unit_test(TestGroups),      cmocka_unit_test(TestForeignFile),
 };
 EK_TEST_MAIN(tests)

@@ -112,6 +112,42 @@ def every_kind_of_file_is_read(scratch):
 
 
 @check
+def files_of_dpot_are_read(scratch):
+    """A folder's trajectories are numbered as the program does: test before train, by number; NAME_train.hdf5 has one field."""
+    folder = os.path.join(scratch, "set.1")
+    written = {}
+    for name in ("train/data_10", "train/data_9", "test/data_3"):
+        os.makedirs(os.path.join(folder, os.path.dirname(name)), exist_ok=True)
+        written[name] = numbers(6, 5, FRAMES, 2) + 1000 * len(written)
+        with h5py.File(os.path.join(folder, name + ".hdf5"), "w") as file:
+            file["data"] = written[name]
+    os.makedirs(os.path.join(folder, "train", "data_1.hdf5.part"))
+    data = Trajectories(folder)
+    assert data.fields == ["data0", "data1"] and (data.count, data.frames, data.dim, data.shape) == (3, FRAMES, 2, (6, 5))
+    for n, name in enumerate(("test/data_3", "train/data_9", "train/data_10")):
+        assert np.array_equal(data.value(data.rows[0][1], n, 1, 2), written[name][:, :, 2, 1])
+        assert program.title(data, n, 2) == f"set.1 · trajectory {n} ({name}.hdf5) · frame 2"
+    data.file.close()
+    status, output, errors = run(folder + "/", "--trajectories", "2", "--field", "data1")
+    assert status == 0 and not errors, errors
+    assert sorted(os.listdir(folder + "_movie")) == ["trajectory_0002", "trajectory_0002.gif"] and "set.1_movie" in output
+    one = Trajectories(os.path.join(folder, "train", "data_9.hdf5"))
+    assert one.count == 1 and np.array_equal(one.value(one.rows[0][1], 0, 0, 3), written["train/data_9"][:, :, 3, 0])
+    one.file.close()
+    values = numbers(3, 6, 5, FRAMES)
+    with h5py.File(os.path.join(scratch, "ns_train.hdf5"), "w") as file:
+        file["data"] = values
+    pair = Trajectories(os.path.join(scratch, "ns_train.hdf5"))
+    assert pair.fields == ["data"] and pair.count == 3 and np.array_equal(pair.value(pair.rows[0][1], 2, 0, 1), values[2, :, :, 1])
+    for name, odd in (("train/data_9", numbers(6, 5, FRAMES, 3)), ("test/data_3", numbers(6, 5))):
+        with h5py.File(os.path.join(folder, name + ".hdf5"), "w") as file:
+            file["data"] = odd
+        assert_refused([folder, "--trajectories", "0,1"], "set.1", "'data'")
+    os.truncate(os.path.join(folder, "test", "data_3.hdf5"), 600)
+    assert_refused([folder], "data_3.hdf5: not a sound HDF5 file")
+
+
+@check
 def predictions_have_truth_prediction_and_error(scratch):
     target, prediction = predictions_file(scratch)
     data = Trajectories(os.path.join(scratch, "predictions.h5"))

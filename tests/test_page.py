@@ -164,6 +164,15 @@ def a_comparison_has_a_page(scratch):
 
 
 @check
+def runs_of_one_name_are_told_apart(scratch):
+    directories = [make_run(os.path.join(scratch, f"x{seed}"), "run", "none", seed, epochs=5, predictions=False, layers=("fc0",)) for seed in range(2)]
+    out = os.path.join(scratch, "same")
+    assert report(*directories, "--html", "--out", out)[0] == 0
+    seen = page_of(out)
+    assert all(words in seen.words for words in ("x0/run", "x1/run", "deck of x0/run, group 1")), seen.words
+
+
+@check
 def no_page_unless_asked(scratch):
     run = make_run(scratch, "quiet", layers=("fc0",), predictions=False, epochs=2)
     report(run)

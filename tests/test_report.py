@@ -231,6 +231,20 @@ def absent_predictions_are_a_note(scratch):
 
 
 @check
+def predictions_of_other_weights_are_said_to_be(scratch):
+    run = make_run(scratch, "other", layers=("fc0",), epochs=2)
+    assert "note" not in report(run)[1]
+    with h5py.File(os.path.join(run, "predictions.h5"), "r+") as file:
+        file.attrs["weights"] = np.bytes_("runs/a/init.safetensors")
+    status, output, errors = report(run)
+    assert status == 0 and not errors and f"note: predictions.h5 of {run} is of runs/a/init.safetensors" in output, output + errors
+    for name, figure in program.draw_predictions(run, "other"):
+        headings = [text.get_text() for text in figure.texts]
+        assert any(heading.startswith("other · weights init.safetensors · ") for heading in headings), (name, headings)
+    figures.plt.close("all")
+
+
+@check
 def spectra_of_weights_are_no_broken_run(scratch):
     run = make_run(scratch, "weights", layers=("fc0", "blocks.0.filter", "out"), predictions=False, epochs=1)
     for name in ("resolved.yaml", "metrics.csv", "summary.json", "run.json"):
@@ -292,8 +306,8 @@ def table_of_groups(scratch):
     status, output, errors = report(*runs[::-1], "--out", out)
     assert status == 0 and not errors, errors
     table = table_of(out)
-    assert list(table) == ["none", "tb_sigmoid"], "the baseline comes first"
-    none, tb = table["none"], table["tb_sigmoid"]
+    assert list(table) == ["rule none", "rule tb_sigmoid"], "the baseline comes first"
+    none, tb = table["rule none"], table["rule tb_sigmoid"]
     assert none["n"] == "3" and none["improvement_percent"] == none["p_value"] == ""
     assert np.isclose(float(none["nRMSE_std"]), 0.004) and np.isclose(float(tb["nRMSE_mean"]), 0.0915)
     assert np.isclose(float(tb["improvement_percent"]), 100 * (0.104 - 0.0915) / 0.104)
@@ -325,7 +339,7 @@ def damaged_and_partial_runs_are_skipped(scratch):
     out = os.path.join(scratch, "skipped")
     status, _, errors = report(*runs, "--out", out)
     assert status == 0 and errors.count("skipped") == 4 and "not valid JSON" in errors and "epoch 7 of 20" in errors, errors
-    assert {group: row["n"] for group, row in table_of(out).items()} == {"none": "2", "tb_sqrt": "2"}
+    assert {group: row["n"] for group, row in table_of(out).items()} == {"rule none": "2", "rule tb_sqrt": "2"}
     for run in runs:
         write(run, "summary.json", "")
     status, _, errors = report(*runs, "--out", out)
@@ -338,7 +352,7 @@ def single_samples_have_no_p(scratch):
     out = os.path.join(scratch, "ones")
     status, output, _ = report(*runs, "--out", out)
     assert status == 0 and "n < 2" in output
-    assert table_of(out)["tb_exp"]["p_value"] == table_of(out)["tb_exp"]["nRMSE_std"] == ""
+    assert table_of(out)["rule tb_exp"]["p_value"] == table_of(out)["rule tb_exp"]["nRMSE_std"] == ""
     assert comparison.welch(np.full(3, 0.1), np.full(3, 0.1)) == (None, "no spread")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -362,12 +376,12 @@ def groups_follow_what_differs(scratch):
         directory = make_run(scratch, f"d_{rule}_{width}_{seed}", rule, seed, 0.1 + width / 1000, extra=extra)
         runs.append(comparison.load_run(directory))
     groups = comparison.group_runs(runs)
-    assert [group.label for group in groups][0] == "balance_rule tb_rank, x_width 20" and len(groups) == 4
+    assert [group.label for group in groups][0] == "rule tb_rank, width 20" and len(groups) == 4
     for row in comparison.compare(groups):
-        assert row.baseline == f"balance_rule none, x_width {row.group.values['x_width']}", "the baseline has the same width"
-    assert [group.label for group in comparison.group_runs(runs, ["x_width"])] == ["20", "32"]
+        assert row.baseline == f"rule none, width {row.group.values['x_width']}", "the baseline has the same width"
+    assert [group.label for group in comparison.group_runs(runs, ["x_width"])] == ["width 20", "width 32"]
     rows = comparison.compare(comparison.group_runs(runs, ["x_width"]), "32")
-    assert {row.baseline for row in rows} == {"32"} and rows[0].group.label == "32"
+    assert {row.baseline for row in rows} == {"width 32"} and rows[0].group.label == "width 32"
 
 
 @check
@@ -377,18 +391,36 @@ def parameters_of_balancing_count_only_with_a_rule(scratch):
         directory = make_run(scratch, f"p_{rule}_{s1}", rule, seed, predictions=False, layers=("fc0",), extra=f"  s1: {s1}\n")
         runs.append(comparison.load_run(directory))
     rows = comparison.compare(comparison.group_runs(runs))
-    labels = ["balance_rule none", "balance_rule tb_sigmoid, balance_s1 1", "balance_rule tb_sigmoid, balance_s1 2"]
+    labels = ["rule none", "rule tb_sigmoid, s1 1", "rule tb_sigmoid, s1 2"]
     assert [row.group.label for row in rows] == labels and len(rows[0].group.runs) == 2
-    assert {row.baseline for row in rows} == {"balance_rule none"}
+    assert {row.baseline for row in rows} == {"rule none"}
     alone = comparison.group_runs(runs[:2])
     assert [group.label for group in alone] == ["all runs"]
+
+
+@check
+def labels_name_what_differs(scratch):
+    """Plain and balanced runs differ in the rule, whatever a rule has for parameters; so do optimizers. Keys of one name are told whole."""
+    def groups(*settings):
+        runs = [comparison.Run(f"x{i}/run", config, {}, 0.1, 0.05, "v1") for i, config in enumerate(settings)]
+        return [group.label for group in comparison.group_runs(runs)]
+
+    plain = {"balance_rule": "none", "balance_s1": "1", "balance_fit": "xmin_mid", "train_lr": "1e-3"}
+    balanced = {**plain, "balance_rule": "tb_sigmoid"}
+    assert groups(plain, balanced, {**plain, "train_seed": "2"}) == ["rule none", "rule tb_sigmoid"]
+    assert groups(plain, balanced, {**balanced, "balance_s1": "2"}) == ["rule none", "rule tb_sigmoid, s1 1", "rule tb_sigmoid, s1 2"]
+    adam, sgd = {"train_optimizer": "adam", "train_beta1": "0.9", "train_beta2": "0.999"}, {"train_optimizer": "sgd", "train_momentum": "0"}
+    assert groups(adam, sgd) == ["optimizer adam", "optimizer sgd"]
+    assert groups({"model_weights": ""}, {"model_weights": "w", "model_load": "all"}) == ["weights unset", "weights w"]
+    first, second = ({"data_normalize": value, "model_normalize": value} for value in ("none", "field"))
+    assert groups(first, second) == ["data_normalize none, model_normalize none", "data_normalize field, model_normalize field"]
 
 
 @check
 def wrong_options_are_one_plain_line(scratch):
     runs = [make_run(scratch, f"o_{rule}", rule) for rule in ("none", "tb_exp")]
     assert_refused([*runs, "--group", "balance_rul"], "balance_rul", "no run has the key")
-    assert_refused([*runs, "--baseline", "tb_log2"], "tb_log2", "none; tb_exp")
+    assert_refused([*runs, "--baseline", "tb_log2"], "tb_log2", "rule none; rule tb_exp")
     write(scratch, "a_file", "")
     assert_refused([*runs, "--out", os.path.join(scratch, "a_file", "below")], "a_file")
 

@@ -45,6 +45,12 @@ extern const EkFamily   EkSolverFamily; /* auto svd gram */
 typedef enum { EK_LAYERS_PUBLISHED, EK_LAYERS_ALL } EkLayerSet;
 extern const EkFamily EkLayerSetFamily;
 
+/* Does the rule in the options take the key? Keys that are not about a rule are taken with any. */
+PetscBool EkBalanceUses(const void *options, const EkKey *key);
+/* Rank 0 names the keys that were given and that the rule has no use for. They are no mistake: one deck serves all rules, chosen
+   on the command line. Not collective. */
+PetscErrorCode EkBalanceTellUnused(EkRun run, const EkBalanceOptions *options);
+
 /* ---- pure functions: no communication ------------------------------------------------------------------ */
 
 /* Power-law fit of the n ascending, filtered eigenvalues. alpha = 1 + n_tail / sum ln(lambda_j / xmin), D the Kolmogorov-Smirnov
@@ -83,7 +89,8 @@ PetscErrorCode EkBalanceCreate(EkMesh mesh, const EkBalanceOptions *options, int
 /* Eigenvalues, fits and ratios of the weights as they are now; with `fixed`, ratios keep following the first alphas. The weights
    must be the same on every rank; the results are, bitwise. Collective on mesh->world, timed as the phase `spectra`. Error, on
    every rank: NaN or Inf in a layer's weights (names it), a rate that cannot be used (names rule and layer). A layer whose
-   spectrum is zero or cannot be fitted trains at ratio 1 and is said so once on rank 0. */
+   spectrum is zero or cannot be fitted trains at ratio 1 and is said so once on rank 0; so is, at the first refresh, that a rule
+   balances no layer at all, and by which keys. */
 PetscErrorCode EkBalanceRefresh(EkBalance balance);
 PetscErrorCode EkBalanceGetLayers(EkBalance balance, int *nlayers, const EkLayerState **layers);
 /* What a restart needs, as doubles (same on every rank): ratios, the alphas of `fixed`, ... Put restores it without a refresh;

@@ -1,12 +1,12 @@
 /* What a data file is and whether it is sound: statistics of every field, trajectories that are not finite, stand still, repeat
-   others, are unphysical or lose mass. Reads the file once, each rank its share of the trajectories. */
+   others, are unphysical or, in a periodic box, lose mass. Reads the file once, each rank its share of the trajectories. */
 #pragma once
 #include "evenkeel/dataset.h"
 
 typedef struct {
   char      file[EK_PATH]; /* not a key: an argument */
   char      out[EK_PATH];  /* JSON with everything; "": none */
-  PetscReal mass_drift;    /* CFD: |mass(t) - mass(0)|/mass(0) beyond which a trajectory is wrong */
+  PetscReal mass_drift;    /* CFD: |mass(t) - mass(0)|/mass(0) beyond which a trajectory in a periodic box is wrong */
   PetscInt  frozen;        /* a trajectory whose last so many frames are equal bit by bit is wrong; 0: none is */
   PetscBool progress;      /* not a key: a line every few seconds */
 } EkInspectOptions;
@@ -37,6 +37,10 @@ typedef struct {
   double   value; /* -1: there is none */
 } EkDrift;
 
+/* Edges of the box. PDEBench's file names have them (periodic, trans); of another name, they are open where most trajectories'
+   density jumps from one edge to the opposite one by more than twice what it does next to them. */
+typedef enum { EK_EDGES_UNKNOWN, EK_EDGES_PERIODIC, EK_EDGES_OPEN } EkEdges;
+
 typedef struct EkInspection_ *EkInspection;
 struct EkInspection_ {
   EkRun               run;
@@ -51,6 +55,9 @@ struct EkInspection_ {
   int                 nfields;
   EkFieldSummary      field[EK_MAX_FIELDS];
   EkDrift             worst[EK_TOTALS]; /* over trajectories and frames */
+  EkEdges             edges;            /* UNKNOWN: not CFD */
+  PetscBool           named;            /* the file's name says so */
+  PetscInt            leaking;          /* trajectories whose mass drifts as open edges allow: no flaw */
   double             *drift[EK_TOTALS]; /* [frames], largest over trajectories; -1: there is none. NULL: not CFD */
   struct EkContents_ *contents;         /* datasets and attributes, as they are stored */
   double              seconds;          /* of reading and looking */

@@ -19,3 +19,7 @@ PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch);
  * Both arrays are (n, frames, fields, stride), planar. */
 PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, PetscInt n, size_t stride, const float *prediction,
                                   const float *target);
+/* Attribute weights of PATH: the file the predictions are of; those of the run beside them have none. */
+PetscErrorCode EkPredictionsSetWeights(const char *path, const char *weights);
+/* What was set, "the run" when nothing was or the file cannot be read, "" when there is no file. */
+PetscErrorCode EkPredictionsGetWeights(const char *path, char weights[EK_PATH]);

@@ -382,6 +382,40 @@ static PetscErrorCode Notice(EkBalance b)
   PetscFunctionReturn(0);
 }
 
+/* Once, where the rule has nothing to work on: how many layers are left out by which key. */
+static PetscErrorCode NoticeNone(EkBalance b)
+{
+  const PetscInt least = b->options.min_eigs;
+  int            few = 0, filtered = 0, unfit = 0;
+  PetscInt       most = 0;
+
+  PetscFunctionBegin;
+  if (b->options.rule == EK_RULE_NONE || b->shared[REFRESHES] != 1) PetscFunctionReturn(0);
+  for (int l = 0; l < b->nlayers; l++) {
+    const double  *f = Fields(b, l);
+    const PetscInt neigs = b->known[l].neigs;
+
+    if (isfinite(f[USED])) PetscFunctionReturn(0);
+    few += neigs < least;
+    filtered += neigs >= least && f[NUM_EVALS] < (double)least;
+    unfit += f[NUM_EVALS] >= (double)least;
+    if (neigs < least) most = PetscMax(most, neigs);
+  }
+  PetscCall(PetscPrintf(b->mesh->world, "notice: balance_rule %s balances no layer of %d, all train at the base rate",
+                        EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->nlayers));
+  if (few)
+    PetscCall(PetscPrintf(b->mesh->world, "; %d with fewer eigenvalues than balance_min_eigs %d (%d at most)", few, (int)least,
+                          (int)most));
+  if (filtered)
+    PetscCall(PetscPrintf(b->mesh->world, "; %d with fewer than balance_min_eigs %d above balance_eig_filter %.6g", filtered,
+                          (int)least, b->options.eig_filter));
+  if (unfit)
+    PetscCall(PetscPrintf(b->mesh->world, "; %d without a power law by balance_fit %s", unfit,
+                          EkFamilyMember(&EkFitFamily, b->options.fit)->name));
+  PetscCall(PetscPrintf(b->mesh->world, "\n"));
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode Refresh(EkBalance b)
 {
   const EkRun  run = b->mesh->run;
@@ -403,6 +437,7 @@ static PetscErrorCode Refresh(EkBalance b)
       bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
       EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO], Fields(b, bad)[USED]);
   PetscCall(Notice(b));
+  PetscCall(NoticeNone(b));
   Publish(b);
   PetscFunctionReturn(0);
 }

@@ -6,6 +6,8 @@
 enum { EK_RULE_NONE }; /* the rows of the tables that the code refers to */
 enum { EK_FIT_XMIN_MID };
 
+/* Keys of the rule: words without the block, spaces between. */
+const char *EkRuleUses(int rule);
 /* As EkRatios, but a ratio or alpha that cannot be used is reported as its index (-1: none) and nothing is printed. */
 int EkRatiosCompute(const EkBalanceOptions *options, int L, const double alpha[], double ratio[]);
 

@@ -42,3 +42,34 @@ static const EkKey balance_key[] = {
 };
 #undef FIELD
 const EkKeyTable EkBalanceKeys = EK_KEYS("balance", balance_key);
+
+PetscBool EkBalanceUses(const void *options, const EkKey *key)
+{
+  const char *word = EkKeyWord(&EkBalanceKeys, key);
+  PetscBool   rules = PETSC_FALSE; /* Is it a key of rules? The others are about spectra, which are taken with any. */
+
+  for (int r = 0; r < EkRuleFamily.count; r++) rules = (PetscBool)(rules || EkWordIn(word, EkRuleUses(r)));
+  return (PetscBool)(!rules || EkWordIn(word, EkRuleUses(((const EkBalanceOptions *)options)->rule)));
+}
+
+PetscErrorCode EkBalanceTellUnused(EkRun run, const EkBalanceOptions *options)
+{
+  const char *uses = EkRuleUses(options->rule);
+  char        names[512] = "";
+
+  PetscFunctionBegin;
+  for (int i = 0; i < EkBalanceKeys.count; i++) {
+    const EkKey *key = &EkBalanceKeys.keys[i];
+    PetscBool    given;
+
+    PetscCall(EkKeyGiven(run, key, &given));
+    if (!given || EkBalanceUses(options, key)) continue;
+    if (*names) PetscCall(PetscStrlcat(names, ", ", sizeof(names)));
+    PetscCall(PetscStrlcat(names, key->name, sizeof(names)));
+  }
+  if (*names && run->rank == 0) {
+    printf("notice: balance_rule %s has no use for %s%s%s\n", EkFamilyMember(&EkRuleFamily, options->rule)->name, names,
+           *uses ? "; it takes " : "", uses);
+  }
+  PetscFunctionReturn(0);
+}

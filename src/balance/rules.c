@@ -4,8 +4,9 @@
 /* ratio[l] of L alphas that are not all equal. */
 typedef void (*Rule)(const EkBalanceOptions *o, int L, const double alpha[], double ratio[]);
 typedef struct {
-  EkMember member;
-  Rule     rule;
+  EkMember    member;
+  Rule        rule;
+  const char *uses; /* its keys: words without the block, spaces between */
 } RuleRow;
 
 static double Mean(int L, const double x[])
@@ -88,15 +89,24 @@ static void RuleRank(const EkBalanceOptions *o, int L, const double alpha[], dou
 }
 
 static const RuleRow rule_row[] = {
-    [EK_RULE_NONE] = {{"none", "every layer trains at the base rate"}, RuleNone},
-    {{"tb_linear_map", "lr_min_ratio at the least alpha to lr_min_ratio + lr_slope at the largest"}, RuleLinearMap},
-    {{"tb_sigmoid", "10^(s (sigmoid(tau (alpha - mean)) - 1/2)), s = s1 up to the mean, s2 above"}, RuleSigmoid},
-    {{"tb_sqrt", "sqrt(alpha) over its mean"}, RuleSqrt},
-    {{"tb_log2", "log(alpha) over its mean"}, RuleLog2},
-    {{"tb_exp", "10^(sign(x) |x|^exp_power), x = alpha - mean, within 0.1 and 10"}, RuleExp},
-    {{"tb_rank", "lr_min_ratio + lr_slope r/L, r the rank of alpha from 0"}, RuleRank},
+    [EK_RULE_NONE] = {{"none", "every layer trains at the base rate"}, RuleNone, ""},
+    {{"tb_linear_map", "lr_min_ratio at the least alpha to lr_min_ratio + lr_slope at the largest"},
+     RuleLinearMap,
+     "lr_min_ratio lr_slope fixed"},
+    {{"tb_sigmoid", "10^(s (sigmoid(tau (alpha - mean)) - 1/2)), s = s1 up to the mean, s2 above"},
+     RuleSigmoid,
+     "s1 s2 tau fixed"},
+    {{"tb_sqrt", "sqrt(alpha) over its mean"}, RuleSqrt, "fixed"},
+    {{"tb_log2", "log(alpha) over its mean"}, RuleLog2, "fixed"},
+    {{"tb_exp", "10^(sign(x) |x|^exp_power), x = alpha - mean, within 0.1 and 10"}, RuleExp, "exp_power fixed"},
+    {{"tb_rank", "lr_min_ratio + lr_slope r/L, r the rank of alpha from 0"}, RuleRank, "lr_min_ratio lr_slope fixed"},
 };
 const EkFamily EkRuleFamily = EK_FAMILY("balance_rule", rule_row);
+
+const char *EkRuleUses(int rule)
+{
+  return rule_row[rule].uses;
+}
 
 int EkRatiosCompute(const EkBalanceOptions *options, int L, const double alpha[], double ratio[])
 {

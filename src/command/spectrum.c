@@ -34,6 +34,7 @@ static PetscErrorCode ReadOptions(EkRun run, Options *options)
              "spectrum wants one file of weights: evenkeel spectrum WEIGHTS [-key value ...]");
   PetscCall(PetscStrncpy(options->weights, run->argv[1], sizeof(options->weights)));
   PetscCall(EkCommandReadKeys(run, 2, table, into));
+  PetscCall(EkBalanceTellUnused(run, &options->balance));
   PetscFunctionReturn(0);
 }
 

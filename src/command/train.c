@@ -7,6 +7,7 @@ PetscErrorCode EkCommandTrain(EkRun run, int *exit_status)
 
   PetscFunctionBegin;
   PetscCall(EkDeckRead(run, &deck));
+  PetscCall(EkBalanceTellUnused(run, &deck.balance));
   PetscCall(EkTrain(run, &deck, exit_status));
   PetscFunctionReturn(0);
 }

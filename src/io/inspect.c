@@ -1,6 +1,7 @@
 #include "dataset.h"
 #include "inspect.h"
 #include "evenkeel/mesh.h"
+#include <ctype.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 static const EkKey inspect_key[] = {
     {"inspect_out", EK_KEY_STRING, FIELD(out), "", 0, 0, NULL, NULL, "JSON file with everything that was found"},
     {"inspect_mass_drift", EK_KEY_REAL, FIELD(mass_drift), "1e-3", 0, EK_ANY, NULL, NULL,
-     "relative change of a CFD trajectory's mass that is wrong (open boundaries let some out)"},
+     "relative change of a CFD trajectory's mass that is wrong, unless the boundaries are open"},
     {"inspect_frozen", EK_KEY_INT, FIELD(frozen), "2", 0, PETSC_MAX_INT, NULL, "frames",
      "a trajectory is wrong if so many at its end are equal bit by bit; 0: it is not"},
 };
@@ -227,6 +228,45 @@ static PetscErrorCode AddFinding(EkInspection p, EkFlaw flaw, EkFinding finding)
   PetscFunctionReturn(0);
 }
 
+/* name_word_more.hdf5 */
+static PetscBool HasWord(const char *name, const char *word)
+{
+  const size_t length = strlen(word);
+
+  for (const char *at = name; (at = strstr(at, word)); at++) {
+    if ((at == name || !isalnum((unsigned char)at[-1])) && !isalnum((unsigned char)at[length])) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+static EkEdges NamedEdges(const char *path)
+{
+  static const struct {
+    const char *word;
+    EkEdges     edges;
+  } row[] = {{"periodic_x", EK_EDGES_OPEN}, {"trans", EK_EDGES_OPEN}, {"periodic", EK_EDGES_PERIODIC}};
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    if (HasWord(name, row[i].word)) return row[i].edges;
+  }
+  return EK_EDGES_UNKNOWN;
+}
+
+static void FindEdges(EkInspection p, PetscInt n, const EkFacts facts[])
+{
+  PetscInt jump = 0, looked = 0;
+
+  if (!p->drift[0]) return;
+  p->edges = NamedEdges(p->options.file);
+  p->named = (PetscBool)(p->edges != EK_EDGES_UNKNOWN);
+  for (PetscInt i = 0; i < n; i++) {
+    looked += facts[i].bad_frame < 0;
+    jump += facts[i].jumps;
+  }
+  if (!p->named) p->edges = 2 * jump > looked ? EK_EDGES_OPEN : EK_EDGES_PERIODIC;
+}
+
 static PetscErrorCode JudgeOne(EkInspection p, const EkFacts *f)
 {
   const PetscInt frames = p->info->frames;
@@ -245,7 +285,10 @@ static PetscErrorCode JudgeOne(EkInspection p, const EkFacts *f)
   if (f->low_frame >= 0)
     PetscCall(
         AddFinding(p, EK_FLAW_UNPHYSICAL, (EkFinding){f->trajectory, f->low_frame, -1, (int)f->low_field, PETSC_FALSE, f->low}));
-  if (f->drift[EK_TOTAL_MASS].value > p->options.mass_drift) {
+  if (f->drift[EK_TOTAL_MASS].value <= p->options.mass_drift) PetscFunctionReturn(0);
+  if (p->edges == EK_EDGES_OPEN) {
+    p->leaking++;
+  } else {
     PetscCall(AddFinding(
         p, EK_FLAW_MASS,
         (EkFinding){f->trajectory, f->drift[EK_TOTAL_MASS].frame, -1, -1, PETSC_FALSE, f->drift[EK_TOTAL_MASS].value}));
@@ -295,6 +338,7 @@ static PetscErrorCode Judge(EkInspection p, PetscInt n, const EkFacts facts[])
 {
   PetscFunctionBegin;
   Summarise(p, n, facts);
+  FindEdges(p, n, facts);
   for (PetscInt i = 0; i < n; i++) PetscCall(JudgeOne(p, &facts[i]));
   PetscCall(FindDuplicates(p, n, facts));
   PetscFunctionReturn(0);

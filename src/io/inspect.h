@@ -18,6 +18,7 @@ typedef struct {
   PetscInt  low_frame, low_field; /* first frame with a value not above zero where it must be; the least value there */
   double    low;
   EkDrift   drift[EK_TOTALS]; /* the worst */
+  PetscBool jumps;            /* from one edge of the box to the opposite one, more than next to them */
   uint64_t  hash[2];
   EkMoments field[EK_MAX_FIELDS];
 } EkFacts;
@@ -25,7 +26,8 @@ typedef struct {
 /* What the trajectories of a file are like. Planes of `points` values in the order (frame, channel). */
 typedef struct {
   PetscInt  frames, channels;
-  size_t    points;
+  int       dim;
+  size_t    n[3], points;
   PetscBool pair;                    /* Darcy: the frames are different fields, not moments in time */
   int       nfields;                 /* channels, or frames of a pair */
   PetscBool positive[EK_MAX_FIELDS]; /* must be above zero */

@@ -124,6 +124,17 @@ static void PrintDrift(EkInspection p)
   }
 }
 
+/* What is no flaw but would be one in a periodic box. */
+static void PrintLeaks(EkInspection p)
+{
+  char text[32];
+
+  if (!p->leaking) return;
+  printf("\nmass is not conserved in %lld trajector%s (by up to %s), as open boundaries allow; they are open %s\n",
+         (long long)p->leaking, p->leaking == 1 ? "y" : "ies", Number(p->worst[EK_TOTAL_MASS].value, text),
+         p->named ? "by the file's name" : "by the jump of values from edge to edge");
+}
+
 static void PrintFinding(EkInspection p, EkFlaw flaw, const EkFinding *f)
 {
   const long long frame = (long long)f->frame;
@@ -167,7 +178,9 @@ static void PrintFlaws(EkInspection p)
     if (n > LISTED) printf(" and %lld more", (long long)(n - LISTED));
     printf("\n");
   }
-  if (p->count[EK_FLAW_MASS]) printf("(mass may leave through open boundaries: then raise -inspect_mass_drift)\n");
+  if (p->count[EK_FLAW_MASS] && !p->named)
+    printf(
+        "(the boundaries are taken to be periodic, for values go on across them; if they are open, raise -inspect_mass_drift)\n");
   printf("%s: %s\n", p->options.file, p->sound ? "sound" : p->missing ? "not finished" : "something is wrong");
 }
 
@@ -183,6 +196,7 @@ PetscErrorCode EkInspectionPrint(EkInspection p)
   PrintCoordinates(p->contents);
   PrintFields(p);
   PrintDrift(p);
+  PrintLeaks(p);
   PrintFlaws(p);
   printf("%.6g MB read in %s on %d rank%s, %.3g MB/s\n", 1e-6 * (double)p->bytes, EkDuration(p->seconds, time), (int)p->run->size,
          p->run->size == 1 ? "" : "s", 1e-6 * (double)p->bytes / p->seconds);
@@ -256,6 +270,10 @@ static void AddDrifts(cJSON *json, EkInspection p)
 {
   cJSON *drifts = p->drift[0] ? cJSON_AddObjectToObject(json, "drift") : NULL;
 
+  if (drifts) {
+    cJSON_AddStringToObject(json, "boundaries", p->edges == EK_EDGES_OPEN ? "open" : "periodic");
+    cJSON_AddBoolToObject(json, "boundaries_by_name", p->named);
+  }
   for (int k = 0; k < EK_TOTALS && drifts; k++) {
     cJSON          *drift = cJSON_AddObjectToObject(drifts, total_name[k]), *frames;
     const PetscBool any = (PetscBool)(p->worst[k].value >= 0);

@@ -14,7 +14,9 @@ void EkSubjectInit(const EkDataInfo *info, EkSubject *s, char name[EK_MAX_FIELDS
   memset(s, 0, sizeof(*s));
   s->frames = info->frames;
   s->channels = info->fields;
-  s->points = (size_t)info->n[0] * (size_t)info->n[1] * (size_t)info->n[2];
+  s->dim = info->dim;
+  for (int d = 0; d < 3; d++) s->n[d] = (size_t)info->n[d];
+  s->points = s->n[0] * s->n[1] * s->n[2];
   s->pair = (PetscBool)!strcmp(info->family, "darcy");
   s->cfd = (PetscBool)!strcmp(info->family, "cfd");
   s->nfields = (int)(s->pair ? s->frames : s->channels);
@@ -172,6 +174,39 @@ static void ExamineTotals(const EkSubject *s, const float *data, EkFacts *facts,
   }
 }
 
+/* ---- edges of the box ------------------------------------------------------------------------------------- */
+
+/* Periodic: the first point of a line follows its last one as the second follows the first. */
+static PetscBool JumpsAlong(const EkSubject *s, const float *data, int axis)
+{
+  const size_t n = s->n[axis];
+  size_t       step = 1;
+  double       across = 0, beside = 0;
+
+  for (int d = axis + 1; d < s->dim; d++) step *= s->n[d];
+  for (PetscInt t = 0; t < s->frames && n > 1; t++) {
+    const float *plane = data + (size_t)(t * s->channels + s->density) * s->points;
+
+    for (size_t lines = 0; lines < s->points; lines += n * step) {
+      const float *first = plane + lines, *last = first + (n - 1) * step, *second = first + step, *before = last - step;
+
+      for (size_t i = 0; i < step; i++) {
+        across += fabs((double)last[i] - first[i]);
+        beside += fabs((double)second[i] - first[i]) + fabs((double)last[i] - before[i]);
+      }
+    }
+  }
+  return (PetscBool)(across > beside); /* twice the mean of both */
+}
+
+static PetscBool Jumps(const EkSubject *s, const float *data)
+{
+  for (int axis = 0; axis < s->dim; axis++) {
+    if (JumpsAlong(s, data, axis)) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
 /* ---- one trajectory --------------------------------------------------------------------------------------- */
 
 static uint64_t Stir(uint64_t hash, uint64_t word, uint64_t odd)
@@ -247,5 +282,7 @@ void EkTrajectoryExamine(const EkSubject *s, const float *data, EkFacts *facts, 
   Hash((size_t)(s->frames * s->channels) * s->points, data, facts->hash);
   if (facts->bad_frame >= 0) return; /* what follows is about values that are there */
   if (!s->pair) ExamineTail(s, data, facts);
-  if (s->cfd) ExamineTotals(s, data, facts, drift);
+  if (!s->cfd) return;
+  ExamineTotals(s, data, facts, drift);
+  facts->jumps = Jumps(s, data);
 }

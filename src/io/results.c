@@ -144,6 +144,9 @@ PetscErrorCode EkSpectraTruncate(const char *path, PetscInt epoch)
   PetscFunctionReturn(0);
 }
 
+/* attribute of predictions that are not those of a run's end */
+#define WEIGHTS "weights"
+
 /* of n trajectories */
 static size_t Values(const EkDataInfo *info, PetscInt n)
 {
@@ -219,5 +222,45 @@ PetscErrorCode EkPredictionsWrite(const char *path, const EkDataInfo *info, Pets
   PetscCall(RealAttribute(file, "initial_step", (double)info->initial_step, path));
   PetscCall(TextAttribute(file, "fields", names, path));
   EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkPredictionsSetWeights(const char *path, const char *weights)
+{
+  hid_t file;
+
+  PetscFunctionBegin;
+  PetscCall(OpenWithRoom(path, PETSC_FALSE, 0, &file));
+  PetscCall(TextAttribute(file, WEIGHTS, weights, path));
+  EkCallHDF5(H5Fclose(file), "out_dir: cannot write '%s'", path);
+  PetscFunctionReturn(0);
+}
+
+/* Only texts as TextAttribute writes them. */
+static void ReadText(hid_t object, const char *name, size_t size, char *text)
+{
+  const hid_t attribute = H5Aopen(object, name, H5P_DEFAULT), type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
+
+  if (type >= 0 && H5Tget_class(type) == H5T_STRING && !H5Tis_variable_str(type) && H5Tget_size(type) <= size)
+    H5Aread(attribute, type, text);
+  text[size - 1] = 0;
+  if (type >= 0) H5Tclose(type);
+  if (attribute >= 0) H5Aclose(attribute);
+}
+
+PetscErrorCode EkPredictionsGetWeights(const char *path, char weights[EK_PATH])
+{
+  hid_t access_list, file;
+
+  PetscFunctionBegin;
+  PetscCall(PetscMemzero(weights, EK_PATH));
+  if (access(path, F_OK)) PetscFunctionReturn(0);
+  PetscCall(PetscStrncpy(weights, "the run", EK_PATH));
+  PetscCall(EkH5Access(&access_list));
+  file = H5Fopen(path, H5F_ACC_RDONLY, access_list);
+  H5Pclose(access_list);
+  if (file < 0) PetscFunctionReturn(0);
+  ReadText(file, WEIGHTS, EK_PATH, weights);
+  H5Fclose(file);
   PetscFunctionReturn(0);
 }

@@ -76,10 +76,14 @@ typedef struct {
   EkKeyUse          uses; /* NULL: all are used */
 } Block;
 static const Block block[] = {
-    {&EkDataKeys, offsetof(EkDeck, data), NULL},         {&EkModelKeys, offsetof(EkDeck, model), EkModelUses},
-    {&EkTrainKeys, offsetof(EkDeck, train), NULL},       {&EkOptimKeys, offsetof(EkDeck, optim), EkOptimUses},
-    {&EkBalanceKeys, offsetof(EkDeck, balance), NULL},   {&EkMeshKeys, offsetof(EkDeck, mesh), NULL},
-    {&EkEvaluateKeys, offsetof(EkDeck, evaluate), NULL}, {&EkOutKeys, offsetof(EkDeck, out), NULL},
+    {&EkDataKeys, offsetof(EkDeck, data), NULL},
+    {&EkModelKeys, offsetof(EkDeck, model), EkModelUses},
+    {&EkTrainKeys, offsetof(EkDeck, train), NULL},
+    {&EkOptimKeys, offsetof(EkDeck, optim), EkOptimUses},
+    {&EkBalanceKeys, offsetof(EkDeck, balance), EkBalanceUses},
+    {&EkMeshKeys, offsetof(EkDeck, mesh), NULL},
+    {&EkEvaluateKeys, offsetof(EkDeck, evaluate), NULL},
+    {&EkOutKeys, offsetof(EkDeck, out), NULL},
 };
 #define BLOCKS ((int)(sizeof(block) / sizeof(block[0])))
 
