@@ -56,6 +56,37 @@ static void single_precision_never_decides_the_filter(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
+/* A single eigenvalue as near to the filter: which side it is on is found from its vector. Others are near, but not as near. */
+static void a_single_doubtful_eigenvalue_is_placed(void **unused)
+{
+  enum { M = 700, N = 300, LAST = 4 };
+  static const double around[] = {0.98, 0.9995, 1.0005, 1.02}; /* of the filter; single precision is off by up to 0.08 */
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+
+  (void)unused;
+  options.solver = GRAM;
+  options.scalapack_min = 1024;
+  for (size_t i = 0; i < 2 * sizeof(around) / sizeof(around[0]); i++) {
+    const PetscBool     least = (PetscBool)(i % 2 == 0); /* the smallest of all, or in the middle of others */
+    const double        value = around[i / 2];
+    const EkLayerState *state;
+    EkBalance           balance;
+    double              sigma[N];
+    float              *w;
+    EkLayer             layer;
+
+    for (int k = 0; k < N; k++) sigma[k] = 2 - 0.006 * k;
+    for (int k = 0; k < LAST; k++) sigma[N - 1 - k] = sqrt(1e-5 * (least ? value + 0.3 * k : value + 0.3 * (k - 2)));
+    layer = one_matrix("doubtful", w = known_matrix(M, N, sigma), M, N);
+    balance = refreshed(mesh, &options, 1, &layer, &state);
+    assert_int_equal(state->num_evals, N - (least ? 0 : 2) - (value < 1));
+    EK_OK(EkBalanceDestroy(&balance));
+    free(w);
+  }
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
 /* More rows than are multiplied at once: two seams, whichever way the matrix is stored. Its spectrum is flat, so that what single
    precision gives is kept. */
 static void single_precision_sums_all_rows(void **unused)
@@ -97,6 +128,7 @@ static void single_precision_sums_all_rows(void **unused)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(single_precision_never_decides_the_filter),
+    cmocka_unit_test(a_single_doubtful_eigenvalue_is_placed),
     cmocka_unit_test(single_precision_sums_all_rows),
 };
 EK_TEST_MAIN(tests)

@@ -39,7 +39,7 @@ PetscBool EkSinglePromises(const EkSpectrumOptions *options, const EkTall *a);
 /* Whether single-precision eigenvalues (ascending) of a Gram matrix can be used. They cannot if the tail starts below a
    thousandth of the largest; how many the filter drops is open if one lies within `error` of the largest from the threshold.
    Measured against double precision on normal, shifted and power-law weights, square and 2:1, n = 256 to 1024: a value is off by
-   1e-5 of itself, and by 5e-8 (ssyev) or 4e-7 (pssyev) of the largest; alpha by 3e-5 at most. */
+   1e-5 of itself, and by 2e-7 (ssyev) or 4e-7 (pssyev) of the largest; alpha by 3e-5 at most. */
 typedef enum { EK_SINGLE_FAILS, EK_SINGLE_NEAR_FILTER, EK_SINGLE_SUFFICES } EkSingle;
 EkSingle EkSingleSuffices(const EkSpectrumOptions *options, double error, PetscInt n, const float lambda[]);
 

@@ -2,13 +2,15 @@
  */
 #pragma once
 
-/* BLAS: C := alpha A^T A + beta C, one triangle; C := alpha op(A) op(B) + beta C */
+/* BLAS: C := alpha A^T A + beta C, one triangle; y := alpha op(A) x + beta y; C := alpha op(A) op(B) + beta C */
 void ssyrk_(const char *uplo, const char *trans, const int *n, const int *k, const float *alpha, const float *a, const int *lda,
             const float *beta, float *c, const int *ldc);
 void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
             const double *beta, double *c, const int *ldc);
 void zherk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
             const double *beta, double *c, const int *ldc);
+void dgemv_(const char *trans, const int *m, const int *n, const double *alpha, const double *a, const int *lda, const double *x,
+            const int *incx, const double *beta, double *y, const int *incy);
 void dgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k, const double *alpha,
             const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c, const int *ldc);
 
@@ -19,7 +21,10 @@ void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const i
             const int *lwork, int *info);
 void zheev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
             const int *lwork, double *rwork, int *info);
-/* A = L D L^T of a symmetric matrix, D with blocks of 1 and 2 (ipiv < 0) */
+/* A = L D L^T of a symmetric matrix, D with blocks of 1 and 2 (ipiv < 0); A^-1 b with it */
+void ssytrf_(const char *uplo, const int *n, float *a, const int *lda, int *ipiv, float *work, const int *lwork, int *info);
+void ssytrs_(const char *uplo, const int *n, const int *nrhs, const float *a, const int *lda, const int *ipiv, float *b,
+             const int *ldb, int *info);
 void dsytrf_(const char *uplo, const int *n, double *a, const int *lda, int *ipiv, double *work, const int *lwork, int *info);
 void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
              double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
