@@ -139,7 +139,7 @@ static void check_convolution(const EkConvShape *s, double tolerance)
     float       *x = random_floats(1, mx), *y = random_floats(2, my), *w = random_floats(3 + (uint64_t)batch, nw),
           *got = malloc((mx + my + nw) * sizeof(float)), *dw = calloc(nw, sizeof(float));
     const size_t fx = (size_t)batch * EK_BLOCKED_CHANNELS(s->in) * nx, fy = (size_t)batch * EK_BLOCKED_CHANNELS(s->out) * ny,
-                 some = EkConvolutionScratch(s, PETSC_FALSE), more = EkConvolutionScratch(s, PETSC_TRUE);
+                 some = EkConvolutionScratch(s, batch, PETSC_FALSE), more = EkConvolutionScratch(s, batch, PETSC_TRUE);
     float  *bx = guarded(fx), *by = guarded(fy), *apply = guarded(some), *scratch = guarded(more);
     double *want = calloc(mx + my + nw, sizeof(double));
 
@@ -268,7 +268,7 @@ static void weights_are_packed_once_a_run(void **state)
   for (int p = 0; p < POINTS; p++) x[p * EK_BLOCK] = 3;
   for (int k = 0; k < 2; k++) {
     const float   taps = k ? TAPS : 1;
-    float        *scratch = malloc((EkConvolutionScratch(&shape[k], PETSC_FALSE) + 1) * sizeof(float));
+    float        *scratch = malloc((EkConvolutionScratch(&shape[k], 1, PETSC_FALSE) + 1) * sizeof(float));
     EkConvolution c;
 
     EK_OK(EkConvolutionCreate(&shape[k], &c));

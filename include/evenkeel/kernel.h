@@ -173,8 +173,9 @@ PetscErrorCode EkConvolutionCode(EkConvolution convolution, EkConvPass pass, int
 /* Flops of one pass of one sample, as the sums are written: minimal filtering does fewer. */
 double EkConvolutionFlops(const EkConvShape *shape);
 
-/* Floats of scratch that a pass wants, perhaps none: then it may be NULL. Without gradients: FORWARD and DATA alone. */
-size_t EkConvolutionScratch(const EkConvShape *shape, PetscBool gradients);
+/* Floats of scratch that a pass of up to `batch` samples wants, perhaps none: then it may be NULL. Without gradients: FORWARD and
+   DATA alone. */
+size_t EkConvolutionScratch(const EkConvShape *shape, int batch, PetscBool gradients);
 /* Weights as a pass wants them, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up
    to whole blocks, and four times that for minimal filtering. */
 typedef struct EkPacked_ *EkPacked;

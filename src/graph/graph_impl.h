@@ -41,19 +41,20 @@ struct EkNode_ {
   EkTensor          output;         /* EK_NONE for a loss */
   PetscBool         active;         /* takes part in backward */
   size_t            saved, scratch; /* floats a sample, from forward to backward; during either run */
-  size_t            tile;           /* floats of scratch that do not grow with the batch */
+  size_t            tile;           /* floats of scratch that do not grow with the batch, or not evenly */
   int               saved_buffer, saved_again, scratch_buffer; /* from forward on, from backward on */
   int               segment;                                   /* or -1 */
   PetscBool         again;                                     /* runs forward once more, just before its segment's backward */
   int               nfields;                                   /* linear, concat: how many inputs are concatenated */
   PetscBool         has_addend, gelu;
-  PetscInt          margin[3];    /* pad, crop */
-  EkTransform       transform;    /* the graph's */
-  PetscInt          group;        /* groupnorm: groups; patch: size; afno: modes */
-  PetscBool         inverse;      /* scale_shift */
-  PetscBool         keeps_output; /* backward reads the output's value */
-  void             *plan;         /* the operator's own, see destroy */
-  double            loss, seconds[2];
+  PetscInt          margin[3];             /* pad, crop */
+  EkTransform       transform;             /* the graph's */
+  PetscInt          group;                 /* groupnorm: groups; patch: size; afno: modes */
+  PetscBool         inverse;               /* scale_shift */
+  PetscBool         keeps_output;          /* backward reads the output's value */
+  void             *plan;                  /* the operator's own, see destroy */
+  void (*settle)(EkGraph g, EkNode *node); /* NULL or: sets `tile` when the capacity is known */
+  double   loss, seconds[2];
   double  *sample_loss; /* of a loss: [capacity] after Plan, what forward sets for the samples of its batch; NULL otherwise */
   PetscInt calls[2];
 };

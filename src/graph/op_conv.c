@@ -94,8 +94,16 @@ static void ConvBackward(EkGraph g, EkNode *node)
 const EkOperator EkOpConv = {
     {"conv", "convolution, zeros around, stride 1"}, ConvForward, ConvBackward, ConvFlops, Destroy, PETSC_FALSE};
 
-/* The node's plan and scratch. */
-static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape, PetscBool transposed)
+/* The convolution's scratch, and behind it a sample of x. */
+static void Settle(EkGraph g, EkNode *node)
+{
+  Plan *plan = (Plan *)node->plan;
+
+  plan->scratch = EK_ROUND_UP(EkConvolutionScratch(&plan->shape, g->capacity, g->gradients), EK_BLOCK);
+  node->tile = plan->scratch + (g->gradients ? EkSampleFloats(&g->tensor[node->input[0]]) : 0);
+}
+
+static PetscErrorCode MakePlan(EkNode *node, const EkConvShape *shape, PetscBool transposed)
 {
   Plan *plan;
 
@@ -105,8 +113,7 @@ static PetscErrorCode MakePlan(EkGraph g, EkNode *node, const EkConvShape *shape
   plan->shape = *shape;
   plan->transposed = transposed;
   PetscCall(EkConvolutionCreate(shape, &plan->convolution));
-  plan->scratch = EK_ROUND_UP(EkConvolutionScratch(shape, g->gradients), EK_BLOCK);
-  node->tile = plan->scratch + (g->gradients ? EkSampleFloats(&g->tensor[node->input[0]]) : 0);
+  node->settle = Settle;
   node->kept[0] = PETSC_TRUE;
   PetscFunctionReturn(0);
 }
@@ -131,7 +138,7 @@ PetscErrorCode EkConv(EkGraph g, EkTensor x, const char *weight, EkTensor *out)
   PetscCheck(shape.kernel % 2 == 1, PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
              "conv: the kernel of '%s' has %d points, an odd number is wanted", weight, (int)shape.kernel);
   PetscCall(EkGraphAddNode(g, &EkOpConv, 2, input, &node));
-  PetscCall(MakePlan(g, node, &shape, PETSC_FALSE));
+  PetscCall(MakePlan(node, &shape, PETSC_FALSE));
   PetscCall(EkGraphAddField(g, node, shape.out, grid, out));
   EkGraphMakeBlocked(g, *out);
   PetscFunctionReturn(0);
@@ -196,7 +203,7 @@ PetscErrorCode EkConvTranspose(EkGraph g, EkTensor x, const char *weight, const 
   want[0] = shape.out, want[1] = shape.in, want[2] = want[3] = 2;
   PetscCall(EkGraphCheckShape(g, input[1], 2 + grid.dim, want, "conv_transpose"));
   PetscCall(EkGraphAddNode(g, &EkOpConvTranspose, 3, input, &node));
-  PetscCall(MakePlan(g, node, &shape, PETSC_TRUE));
+  PetscCall(MakePlan(node, &shape, PETSC_TRUE));
   PetscCall(EkGraphAddField(g, node, shape.in, grid, out));
   EkGraphMakeBlocked(g, *out);
   PetscFunctionReturn(0);

@@ -436,13 +436,13 @@ double EkConvolutionFlops(const EkConvShape *s)
   return 2 * Taps(s) * points * (double)s->in * (double)s->out;
 }
 
-size_t EkConvolutionScratch(const EkConvShape *s, PetscBool gradients)
+size_t EkConvolutionScratch(const EkConvShape *s, int batch, PetscBool gradients)
 {
   switch (Choose(s)) {
   case PRODUCTS:
     return EkConvGemmScratch(s);
   case WINOGRAD:
-    return EkConvWinogradScratch(s, gradients);
+    return EkConvWinogradScratch(s, batch, gradients);
   case ONEDNN:
     break;
   }

@@ -13,7 +13,7 @@ void EkConvGemmWeights(const EkConvShape *shape, int batch, const float *x, cons
 /* Planes of some points, 3 x 3 taps, stride 1: a quarter of the products. FORWARD and DATA of this batch read `packed`, of
    EkConvWinogradPacked floats; where these are none it is NULL, and `weights` are read. */
 PetscBool EkConvIsWinograd(const EkConvShape *shape);
-size_t    EkConvWinogradScratch(const EkConvShape *shape, PetscBool gradients);
+size_t    EkConvWinogradScratch(const EkConvShape *shape, int batch, PetscBool gradients);
 size_t    EkConvWinogradPacked(const EkConvShape *shape, EkConvPass pass, int batch);
 void      EkConvWinogradPack(const EkConvShape *shape, EkConvPass pass, const float *weights, float *packed);
 void      EkConvWinogradApply(const EkConvShape *shape, EkConvPass pass, int batch, const float *weights, const float *packed,

@@ -171,17 +171,18 @@ static Side Describe(const EkConvShape *s, PetscInt channels, const Parts *parts
   return e;
 }
 
+static PetscInt Tiles(const EkConvShape *s)
+{
+  return ((s->n[0] + OUT - 1) / OUT) * ((s->n[1] + OUT - 1) / OUT);
+}
+
 /* A pass to `to` channels, of so many samples. */
 static Parts Divide(const EkConvShape *s, PetscInt to, PetscInt batch)
 {
-  const PetscInt row = EK_ROUND_UP(s->in, EK_STRIP) + EK_ROUND_UP(s->out, EK_STRIP);
-  Parts          p = {.tiles = batch, .most = MOST, .group = EK_STRIP};
+  const PetscInt row = EK_ROUND_UP(s->in, EK_STRIP) + EK_ROUND_UP(s->out, EK_STRIP), tiles = batch * Tiles(s);
 
-  for (int d = 0; d < 2; d++) p.tiles *= (s->n[d] + OUT - 1) / OUT;
-  if (p.tiles <= MOST) return p;
-  p.most = PetscMax(FEW, PetscMin(MOST, WORK / (AREA * row)));
-  p.group = EK_ROUND_UP(to, EK_STRIP);
-  return p;
+  if (tiles <= MOST) return (Parts){tiles, PetscMax(1, tiles), EK_STRIP};
+  return (Parts){tiles, PetscMax(FEW, PetscMin(MOST, WORK / (AREA * row))), EK_ROUND_UP(to, EK_STRIP)};
 }
 
 /* A tile of a batch: where its samples begins, and its first point of y there. */
@@ -404,21 +405,24 @@ PetscBool EkConvIsWinograd(const EkConvShape *s)
   return (PetscBool)(s->dim == 2 && s->kernel == TAPS && s->stride == 1 && s->n[0] * s->n[1] > FEW_POINTS);
 }
 
-/* Both ways to do it want: the fields' matrices, and a group's weights or all weights' gradient. */
-size_t EkConvWinogradScratch(const EkConvShape *s, PetscBool gradients)
+/* Of this batch: the fields' matrices, and a group's weights or all weights' gradient. */
+static size_t ScratchOf(const EkConvShape *s, EkConvPass pass, PetscInt batch, PetscBool gradients)
 {
-  size_t most = 0;
+  const Weights w = DescribeWeights(s, pass);
+  const Parts   p = Divide(s, w.to, batch);
+  const Side    x = Describe(s, w.from, &p, PETSC_TRUE), y = Describe(s, w.to, &p, PETSC_FALSE);
 
-  for (int many = 0; many < 2; many++) {
-    for (EkConvPass pass = EK_CONV_FORWARD; pass <= EK_CONV_DATA; pass++) {
-      const Weights w = DescribeWeights(s, pass);
-      const Parts   p = Divide(s, w.to, many ? MOST + 1 : 0);
-      const Side    x = Describe(s, w.from, &p, PETSC_TRUE), y = Describe(s, w.to, &p, PETSC_FALSE);
-      const size_t  weights = many && !gradients ? 0 : Matrix(w.from, p.group);
+  return AREA * (x.matrix + y.matrix + (p.tiles <= p.most || gradients ? Matrix(w.from, p.group) : 0));
+}
 
-      most = PetscMax(most, AREA * (x.matrix + y.matrix + weights));
-    }
-  }
+/* A batch that is done in parts may want less than a smaller one that is not. */
+size_t EkConvWinogradScratch(const EkConvShape *s, int batch, PetscBool gradients)
+{
+  const PetscInt whole = PetscMin(batch, MOST / Tiles(s));
+  size_t         most = 0;
+
+  for (EkConvPass pass = EK_CONV_FORWARD; pass <= EK_CONV_DATA; pass++)
+    most = PetscMax(most, PetscMax(ScratchOf(s, pass, batch, gradients), ScratchOf(s, pass, whole, gradients)));
   return most;
 }
 
