@@ -149,11 +149,11 @@ void EkBlockNormTanhBackward(size_t points, const EkBlockNorm *norm, const float
 /* ---- convolution ------------------------------------------------------------------------------------------- */
 
 /* From x, `in` channels on n points, to y, `out` channels on n/stride points; (kernel - 1)/2 zeros around. Fields are blocked, a
-   batch's samples one after the other. Weights (out, in, kernel[, kernel]). Where y has few points by matrix products; planes
-   with 3 x 3 taps and channels enough by Winograd's minimal filtering, a quarter of the products and an error of 1e-6 of the
-   result's size (plain sums: 4e-7); the rest by oneDNN, and what it needs for a batch size is made when that size first comes and
-   kept. Errors: zeros that do not make y as long as x over the stride (an even kernel with stride 1), other dimensions than 1
-   and 2. */
+   batch's samples one after the other. Weights (out, in, kernel[, kernel]). Planes of more than a few points with
+   3 x 3 taps by Winograd's minimal filtering, a quarter of the products and an error of 1e-6 of the result's size (plain sums:
+   4e-7); others by matrix products where y has few points, the rest by oneDNN, and what that needs for a batch size is made when
+   the size first comes and kept. Errors: zeros that do not make y as long as x over the stride (an even kernel with stride 1),
+   other dimensions than 1 and 2. */
 typedef struct {
   int      dim;
   PetscInt n[3], in, out, kernel, stride;
@@ -177,7 +177,7 @@ double EkConvolutionFlops(const EkConvShape *shape);
    DATA alone. */
 size_t EkConvolutionScratch(const EkConvShape *shape, int batch, PetscBool gradients);
 /* Weights as a pass wants them, kept for all convolutions of a run that share them: one copy, at most `in` and `out` rounded up
-   to whole blocks, and four times that for minimal filtering. */
+   to whole blocks, or four times that for minimal filtering of many tiles; few tiles read the weights as they are. */
 typedef struct EkPacked_ *EkPacked;
 PetscErrorCode            EkPackedDestroy(EkPacked *packed);
 /* FORWARD or DATA: to = pass(from). *packed (NULL at first) is made anew when `run` differs from the one it was made in, or the

@@ -185,7 +185,7 @@ static Parts Divide(const EkConvShape *s, PetscInt to, PetscInt batch)
   return (Parts){tiles, PetscMax(FEW, PetscMin(MOST, WORK / (AREA * row))), EK_ROUND_UP(to, EK_STRIP)};
 }
 
-/* A tile of a batch: where its samples begins, and its first point of y there. */
+/* A tile of a batch: where its sample begins, and its first point of y there. */
 typedef struct {
   size_t   sample;
   PetscInt i, j;

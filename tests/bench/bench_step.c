@@ -4,8 +4,8 @@
      mpirun -n 2 bench_step [repetitions [chunk [case | all [speedup]]]]
 
    One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, their share of what sgemm reaches on all ranks at once
-   just before each step (median of quotients), peak memory over ranks (MiB, of this case or a larger one before it). The first
-   line is sgemm's best, in products of 512 x 512 by 512 x 256.
+   just before each step (median of quotients; filtered convolutions count as plain sums and may exceed it), peak memory over
+   ranks (MiB, of this case or a larger one before it). The first line is sgemm's best, in products of 512 x 512 by 512 x 256.
 
    speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for itself at
    the same time, so that what slows the machine down for more than a step slows all three. The line has what all ranks together
