@@ -13,9 +13,10 @@ export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH)$(if $(PKG_CONFIG_PATH),:)$(wildcard
 
 # -fno-trapping-math: nobody looks at floating-point exceptions, and without it GCC makes no vectors of loops with a choice between values (GELU).
 # -fno-split-loops: GCC 12 splits loops over `i < n ? x[i] : 0` wrongly once they are vectorised for AVX-512.
+# asan: with the instructions of release; without fused multiply-adds sums round otherwise, and Adam makes steps of that.
 OPT_release := -O3 $(ARCH) -fno-split-loops
 OPT_debug   := -O0 -g3
-OPT_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+OPT_asan    := -O2 -g $(ARCH) -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror=implicit-function-declaration
 CFLAGS  ?=
 ALLCFLAGS = -std=gnu11 $(OPT_$(MODE)) -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math $(WARN) -Iinclude -D_GNU_SOURCE \
