@@ -176,7 +176,7 @@ static PetscBool Rayleigh(EkDense d, const EkTall *a, const float *single, doubl
 
 /* How many eigenvalues lie below the filter x, where a single one may be on either side: with no other between lo and hi, it is
    above theta - |r|^2/(hi - theta) and below theta + |r|^2/(theta - lo) (Temple 1928, Kato 1949), and |r|^2 is as small as the
-   square of what single precision is wrong. Takes a fifth of CountBelow's time. False: cannot tell. */
+   square of what single precision is wrong. Takes a third of the time of FormGram and CountBelow. False: cannot tell. */
 static PetscBool PlaceOne(EkDense d, const EkTall *a, float *gram, const double lambda[], double x, PetscInt *below)
 {
   const PetscInt n = a->n;

@@ -139,9 +139,9 @@ EK_INLINE void Both(Transform T, int from, int to, const float *x, Steps xs, flo
    of cache lines, so that the AREA values of a tile do not fall into one cache set. */
 typedef struct {
   PetscInt n[2], tiles[2];
-  PetscInt channels, lanes; /* the latter in whole blocks */
-  Steps    steps;           /* in the field */
-  size_t   block, sample;   /* floats */
+  PetscInt lanes;         /* channels in whole blocks */
+  Steps    steps;         /* in the field */
+  size_t   block, sample; /* floats */
   PetscInt wide;
   size_t   matrix;
   Steps    matrices;
@@ -159,7 +159,7 @@ static size_t Matrix(PetscInt rows, PetscInt wide)
 
 static Side Describe(const EkConvShape *s, PetscInt channels, const Parts *parts, PetscBool whole)
 {
-  Side e = {.n = {s->n[0], s->n[1]}, .channels = channels, .lanes = (PetscInt)EK_BLOCKED_CHANNELS(channels)};
+  Side e = {.n = {s->n[0], s->n[1]}, .lanes = (PetscInt)EK_BLOCKED_CHANNELS(channels)};
 
   for (int d = 0; d < 2; d++) e.tiles[d] = (e.n[d] + OUT - 1) / OUT;
   e.steps = (Steps){(size_t)e.n[1] * EK_BLOCK, EK_BLOCK};
@@ -426,6 +426,23 @@ size_t EkConvWinogradScratch(const EkConvShape *s, int batch, PetscBool gradient
   return most;
 }
 
+/* Of every matrix and every strip of a group the product of which `first` is the first: the next matrix lies a, b and c floats
+   on, the next strip b_strip and c_strip. */
+static void Products(PetscInt group, EkStripProduct first, size_t a, size_t b, size_t c, PetscInt b_strip, PetscInt c_strip,
+                     int accumulate)
+{
+  for (size_t k = 0; k < AREA; k++) {
+    for (PetscInt s = 0; s < group / EK_STRIP; s++) {
+      EkStripProduct one = first;
+
+      one.A += k * a;
+      one.B += k * b + (size_t)(s * b_strip);
+      one.C += k * c + (size_t)(s * c_strip);
+      EkStripMultiply(&one, accumulate);
+    }
+  }
+}
+
 void EkConvWinogradApply(const EkConvShape *s, EkConvPass pass, int batch, const float *weights, const float *packed,
                          const float *from, float *scratch, float *to)
 {
@@ -441,21 +458,8 @@ void EkConvWinogradApply(const EkConvShape *s, EkConvPass pass, int batch, const
     FieldToMatrices(&x, from, at, n, V);
     for (PetscInt first = 0; first < w.to; first += p.group) {
       if (!packed) PackGroup(&w, weights, first, p.group, U, matrix);
-      for (size_t k = 0; k < AREA; k++) {
-        for (PetscInt c = 0; c < p.group; c += EK_STRIP) {
-          const EkStripProduct one = {.rows = n,
-                                      .K = (int)w.from,
-                                      .A = V + k * x.matrix,
-                                      .row = (size_t)x.wide,
-                                      .column = 1,
-                                      .B = (packed ? packed : U) + k * matrix + c * w.from,
-                                      .b = EK_STRIP,
-                                      .C = M + k * y.matrix + c,
-                                      .c = (size_t)y.wide};
-
-          EkStripMultiply(&one, 0);
-        }
-      }
+      Products(p.group, (EkStripProduct){n, (int)w.from, V, (size_t)x.wide, 1, packed ? packed : U, EK_STRIP, M, (size_t)y.wide},
+               x.matrix, matrix, y.matrix, w.from * EK_STRIP, EK_STRIP, 0);
       FieldFromMatrices(&y, M, first, at, n, to);
     }
   }
@@ -475,21 +479,8 @@ void EkConvWinogradGradient(const EkConvShape *s, int batch, const float *x, con
     FieldToMatrices(&in, x, at, n, V);
     for (PetscInt first = 0; first < w.to; first += p.group) {
       GradientToMatrices(&out, dy, first, at, n, W);
-      for (size_t k = 0; k < AREA; k++) {
-        for (PetscInt c = 0; c < p.group; c += EK_STRIP) {
-          const EkStripProduct one = {.rows = (int)w.from,
-                                      .K = n,
-                                      .A = V + k * in.matrix,
-                                      .row = 1,
-                                      .column = (size_t)in.wide,
-                                      .B = W + k * out.matrix + c,
-                                      .b = (size_t)out.wide,
-                                      .C = dU + k * matrix + c * w.from,
-                                      .c = EK_STRIP};
-
-          EkStripMultiply(&one, at > 0);
-        }
-      }
+      Products(p.group, (EkStripProduct){(int)w.from, n, V, 1, (size_t)in.wide, W, (size_t)out.wide, dU, EK_STRIP}, in.matrix,
+               out.matrix, matrix, EK_STRIP, w.from * EK_STRIP, at > 0);
       if (at + n == p.tiles) AddGradient(&w, dU, matrix, first, p.group, dweights);
     }
   }
