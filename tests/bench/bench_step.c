@@ -5,7 +5,7 @@
 
    One line a case on rank 0: name, median seconds, GFLOP/s of all ranks, their share of what sgemm reaches on all ranks at once
    just before each step (median of quotients; filtered convolutions count as plain sums and may exceed it), peak memory over
-   ranks (MiB, of this case or a larger one before it). The first line is sgemm's best, in products of 512 x 512 by 512 x 256.
+   ranks (MiB, of this case or a larger one before it). With EK_PROFILE set, and one case, operators and phases follow. The first line is sgemm's best, in products of 512 x 512 by 512 x 256.
 
    speedup: every step of all ranks together is followed by the same step on rank 0 alone and by one on each rank for itself at
    the same time, so that what slows the machine down for more than a step slows all three. The line has what all ranks together
@@ -99,24 +99,45 @@ static PetscErrorCode Build(EkRun run, const Case *c, EkMesh mesh, int chunk, St
   PetscFunctionReturn(0);
 }
 
+/* The weights: gradients summed, Adam, and gathered where they are divided. */
+static PetscErrorCode Update(const Case *c, EkMesh mesh, Step *s)
+{
+  EkRun run = mesh->run;
+
+  PetscFunctionBegin;
+  PetscCall(EkPhaseBegin(run, ALLREDUCE));
+  if (c->sharded)
+    PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
+  else
+    PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
+  PetscCall(EkPhaseEnd(run, ALLREDUCE));
+  PetscCall(EkPhaseBegin(run, OPTIMIZER));
+  PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
+  PetscCall(EkPhaseEnd(run, OPTIMIZER));
+  PetscCall(EkPhaseBegin(run, ALLREDUCE));
+  if (c->sharded) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
+  PetscCall(EkPhaseEnd(run, ALLREDUCE));
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode OneStep(const Case *c, EkMesh mesh, Step *s)
 {
   const size_t each = (size_t)((10 + c->steps) * c->fields) * s->shape.grid.stride;
+  EkRun        run = mesh->run;
 
   PetscFunctionBegin;
   memset(s->params->gradients, 0, s->params->total * sizeof(float));
   PetscCall(EkGraphBind(s->graph, s->points, s->coordinates, 0));
   for (PetscInt64 at = 0; at < s->mine || (at == 0 && EkGraphIsCoupled(s->graph)); at += s->chunk) {
     PetscCall(EkGraphBind(s->graph, s->frames, s->data + (size_t)at * each, each));
+    PetscCall(EkPhaseBegin(run, FORWARD));
     PetscCall(EkGraphForward(s->graph, (int)(s->mine - at < s->chunk ? s->mine - at : s->chunk), 1.0 / c->batch));
+    PetscCall(EkPhaseEnd(run, FORWARD));
+    PetscCall(EkPhaseBegin(run, BACKWARD));
     PetscCall(EkGraphBackward(s->graph));
+    PetscCall(EkPhaseEnd(run, BACKWARD));
   }
-  if (c->sharded)
-    PetscCall(EkMeshReduceScatter(mesh, s->params->total, s->params->gradients));
-  else
-    PetscCall(EkMeshSum(mesh, s->params->total, s->params->gradients));
-  PetscCall(EkOptimizerStep(s->optimizer, 1e-3, s->ratio));
-  if (c->sharded) PetscCall(EkMeshAllgather(mesh, s->params->total, s->params->weights));
+  PetscCall(Update(c, mesh, s));
   PetscFunctionReturn(0);
 }
 
@@ -187,12 +208,13 @@ static PetscErrorCode BenchProducts(EkRun run, EkMesh mesh, const Product *produ
 
 static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, const Product *product, int repetitions, int chunk)
 {
-  double seconds[REPETITIONS], share[REPETITIONS], memory, flops, median;
+  double seconds[REPETITIONS], share[REPETITIONS], memory, flops, median, start;
   size_t planned, unshared;
   Step   s = {.lo = 0};
 
   PetscFunctionBegin;
   PetscCall(Build(run, c, mesh, chunk, &s));
+  start = EkTime();
   PetscCall(OneStep(c, mesh, &s));
   flops = EkGraphFlops(s.graph) * c->batch;
   for (int r = 0; r < repetitions; r++) {
@@ -210,6 +232,7 @@ static PetscErrorCode Bench(EkRun run, const Case *c, EkMesh mesh, const Product
            (double)unshared / 1048576);
     if (getenv("EK_PROFILE")) PetscCall(EkGraphProfile(s.graph, stdout));
   }
+  if (getenv("EK_PROFILE")) PetscCall(EkPhaseTable(run, EkTime() - start));
   PetscCall(Free(&s));
   PetscFunctionReturn(0);
 }
