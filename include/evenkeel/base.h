@@ -145,10 +145,18 @@ PetscErrorCode EkPhaseTable(EkRun run, double total_seconds);
 
 /* Wall clock (s). */
 double EkTime(void);
-/* High-water mark of this process's resident memory (bytes). */
-PetscInt64 EkPeakMemory(void);
 /* "1h02m", "3m20s", "12.3s" for progress lines. */
 const char *EkDuration(double seconds, char text[32]);
+
+/* ---- memory --------------------------------------------------------------------------------------------- */
+
+/* Asks the system for large pages under the part of [start, start + bytes) that fills some: operators go through memory by columns of
+   planes, in small pages each row on another. To be called before the first write; only advice, it cannot fail. */
+void EkAdviseLargePages(void *start, size_t bytes);
+/* PetscCalloc1 in large pages where they are to be had; PetscFree frees it. Not collective. Error: no memory. */
+PetscErrorCode EkCallocLarge(size_t floats, float **out);
+/* High-water mark of this process's resident memory (bytes). */
+PetscInt64 EkPeakMemory(void);
 
 /* ---- stop requests ------------------------------------------------------------------------------------ */
 

@@ -59,21 +59,6 @@ double EkTime(void)
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The kernel's own high-water mark; getrusage's would include the launcher's before exec. */
-PetscInt64 EkPeakMemory(void)
-{
-  char      line[256];
-  long long kib = 0;
-  FILE     *file = fopen("/proc/self/status", "r");
-
-  if (!file) return 0;
-  while (fgets(line, sizeof(line), file)) {
-    if (sscanf(line, "VmHWM: %lld kB", &kib) == 1) break;
-  }
-  fclose(file);
-  return (PetscInt64)kib * 1024;
-}
-
 const char *EkDuration(double seconds, char text[32])
 {
   const long s = (long)(seconds + 0.5);

@@ -63,8 +63,8 @@ PetscErrorCode EkParamsAllocate(EkParams p)
 {
   PetscFunctionBegin;
   p->total = EK_ROUND_UP(p->total, 2);
-  PetscCall(PetscCalloc1(p->total, &p->weights));
-  PetscCall(PetscCalloc1(p->total, &p->gradients));
+  PetscCall(EkCallocLarge(p->total, &p->weights));
+  PetscCall(EkCallocLarge(p->total, &p->gradients));
   PetscCall(PetscCalloc1(p->n, &p->packed));
   PetscFunctionReturn(0);
 }

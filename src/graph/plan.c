@@ -338,7 +338,7 @@ PetscErrorCode EkGraphPlan(EkGraph g)
   PetscCall(MarkAccumulation(g));
   PetscCall(PlaceBuffers(g));
   PetscCall(LossBuffers(g));
-  PetscCall(PetscCalloc1(g->arena_floats + 2 * LINE, &g->memory));
+  PetscCall(EkCallocLarge(g->arena_floats + 2 * LINE, &g->memory));
   g->arena = (float *)EK_ROUND_UP((uintptr_t)g->memory, LINE * sizeof(float));
   g->planned = PETSC_TRUE;
   PetscFunctionReturn(0);

@@ -250,6 +250,7 @@ static PetscErrorCode MakePacked(Method method, PetscInt64 run, size_t bytes, Ek
   if (p->bytes < bytes) {
     PetscCall(PetscFree(p->memory));
     PetscCall(PetscMalloc1(bytes / sizeof(float) + 16, &p->memory));
+    EkAdviseLargePages(p->memory, bytes);
     p->values = (float *)EK_ROUND_UP((uintptr_t)p->memory, 64);
     p->bytes = bytes;
   }

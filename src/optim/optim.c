@@ -192,7 +192,7 @@ PetscErrorCode EkOptimizerCreate(const EkOptimOptions *options, EkParams params,
   o->momentum = GivenMomentum(options);
   for (int i = 0; i < 2 && row->memory[i]; i++) {
     o->array[o->narrays++] = (EkOptimizerArray){row->memory[i], params->n, params->table, NULL, lo, hi};
-    PetscCall(PetscCalloc1(hi - lo + 2, &o->array[i].values));
+    PetscCall(EkCallocLarge(hi - lo + 2, &o->array[i].values));
   }
   if (row->create) PetscCall(row->create(o));
   *out = o;
