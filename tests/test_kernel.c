@@ -55,6 +55,46 @@ static void tile_products_match_plain_loops(void **state)
   }
 }
 
+/* op(A)[i][k] of a stored matrix with `width` numbers a row. */
+static double complex entry(EkOperation on, const float *A, size_t width, int i, int k)
+{
+  const float *at = A + 2 * (on == EK_PLAIN ? (size_t)i * width + (size_t)k : (size_t)k * width + (size_t)i);
+
+  return on == EK_ADJOINT ? at[0] - I * (double)at[1] : at[0] + I * (double)at[1];
+}
+
+static void complex_products_match_the_definition(void **state)
+{
+  enum { M = 37, N = 21, K = 50, WIDTH = 53 };
+  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 2);
+  float   *A = array(2 * WIDTH * WIDTH), *B = array(2 * WIDTH * WIDTH), *C = array(2 * WIDTH * M);
+
+  (void)state;
+  fill(&stream, 2 * WIDTH * WIDTH, A), fill(&stream, 2 * WIDTH * WIDTH, B);
+  for (int on_a = EK_PLAIN; on_a <= EK_ADJOINT; on_a++) {
+    for (int on_b = EK_PLAIN; on_b <= EK_ADJOINT; on_b++) {
+      EkGemmComplex((EkOperation)on_a, (EkOperation)on_b, M, N, K, 1, A, WIDTH, B, WIDTH, 0, C, WIDTH);
+      EkGemmComplex((EkOperation)on_a, (EkOperation)on_b, M, N, K, 0.5f, A, WIDTH, B, WIDTH, 1, C, WIDTH);
+      for (int i = 0; i < M; i++) {
+        for (int j = 0; j < N; j++) {
+          double complex sum = -entry(EK_PLAIN, C, WIDTH, i, j);
+          double         size = 0;
+
+          for (int k = 0; k < K; k++) {
+            const double complex product =
+                1.5 * entry((EkOperation)on_a, A, WIDTH, i, k) * entry((EkOperation)on_b, B, WIDTH, k, j);
+
+            sum += product, size += cabs(product);
+          }
+          assert_true(cabs(sum) < 1e-6 * size);
+        }
+        for (int j = 2 * N; j < 2 * WIDTH; j++) assert_true(C[i * 2 * WIDTH + j] == 0);
+      }
+    }
+  }
+  free(A), free(B), free(C);
+}
+
 static void gelu_is_the_erf_form(void **state)
 {
   (void)state;
@@ -249,6 +289,7 @@ static void too_many_modes_are_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tile_products_match_plain_loops),
+    cmocka_unit_test(complex_products_match_the_definition),
     cmocka_unit_test(gelu_is_the_erf_form),
     cmocka_unit_test(exponential_is_accurate_and_ends_at_its_floor),
     cmocka_unit_test(transforms_match_the_definition),

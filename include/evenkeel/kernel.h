@@ -48,6 +48,12 @@ double EkRowProduct(size_t n, const float *x, float less, const float *y);
    c: floats between the rows of what is stored. Reaches its full speed from some 64 rows and columns on. */
 void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
             size_t b, int accumulate, float *C, size_t c);
+/* The same of complex numbers, real and imaginary part side by side; counts and distances in complex numbers, alpha real. With
+   three real products for four where BLAS has that: errors stay small against the norms of what is multiplied, not against a
+   small result's. */
+typedef enum { EK_PLAIN, EK_TRANSPOSED, EK_ADJOINT } EkOperation;
+void EkGemmComplex(EkOperation on_a, EkOperation on_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
+                   size_t b, int accumulate, float *C, size_t c);
 
 /* ---- activation ---------------------------------------------------------------------------------------- */
 
@@ -68,7 +74,7 @@ void EkRowNormal(uint64_t key, uint32_t stream, uint64_t first, size_t n, float 
 
 /* A plane of n[0] x n[1] reals (1D: n[0] = 1) and its kept coefficients: along the last axis k2 = 0..m2-1, along the first k1 =
    0..m1-1 (segment 0) and k1 = -m1..-1 (segment 1); 1D has one segment. A segment is `segment` floats of real parts, then as many
-   of imaginary parts, row k1, column k2, zero-padded to a multiple of EK_LANES. */
+   of imaginary parts, row k1, column k2, zero-padded to a multiple of EK_LANES; a corner's has the parts side by side. */
 typedef enum { EK_TRANSFORM_FFT, EK_TRANSFORM_GEMM, EK_TRANSFORM_COUNT } EkTransformMethod;
 typedef struct EkTransform_ *EkTransform;
 typedef struct {
@@ -77,13 +83,16 @@ typedef struct {
   int    segments;   /* 1 (1D, corner) or 2 */
   int    modes;      /* kept coefficients of a segment: m[0]*m[1] */
   size_t segment;    /* floats of one part of a segment */
+  int    step;       /* floats from a real part to the next, and to its imaginary part */
+  size_t imaginary;
   size_t plane;      /* floats of a plane's spectrum: segments * 2 * segment */
 } EkTransformShape;
 
 /* Error: 2 m[0] > n[0] or m[1] > n[1]/2 + 1 ("model_modes"), FFTW without a plan. */
 PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt modes[], EkTransformMethod method,
                                  EkTransform *transform);
-/* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are. */
+/* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are; for complex
+   products, step 2. */
 PetscErrorCode          EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *transform);
 const EkTransformShape *EkTransformGetShape(EkTransform transform);
 /* X[k] = s_k2 sum_{r,j} x[r,j] exp(-2 pi i (k1 r/n0 + k2 j/n1)): s = 1, or when `inverse_weights` s = c_k2/(n0 n1), c = 1 for k2

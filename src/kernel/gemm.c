@@ -3,6 +3,12 @@
 extern void sgemm_(const char *transa, const char *transb, const int *m, const int *n, const int *k, const float *alpha,
                    const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c, const int *ldc);
 
+typedef void Cgemm(const char *transa, const char *transb, const int *m, const int *n, const int *k, const float *alpha,
+                   const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c, const int *ldc);
+/* The second one takes three real products for four (OpenBLAS, MKL and others have it, reference BLAS does not). */
+extern Cgemm cgemm_;
+extern Cgemm cgemm3m_ __attribute__((weak));
+
 /* BLAS counts by columns, so it is given C^T = op(B)^T op(A)^T. */
 void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
             size_t b, int accumulate, float *C, size_t c)
@@ -12,4 +18,15 @@ void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, 
 
   if (M > 0 && N > 0)
     sgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &N, &M, &K, &alpha, B, &ldb, A, &lda, &beta, C, &ldc);
+}
+
+void EkGemmComplex(EkOperation on_a, EkOperation on_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
+                   size_t b, int accumulate, float *C, size_t c)
+{
+  static const char *const letter[] = {[EK_PLAIN] = "N", [EK_TRANSPOSED] = "T", [EK_ADJOINT] = "C"};
+  const int                lda = (int)a, ldb = (int)b, ldc = (int)c;
+  const float              scale[2] = {alpha, 0}, beta[2] = {accumulate ? 1 : 0, 0};
+  Cgemm *const             cgemm = cgemm3m_ ? cgemm3m_ : cgemm_;
+
+  if (M > 0 && N > 0) cgemm(letter[on_b], letter[on_a], &N, &M, &K, scale, B, &ldb, A, &lda, beta, C, &ldc);
 }

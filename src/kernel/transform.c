@@ -2,12 +2,14 @@
 
 static const EkTransformOps *const method_ops[] = {[EK_TRANSFORM_FFT] = &EkTransformFft, [EK_TRANSFORM_GEMM] = &EkTransformGemm};
 
-static void SetSegments(EkTransformShape *s, int segments)
+static void SetSegments(EkTransformShape *s, int segments, PetscBool complex_numbers)
 {
   s->segments = segments;
   s->modes = s->m[0] * s->m[1];
   s->segment = EK_ROUND_UP((size_t)s->modes, EK_LANES);
   s->plane = (size_t)s->segments * 2 * s->segment;
+  s->step = complex_numbers ? 2 : 1;
+  s->imaginary = complex_numbers ? 1 : s->segment;
 }
 
 static PetscErrorCode SetShape(EkTransform t, int dim, const PetscInt n[], const PetscInt modes[])
@@ -24,7 +26,7 @@ static PetscErrorCode SetShape(EkTransform t, int dim, const PetscInt n[], const
              "model_modes: %d modes along x need %d points, the padded grid has %d", s->m[0], 2 * s->m[0], s->n[0]);
   PetscCheck(s->m[1] <= s->n[1] / 2 + 1, PETSC_COMM_SELF, PETSC_ERR_USER_INPUT,
              "model_modes: %d modes along the last axis, a padded grid of %d points has %d", s->m[1], s->n[1], s->n[1] / 2 + 1);
-  SetSegments(s, dim);
+  SetSegments(s, dim, PETSC_FALSE);
   PetscFunctionReturn(0);
 }
 
@@ -57,9 +59,9 @@ PetscErrorCode EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTra
 
   PetscFunctionBegin;
   PetscCall(PetscNew(&t));
-  t->shape =
-      (EkTransformShape){2, {(int)n[0], (int)n[1]}, {(int)PetscMin(modes, n[0]), (int)PetscMin(modes, n[1] / 2 + 1)}, 0, 0, 0, 0};
-  SetSegments(&t->shape, 1);
+  t->shape = (EkTransformShape){
+      .dim = 2, .n = {(int)n[0], (int)n[1]}, .m = {(int)PetscMin(modes, n[0]), (int)PetscMin(modes, n[1] / 2 + 1)}};
+  SetSegments(&t->shape, 1, PETSC_TRUE);
   PetscCall(Setup(t, EK_TRANSFORM_FFT));
   *out = t;
   PetscFunctionReturn(0);

@@ -70,12 +70,13 @@ static void FftAnalyse(EkTransform t, int inverse_weights, int planes, const flo
     for (int g = 0; g < s->segments; g++) {
       for (int r = 0; r < s->m[0]; r++) {
         const float *row = f->kept + 2 * (size_t)FullRow(s, g, r) * half;
-        float       *re = X + 2 * g * s->segment + (size_t)r * s->m[1];
+        float       *re = X + 2 * g * s->segment + (size_t)(r * s->m[1] * s->step), *im = re + s->imaginary;
 
         for (int k = 0; k < s->m[1]; k++) {
           const float w = inverse_weights ? t->factor[k] : 1;
-          re[k] = w * row[2 * k];
-          re[k + s->segment] = w * row[2 * k + 1];
+
+          re[k * s->step] = w * row[2 * k];
+          im[k * s->step] = w * row[2 * k + 1];
         }
       }
     }
@@ -95,14 +96,14 @@ static void FftSynthesise(EkTransform t, int inverse_weights, int planes, const 
     for (int g = 0; g < s->segments; g++) {
       for (int r = 0; r < s->m[0]; r++) {
         float       *row = f->kept + 2 * (size_t)FullRow(s, g, r) * half;
-        const float *re = X + 2 * g * s->segment + (size_t)r * s->m[1];
+        const float *re = X + 2 * g * s->segment + (size_t)(r * s->m[1] * s->step), *im = re + s->imaginary;
 
         for (int k = 0; k < s->m[1]; k++) {
           /* c2r counts every column but 0 and n1/2 twice */
           const float w = inverse_weights ? 1 / n : 1 / (n * t->factor[k]);
 
-          row[2 * k] = w * re[k];
-          row[2 * k + 1] = w * re[k + s->segment];
+          row[2 * k] = w * re[k * s->step];
+          row[2 * k + 1] = w * im[k * s->step];
         }
       }
     }
