@@ -28,7 +28,9 @@ typedef struct EkOperator_ {
   void (*forward)(EkGraph graph, EkNode *node);
   void (*backward)(EkGraph graph, EkNode *node);
   double (*flops)(EkGraph graph, EkNode *node, PetscBool backward); /* of one sample */
-  void (*destroy)(EkNode *node);                                    /* frees node->plan; may be NULL */
+  /* The rest may be left out. */
+  void (*destroy)(EkNode *node);               /* frees node->plan */
+  void (*settle)(EkGraph graph, EkNode *node); /* sets node->tile when the capacity is known */
   PetscBool coupled; /* samples meet (EkGraphSetSum): it runs with an empty batch too, for the other ranks' sake */
 } EkOperator;
 
@@ -47,14 +49,13 @@ struct EkNode_ {
   PetscBool         again;                                     /* runs forward once more, just before its segment's backward */
   int               nfields;                                   /* linear, concat: how many inputs are concatenated */
   PetscBool         has_addend, gelu;
-  PetscInt          margin[3];             /* pad, crop */
-  EkTransform       transform;             /* the graph's */
-  PetscInt          group;                 /* groupnorm: groups; patch: size; afno: modes */
-  PetscBool         inverse;               /* scale_shift */
-  PetscBool         keeps_output;          /* backward reads the output's value */
-  void             *plan;                  /* the operator's own, see destroy */
-  void (*settle)(EkGraph g, EkNode *node); /* NULL or: sets `tile` when the capacity is known */
-  double   loss, seconds[2];
+  PetscInt          margin[3];    /* pad, crop */
+  EkTransform       transform;    /* the graph's */
+  PetscInt          group;        /* groupnorm: groups; patch: size; afno: modes */
+  PetscBool         inverse;      /* scale_shift */
+  PetscBool         keeps_output; /* backward reads the output's value */
+  void             *plan;         /* the operator's own, see destroy */
+  double            loss, seconds[2];
   double  *sample_loss; /* of a loss: [capacity] after Plan, what forward sets for the samples of its batch; NULL otherwise */
   PetscInt calls[2];
 };

@@ -221,7 +221,11 @@ static double AfnoFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpAfno = {
-    {"afno", "block-diagonal mixing of Fourier coefficients"}, AfnoForward, AfnoBackward, AfnoFlops, NULL, PETSC_FALSE};
+    .member = {"afno", "block-diagonal mixing of Fourier coefficients"},
+    .forward = AfnoForward,
+    .backward = AfnoBackward,
+    .flops = AfnoFlops,
+};
 
 static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[])
 {

@@ -159,12 +159,14 @@ static void NormDestroy(EkNode *node)
   (void)PetscFree(node->plan);
 }
 
-const EkOperator EkOpBatchNormTanh = {{"batchnorm_tanh", "tanh of the field normalised over the global batch"},
-                                      NormForward,
-                                      NormBackward,
-                                      NormFlops,
-                                      NormDestroy,
-                                      PETSC_TRUE};
+const EkOperator EkOpBatchNormTanh = {
+    .member = {"batchnorm_tanh", "tanh of the field normalised over the global batch"},
+    .forward = NormForward,
+    .backward = NormBackward,
+    .flops = NormFlops,
+    .destroy = NormDestroy,
+    .coupled = PETSC_TRUE,
+};
 
 PetscErrorCode EkBatchNormTanh(EkGraph g, EkTensor x, const char *module, EkTensor *out)
 {

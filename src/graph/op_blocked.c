@@ -78,12 +78,12 @@ static void ToBlockedBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpToBlocked = {{"to_blocked", "planar fields, one after the other, into blocks of channels"},
-                                  ToBlockedForward,
-                                  ToBlockedBackward,
-                                  NoFlops,
-                                  NULL,
-                                  PETSC_FALSE};
+const EkOperator EkOpToBlocked = {
+    .member = {"to_blocked", "planar fields, one after the other, into blocks of channels"},
+    .forward = ToBlockedForward,
+    .backward = ToBlockedBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkToBlocked(EkGraph g, int n, const EkTensor field[], EkTensor *out)
 {
@@ -131,7 +131,11 @@ static void ToPlanarBackward(EkGraph g, EkNode *node)
 }
 
 const EkOperator EkOpToPlanar = {
-    {"to_planar", "blocks of channels into planes"}, ToPlanarForward, ToPlanarBackward, NoFlops, NULL, PETSC_FALSE};
+    .member = {"to_planar", "blocks of channels into planes"},
+    .forward = ToPlanarForward,
+    .backward = ToPlanarBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkToPlanar(EkGraph g, EkTensor x, EkTensor *out)
 {
@@ -198,12 +202,12 @@ static void ConcatBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpConcatBlocked = {{"concat_blocked", "channels of two blocked fields one after the other"},
-                                      ConcatForward,
-                                      ConcatBackward,
-                                      NoFlops,
-                                      NULL,
-                                      PETSC_FALSE};
+const EkOperator EkOpConcatBlocked = {
+    .member = {"concat_blocked", "channels of two blocked fields one after the other"},
+    .forward = ConcatForward,
+    .backward = ConcatBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkConcatBlocked(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
 {

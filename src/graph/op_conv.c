@@ -62,6 +62,15 @@ static PetscErrorCode WeightGradient(EkGraph g, EkNode *node)
   PetscFunctionReturn(0);
 }
 
+/* The convolution's scratch, and behind it a sample of x. */
+static void Settle(EkGraph g, EkNode *node)
+{
+  Plan *plan = (Plan *)node->plan;
+
+  plan->scratch = EK_ROUND_UP(EkConvolutionScratch(&plan->shape, g->capacity, g->gradients), EK_BLOCK);
+  node->tile = plan->scratch + (g->gradients ? EkSampleFloats(&g->tensor[node->input[0]]) : 0);
+}
+
 static double ConvFlops(EkGraph g, EkNode *node, PetscBool backward)
 {
   const double one = EkConvolutionFlops(&((const Plan *)node->plan)->shape);
@@ -92,16 +101,13 @@ static void ConvBackward(EkGraph g, EkNode *node)
 }
 
 const EkOperator EkOpConv = {
-    {"conv", "convolution, zeros around, stride 1"}, ConvForward, ConvBackward, ConvFlops, Destroy, PETSC_FALSE};
-
-/* The convolution's scratch, and behind it a sample of x. */
-static void Settle(EkGraph g, EkNode *node)
-{
-  Plan *plan = (Plan *)node->plan;
-
-  plan->scratch = EK_ROUND_UP(EkConvolutionScratch(&plan->shape, g->capacity, g->gradients), EK_BLOCK);
-  node->tile = plan->scratch + (g->gradients ? EkSampleFloats(&g->tensor[node->input[0]]) : 0);
-}
+    .member = {"conv", "convolution, zeros around, stride 1"},
+    .forward = ConvForward,
+    .backward = ConvBackward,
+    .flops = ConvFlops,
+    .destroy = Destroy,
+    .settle = Settle,
+};
 
 static PetscErrorCode MakePlan(EkNode *node, const EkConvShape *shape, PetscBool transposed)
 {
@@ -113,7 +119,6 @@ static PetscErrorCode MakePlan(EkNode *node, const EkConvShape *shape, PetscBool
   plan->shape = *shape;
   plan->transposed = transposed;
   PetscCall(EkConvolutionCreate(shape, &plan->convolution));
-  node->settle = Settle;
   node->kept[0] = PETSC_TRUE;
   PetscFunctionReturn(0);
 }
@@ -175,12 +180,14 @@ static void TransposeBackward(EkGraph g, EkNode *node)
   EkGraphFail(g, InputGradient(g, node, EK_CONV_FORWARD));
 }
 
-const EkOperator EkOpConvTranspose = {{"conv_transpose", "transposed convolution, doubles every axis"},
-                                      TransposeForward,
-                                      TransposeBackward,
-                                      ConvFlops,
-                                      Destroy,
-                                      PETSC_FALSE};
+const EkOperator EkOpConvTranspose = {
+    .member = {"conv_transpose", "transposed convolution, doubles every axis"},
+    .forward = TransposeForward,
+    .backward = TransposeBackward,
+    .flops = ConvFlops,
+    .destroy = Destroy,
+    .settle = Settle,
+};
 
 PetscErrorCode EkConvTranspose(EkGraph g, EkTensor x, const char *weight, const char *bias, EkTensor *out)
 {

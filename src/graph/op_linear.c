@@ -241,12 +241,12 @@ static double LinearFlops(EkGraph g, EkNode *node, PetscBool backward)
   return 2.0 * (double)out->channels * (double)out->grid.points * (backward ? in + with_gradient : in);
 }
 
-const EkOperator EkOpLinear = {{"linear", "W concat(fields) + bias (+ addend), optionally through GELU"},
-                               LinearForward,
-                               LinearBackward,
-                               LinearFlops,
-                               NULL,
-                               PETSC_FALSE};
+const EkOperator EkOpLinear = {
+    .member = {"linear", "W concat(fields) + bias (+ addend), optionally through GELU"},
+    .forward = LinearForward,
+    .backward = LinearBackward,
+    .flops = LinearFlops,
+};
 
 static PetscErrorCode CheckFields(EkGraph g, int n, const EkTensor field[], PetscInt *channels)
 {

@@ -103,12 +103,12 @@ static double MlpFlops(EkGraph g, EkNode *node, PetscBool backward)
   return points * ((double)x->channels * (x->has_gradient ? 3 : 2) + 2.0 * (double)out->channels);
 }
 
-const EkOperator EkOpLinearGeluLinear = {{"linear_gelu_linear", "W2 GELU(W1 x + b1) + b2, the hidden layer never stored"},
-                                         MlpForward,
-                                         MlpBackward,
-                                         MlpFlops,
-                                         NULL,
-                                         PETSC_FALSE};
+const EkOperator EkOpLinearGeluLinear = {
+    .member = {"linear_gelu_linear", "W2 GELU(W1 x + b1) + b2, the hidden layer never stored"},
+    .forward = MlpForward,
+    .backward = MlpBackward,
+    .flops = MlpFlops,
+};
 
 PetscErrorCode EkLinearGeluLinear(EkGraph g, EkTensor x, const char *weight1, const char *bias1, const char *weight2,
                                   const char *bias2, EkTensor *out)

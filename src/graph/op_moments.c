@@ -92,12 +92,12 @@ static double PerInput(EkGraph g, EkNode *node, PetscBool backward)
   return (backward ? 4 : 5) * values;
 }
 
-const EkOperator EkOpMoments = {{"moments", "mean and deviation of each channel over frames and points"},
-                                MomentsForward,
-                                MomentsBackward,
-                                PerInput,
-                                NULL,
-                                PETSC_FALSE};
+const EkOperator EkOpMoments = {
+    .member = {"moments", "mean and deviation of each channel over frames and points"},
+    .forward = MomentsForward,
+    .backward = MomentsBackward,
+    .flops = PerInput,
+};
 
 static const PetscInt one[2] = {1, 1};
 
@@ -204,12 +204,12 @@ static void ScaleShiftBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpScaleShift = {{"scale_shift", "a scale and a shift a channel, or their inverse"},
-                                   ScaleShiftForward,
-                                   ScaleShiftBackward,
-                                   PerInput,
-                                   NULL,
-                                   PETSC_FALSE};
+const EkOperator EkOpScaleShift = {
+    .member = {"scale_shift", "a scale and a shift a channel, or their inverse"},
+    .forward = ScaleShiftForward,
+    .backward = ScaleShiftBackward,
+    .flops = PerInput,
+};
 
 PetscErrorCode EkScaleShift(EkGraph g, EkTensor x, EkTensor scale, EkTensor shift, PetscBool inverse, EkTensor *out)
 {
@@ -255,7 +255,11 @@ static void MeanBackward(EkGraph g, EkNode *node)
 }
 
 const EkOperator EkOpMean = {
-    {"mean", "mean over the points of each channel"}, MeanForward, MeanBackward, PerInput, NULL, PETSC_FALSE};
+    .member = {"mean", "mean over the points of each channel"},
+    .forward = MeanForward,
+    .backward = MeanBackward,
+    .flops = PerInput,
+};
 
 PetscErrorCode EkMean(EkGraph g, EkTensor x, EkTensor *out)
 {

@@ -166,12 +166,13 @@ static void NoiseDestroy(EkNode *node)
   (void)PetscFree(node->plan);
 }
 
-const EkOperator EkOpNoise = {{"noise", "normal noise of a strength relative to the norm of each channel"},
-                              NoiseForward,
-                              NoiseBackward,
-                              NoiseFlops,
-                              NoiseDestroy,
-                              PETSC_FALSE};
+const EkOperator EkOpNoise = {
+    .member = {"noise", "normal noise of a strength relative to the norm of each channel"},
+    .forward = NoiseForward,
+    .backward = NoiseBackward,
+    .flops = NoiseFlops,
+    .destroy = NoiseDestroy,
+};
 
 PetscErrorCode EkNoise(EkGraph g, int n, const EkTensor field[], PetscInt channels, double eps, int stream, EkTensor *out)
 {

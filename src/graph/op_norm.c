@@ -120,12 +120,12 @@ static double GroupNormFlops(EkGraph g, EkNode *node, PetscBool backward)
   return (backward ? 10.0 : 7.0) * (double)x->channels * (double)x->grid.points;
 }
 
-const EkOperator EkOpGroupNorm = {{"group_norm", "groups of channels to mean 0 and variance 1, then weight and bias a channel"},
-                                  GroupNormForward,
-                                  GroupNormBackward,
-                                  GroupNormFlops,
-                                  NULL,
-                                  PETSC_FALSE};
+const EkOperator EkOpGroupNorm = {
+    .member = {"group_norm", "groups of channels to mean 0 and variance 1, then weight and bias a channel"},
+    .forward = GroupNormForward,
+    .backward = GroupNormBackward,
+    .flops = GroupNormFlops,
+};
 
 PetscErrorCode EkGroupNorm(EkGraph g, EkTensor x, PetscInt groups, const char *weight, const char *bias, EkTensor *out)
 {

@@ -106,7 +106,11 @@ static double NoFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpPatch = {
-    {"patch", "pixels of patches become channels"}, PatchForward, PatchBackward, NoFlops, NULL, PETSC_FALSE};
+    .member = {"patch", "pixels of patches become channels"},
+    .forward = PatchForward,
+    .backward = PatchBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkPatch(EkGraph g, int groups, int per, const EkTensor field[], PetscInt p, EkTensor *out)
 {
@@ -170,12 +174,12 @@ static void UnpatchBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpUnpatch = {{"unpatch", "the points of a transposed convolution put in their places"},
-                                UnpatchForward,
-                                UnpatchBackward,
-                                NoFlops,
-                                NULL,
-                                PETSC_FALSE};
+const EkOperator EkOpUnpatch = {
+    .member = {"unpatch", "the points of a transposed convolution put in their places"},
+    .forward = UnpatchForward,
+    .backward = UnpatchBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkUnpatch(EkGraph g, EkTensor x, PetscInt p, EkTensor *out)
 {

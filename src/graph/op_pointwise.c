@@ -37,7 +37,12 @@ static double PerValue(EkGraph g, EkNode *node, PetscBool backward)
   return (double)x->channels * (double)x->grid.points;
 }
 
-const EkOperator EkOpGelu = {{"gelu", "x Phi(x), erf form"}, GeluForward, GeluBackward, PerValue, NULL, PETSC_FALSE};
+const EkOperator EkOpGelu = {
+    .member = {"gelu", "x Phi(x), erf form"},
+    .forward = GeluForward,
+    .backward = GeluBackward,
+    .flops = PerValue,
+};
 
 PetscErrorCode EkGeluField(EkGraph g, EkTensor x, EkTensor *out)
 {
@@ -79,7 +84,12 @@ static void AddBackward(EkGraph g, EkNode *node)
   }
 }
 
-const EkOperator EkOpAdd = {{"add", "sum of two fields"}, AddForward, AddBackward, PerValue, NULL, PETSC_FALSE};
+const EkOperator EkOpAdd = {
+    .member = {"add", "sum of two fields"},
+    .forward = AddForward,
+    .backward = AddBackward,
+    .flops = PerValue,
+};
 
 PetscErrorCode EkAdd(EkGraph g, EkTensor a, EkTensor b, EkTensor *out)
 {
@@ -132,7 +142,11 @@ static void MseBackward(EkGraph g, EkNode *node)
 }
 
 const EkOperator EkOpMse = {
-    {"mse", "mean squared error against a target, added to the loss"}, MseForward, MseBackward, PerValue, NULL, PETSC_FALSE};
+    .member = {"mse", "mean squared error against a target, added to the loss"},
+    .forward = MseForward,
+    .backward = MseBackward,
+    .flops = PerValue,
+};
 
 PetscErrorCode EkMseLoss(EkGraph g, EkTensor prediction, EkTensor target)
 {

@@ -36,7 +36,11 @@ static double PoolFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpMaxPool = {
-    {"max_pool", "largest of 2 (x 2) neighbours"}, PoolForward, PoolBackward, PoolFlops, NULL, PETSC_FALSE};
+    .member = {"max_pool", "largest of 2 (x 2) neighbours"},
+    .forward = PoolForward,
+    .backward = PoolBackward,
+    .flops = PoolFlops,
+};
 
 PetscErrorCode EkMaxPool(EkGraph g, EkTensor x, EkTensor *out)
 {

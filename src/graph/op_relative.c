@@ -115,12 +115,13 @@ static void RelativeDestroy(EkNode *node)
   (void)PetscFree(node->plan);
 }
 
-const EkOperator EkOpRelativeLoss = {{"relative_loss", "relative L2 norm of the error, mean over channels, added to the loss"},
-                                     RelativeForward,
-                                     RelativeBackward,
-                                     RelativeFlops,
-                                     RelativeDestroy,
-                                     PETSC_FALSE};
+const EkOperator EkOpRelativeLoss = {
+    .member = {"relative_loss", "relative L2 norm of the error, mean over channels, added to the loss"},
+    .forward = RelativeForward,
+    .backward = RelativeBackward,
+    .flops = RelativeFlops,
+    .destroy = RelativeDestroy,
+};
 
 PetscErrorCode EkRelativeLoss(EkGraph g, int n, const EkTensor prediction[], const EkTensor target[], EkTensor mask)
 {

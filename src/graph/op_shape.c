@@ -86,8 +86,17 @@ static double NoFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpPad = {
-    {"pad", "zeros appended at the end of every axis"}, PadForward, PadBackward, NoFlops, NULL, PETSC_FALSE};
-const EkOperator EkOpCrop = {{"crop", "the end of every axis cut off"}, CropForward, CropBackward, NoFlops, NULL, PETSC_FALSE};
+    .member = {"pad", "zeros appended at the end of every axis"},
+    .forward = PadForward,
+    .backward = PadBackward,
+    .flops = NoFlops,
+};
+const EkOperator EkOpCrop = {
+    .member = {"crop", "the end of every axis cut off"},
+    .forward = CropForward,
+    .backward = CropBackward,
+    .flops = NoFlops,
+};
 
 static PetscErrorCode Resize(EkGraph g, const EkOperator *op, EkTensor x, const PetscInt by[], int sign, EkTensor *out)
 {
@@ -156,7 +165,11 @@ static void ConcatBackward(EkGraph g, EkNode *node)
 }
 
 const EkOperator EkOpConcat = {
-    {"concat", "channels of several fields one after the other"}, ConcatForward, ConcatBackward, NoFlops, NULL, PETSC_FALSE};
+    .member = {"concat", "channels of several fields one after the other"},
+    .forward = ConcatForward,
+    .backward = ConcatBackward,
+    .flops = NoFlops,
+};
 
 PetscErrorCode EkConcat(EkGraph g, int n, const EkTensor field[], EkTensor *out)
 {

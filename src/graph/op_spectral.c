@@ -54,12 +54,11 @@ static double SpectralFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpSpectralConv = {
-    {"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"},
-    SpectralForward,
-    SpectralBackward,
-    SpectralFlops,
-    NULL,
-    PETSC_FALSE};
+    .member = {"spectral_conv", "inverse transform of (weights times kept modes of the forward transform)"},
+    .forward = SpectralForward,
+    .backward = SpectralBackward,
+    .flops = SpectralFlops,
+};
 
 PetscErrorCode EkSpectralConv(EkGraph g, EkTensor x, const char *const weights[], const PetscInt modes[],
                               EkTransformMethod method, EkTensor *out)

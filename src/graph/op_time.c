@@ -295,12 +295,13 @@ static void TimeDestroy(EkNode *node)
   (void)PetscFree(p);
 }
 
-const EkOperator EkOpTimeAggregate = {{"time_aggregate", "embedded frames to one field, a matrix a frame"},
-                                      TimeForward,
-                                      TimeBackward,
-                                      TimeFlops,
-                                      TimeDestroy,
-                                      PETSC_FALSE};
+const EkOperator EkOpTimeAggregate = {
+    .member = {"time_aggregate", "embedded frames to one field, a matrix a frame"},
+    .forward = TimeForward,
+    .backward = TimeBackward,
+    .flops = TimeFlops,
+    .destroy = TimeDestroy,
+};
 
 static PetscErrorCode CheckShapes(EkGraph g, const EkTensor input[], PetscBool gamma, EkGrid *grid, PetscInt *frames)
 {

@@ -121,12 +121,11 @@ static double TransposedFlops(EkGraph g, EkNode *node, PetscBool backward)
 }
 
 const EkOperator EkOpLinearTransposed = {
-    {"linear_transposed", "transposed convolution whose stride is its kernel, optionally through GELU"},
-    TransposedForward,
-    TransposedBackward,
-    TransposedFlops,
-    NULL,
-    PETSC_FALSE};
+    .member = {"linear_transposed", "transposed convolution whose stride is its kernel, optionally through GELU"},
+    .forward = TransposedForward,
+    .backward = TransposedBackward,
+    .flops = TransposedFlops,
+};
 
 PetscErrorCode EkLinearTransposed(EkGraph g, EkTensor x, const char *weight, const char *bias, PetscBool gelu, EkTensor *out)
 {

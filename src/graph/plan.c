@@ -210,7 +210,7 @@ static PetscErrorCode NodeBuffers(EkGraph g, const NodeLives lives[])
 
     PetscCall(NewBuffer(g, node->saved, 0, lives[i].saved, &node->saved_buffer));
     PetscCall(NewAgain(g, node->saved, lives[i].again, node->saved_buffer, &node->saved_again));
-    if (node->settle) node->settle(g, node);
+    if (node->op->settle) node->op->settle(g, node);
     if (node->scratch > scratch) scratch = node->scratch;
     if (node->tile > tile) tile = node->tile;
   }
