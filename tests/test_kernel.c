@@ -134,6 +134,29 @@ static void exponential_is_accurate_and_ends_at_its_floor(void **state)
   assert_true(isnan(ExpNegative(NAN)));
 }
 
+static void rows_become_columns(void **state)
+{
+  enum { ROW = 30, COLUMN = 37 };
+  EkRandom stream = EkRandomStream(1, EK_RANDOM_TEST, 3);
+  float   *from = array(ROW * 24), *to = array(COLUMN * 24);
+
+  (void)state;
+  fill(&stream, ROW * 24, from);
+  for (size_t rows = 1; rows <= 24; rows++) {
+    for (size_t columns = 1; columns <= 24; columns++) {
+      for (size_t k = 0; k < COLUMN * 24; k++) to[k] = (float)k;
+      EkTranspose(rows, columns, from, ROW, 0, to, COLUMN);
+      EkTranspose(rows, columns, from, ROW, 1, to, COLUMN);
+      for (size_t k = 0; k < COLUMN * 24; k++) {
+        const size_t j = k / COLUMN, i = k % COLUMN;
+
+        assert_true(to[k] == (i < rows && j < columns ? 2 * from[i * ROW + j] : (float)k));
+      }
+    }
+  }
+  free(from), free(to);
+}
+
 /* Kept coefficient straight from the definition. */
 static double complex coefficient(const EkTransformShape *s, const float *x, int g, int r, int k2)
 {
@@ -290,6 +313,7 @@ static void too_many_modes_are_refused(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tile_products_match_plain_loops),
     cmocka_unit_test(complex_products_match_the_definition),
+    cmocka_unit_test(rows_become_columns),
     cmocka_unit_test(gelu_is_the_erf_form),
     cmocka_unit_test(exponential_is_accurate_and_ends_at_its_floor),
     cmocka_unit_test(transforms_match_the_definition),

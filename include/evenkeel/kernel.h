@@ -39,6 +39,8 @@ void EkTileSum(int M, size_t n, const float *const A[], float *C);
 double EkRowSum(size_t n, const float *x);
 double EkRowSquares(size_t n, const float *x, double mean);
 double EkRowProduct(size_t n, const float *x, float less, const float *y);
+/* to[j*column + i] (+)= from[i*row + j]: rows become columns; sizes of any kind, fastest in eights. */
+void EkTranspose(size_t rows, size_t columns, const float *from, size_t row, int accumulate, float *to, size_t column);
 /* Columns a fused chain works on at a time: its rows stay in the first two levels of cache. */
 #define EK_TILE 256
 

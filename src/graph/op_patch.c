@@ -2,49 +2,33 @@
  * are read and written whole. */
 #include "graph_impl.h"
 
-/* to[j] (+)= from[j * step] */
-static void Gather(PetscInt n, const float *from, PetscInt step, int accumulate, float *to)
-{
-  if (accumulate) {
-    for (PetscInt j = 0; j < n; j++) to[j] += from[j * step];
-  } else {
-    for (PetscInt j = 0; j < n; j++) to[j] = from[j * step];
-  }
-}
-
-static void Scatter(PetscInt n, const float *from, PetscInt step, int accumulate, float *to)
-{
-  if (accumulate) {
-    for (PetscInt j = 0; j < n; j++) to[j * step] += from[j];
-  } else {
-    for (PetscInt j = 0; j < n; j++) to[j * step] = from[j];
-  }
-}
-
 /* A plane of pixels (p X, p Y) and the same points apart: pixel (kx, ky) of all X x Y patches at apart + (kx p + ky) tap. */
 typedef struct {
   PetscInt p, X, Y;
   size_t   tap;
 } Patches;
 
+/* Of row i of pixels, patch by patch, p at a time: where its first ones go, p rows `tap` apart of as many values as there are
+ * patches. */
+static size_t RowAt(const Patches *q, PetscInt i)
+{
+  return (size_t)(i % q->p * q->p) * q->tap + (size_t)(i / q->p * q->Y);
+}
+
 static void Apart(const Patches *q, const float *pixels, int accumulate, float *apart)
 {
-  for (PetscInt i = 0; i < q->p * q->X; i++) {
-    for (PetscInt ky = 0; ky < q->p; ky++) {
-      Gather(q->Y, pixels + i * q->p * q->Y + ky, q->p, accumulate,
-             apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y);
-    }
-  }
+  const size_t p = (size_t)q->p, Y = (size_t)q->Y;
+
+  for (PetscInt i = 0; i < q->p * q->X; i++)
+    EkTranspose(Y, p, pixels + (size_t)i * p * Y, p, accumulate, apart + RowAt(q, i), q->tap);
 }
 
 static void Together(const Patches *q, const float *apart, int accumulate, float *pixels)
 {
-  for (PetscInt i = 0; i < q->p * q->X; i++) {
-    for (PetscInt ky = 0; ky < q->p; ky++) {
-      Scatter(q->Y, apart + (size_t)(i % q->p * q->p + ky) * q->tap + i / q->p * q->Y, q->p, accumulate,
-              pixels + i * q->p * q->Y + ky);
-    }
-  }
+  const size_t p = (size_t)q->p, Y = (size_t)q->Y;
+
+  for (PetscInt i = 0; i < q->p * q->X; i++)
+    EkTranspose(p, Y, apart + RowAt(q, i), q->tap, accumulate, pixels + (size_t)i * p * Y, p);
 }
 
 static Patches PatchesOf(EkGraph g, EkNode *node)
