@@ -70,7 +70,7 @@ def main(arguments=None):
         experiment = rows.load(options.file)
         table = make_table(experiment)
         if not any(cell.row for line in table for cell in line):
-            raise rows.ExperimentError(f"{options.file}: no row is finished yet (experiment.py run {options.file})")
+            raise rows.ExperimentError(f"{options.file}: {nothing_to_show(experiment, options.file)}")
         out = report.make_directory(options.out or os.path.join(experiment.directory, "table"))
         texts = make_texts(experiment, table)
         write_tables(experiment, table, texts, out)
@@ -83,6 +83,13 @@ def main(arguments=None):
     except (rows.ExperimentError, rundir.RunError, OSError) as error:
         return complain(error)
     return 0
+
+
+def nothing_to_show(experiment, file):
+    finished = sum(rows.state_of(row) == "finished" for row in experiment.rows)
+    if not finished:
+        return f"no row is finished yet (experiment.py run {file})"
+    return f"{finished} of {len(experiment.rows)} rows are finished, none with a {experiment.table.metric}: is it right, or did they diverge?"
 
 
 def parse(arguments):

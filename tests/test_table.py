@@ -230,6 +230,10 @@ def nothing_finished_is_one_plain_line(scratch):
     place(scratch)
     status, output, errors = table()
     assert status == 1 and not output and "no row is finished yet" in errors and len(errors.splitlines()) == 1, errors
+    for row in place(scratch)[:2]:
+        finish(row, None)
+    status, output, errors = table()
+    assert status == 1 and not output and "2 of 36 rows are finished, none with a" in errors and len(errors.splitlines()) == 1, errors
     write("trial.yaml", FILE + "x: 1\n")
     assert table()[0] == 1
 
