@@ -32,6 +32,14 @@ static PetscErrorCode FindCommand(EkRun run, const EkCommand **command)
   PetscFunctionReturn(0);
 }
 
+/* Of the command that the line begins with; no more than a guess, PETSc has not looked at it yet. */
+static PetscBool Stops(int argc, char **argv)
+{
+  const int row = argc > 1 ? EkFamilyFind(&EkCommandFamily, argv[1]) : -1;
+
+  return (PetscBool)(row >= 0 && ((const EkCommand *)EkFamilyMember(&EkCommandFamily, row))->stops);
+}
+
 static PetscErrorCode Run(EkRun run, int *exit_status)
 {
   const EkCommand *command;
@@ -63,7 +71,10 @@ int main(int argc, char **argv)
 
   if (!petsc_argv) return 1;
   petsc_argc = EkPetscWords(argc, argv, petsc_argv);
+  /* Starting takes a second, in which a signal may come as well; PETSc brings handlers of its own. */
+  if (Stops(argc, argv) && EkStopInstall()) return 1;
   if (PetscInitialize(&petsc_argc, &petsc_argv, NULL, NULL)) return 1;
+  if (Stops(argc, argv) && EkStopInstall()) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
   EkThreadsSet();
   if (Run(run, &status)) {

@@ -103,6 +103,7 @@ printf 'data: [a\n model: }' >"$scratch/not.yaml"
 echo 'just words' >"$scratch/words.yaml"
 printf 'data:\n  - file: a\n    test: 1\n  - file: b\n' >"$scratch/maps.yaml"
 : >"$scratch/empty.yaml"
+printf 'PK\003\004 and so on, and so on' >"$scratch/zip.pth"
 head -c 30000 $case_1d/data.hdf5 >"$scratch/cut.hdf5"
 head -c 20000 $case_1d/init.safetensors >"$scratch/cut.safetensors"
 cp $case_1d/init.safetensors "$scratch/nan.safetensors"
@@ -195,6 +196,10 @@ evaluates() {
   expect 1 0 evaluate "$deck" -out_dir "$dir/run" # what the run left is the default
   near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
   rm -f "$dir/run/evaluate.json"
+  expect 2 0 evaluate "$deck" -out_dir "$dir/new/place/run" -model_weights "$dir/run/final.safetensors" || return
+  near_figures "$dir/new/place/run/evaluate.json" "$dir/run/summary.json" 1e-6
+  grep -qE '"evaluate":[[:space:]]*[0-9.e-]*[1-9]' "$dir/new/place/run/evaluate.json" || wrong "no time of evaluation: $(head -n 30 "$dir/new/place/run/evaluate.json")"
+  grep -qE '"peak_memory_bytes":[[:space:]]*[0-9]{8,}' "$dir/new/place/run/evaluate.json" || wrong "no memory of evaluation"
   expect 1 0 evaluate "$deck" -out_dir "$dir/run" -model_weights "$dir/run/final.safetensors" -model_load fc0 || return # all of it, whatever the run started from
   near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
 }
@@ -453,6 +458,30 @@ signals_of_terminals() {
     end_job 30
     [ "$status" -eq 75 ] || wrong "status $status after SIGUSR1 where SIG$signal is ignored"
   done
+}
+
+# Does the process $job catch SIGUSR1?
+catches() {
+  local key value
+  while read -r key value; do
+    if [ "$key" = SigCgt: ]; then
+      (((16#${value: -8} >> 9) & 1))
+      return
+    fi
+  done <"/proc/$job/status"
+  return 1
+}
+
+# A signal that comes before MPI and PETSc are there: begun, stopped, to be continued.
+signal_at_the_start() {
+  "$program" train "$deck" -out_dir "$dir/run" >"$dir/out" 2>&1 &
+  job=$!
+  until catches 2>/dev/null; do kill -0 "$job" 2>/dev/null || break; done
+  [ -e "$dir/run" ] && wrong "signals are caught no sooner than the run has begun"
+  kill -USR1 "$job"
+  end_job 30
+  [ "$status" -eq 75 ] && [ -f "$dir/run/checkpoint.h5" ] || wrong "status $status: $(tail -n 1 "$dir/out")"
+  expect 1 0 train "$deck" -out_dir "$dir/run" -train_resume auto
 }
 
 # A billion weights in three gigabytes of addresses. The address sanitizer wants more for itself.
@@ -726,6 +755,7 @@ try petsc-options petsc_options
 try output-that-ends output_that_ends
 try memory-that-does-not-suffice memory_that_does_not_suffice
 try signals-of-terminals signals_of_terminals
+try signal-at-the-start signal_at_the_start
 try two-runs-in-a-directory two_runs_in_a_directory
 try ends-at-a-second-signal ends_at_a_second_signal
 try lists lists
@@ -776,6 +806,8 @@ try nothing-to-evaluate refused 1 "data_test" evaluate "$deck" -data_test 0 -mod
 try missing-weights refused 1 "none.safetensors" evaluate "$deck" -model_weights "$scratch/none.safetensors"
 try weights-that-do-not-fit refused 17 "fc0.weight: found F32 12 x 13, wanted F32 4 x 7|conv3.weights1|fc1.weight: found|set model: {width: 12, modes: [6]}|15 of its or the model's tensors do not fit" \
   train "$deck" -model_weights $case_1d/init.safetensors
+try pth-weights refused 1 "zip.pth' is a zip archive|postproc/convert.py" spectrum "$scratch/zip.pth"
+try list-of-something refused 1 "list: takes nothing more" list models
 try cut-weights refused 1 "cut.safetensors' is truncated" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/cut.safetensors"
 try nan-in-the-weights refused 2 "nan.safetensors|is not finite" train "$deck" "${same_size[@]}" -data_t_train 8 -model_weights "$scratch/nan.safetensors"
 try text-as-weights refused 1 "src/main.c" train "$deck" -model_weights src/main.c

@@ -675,6 +675,8 @@ static void mixtures_that_do_not_fit(void **state)
   static const Shape line = {"scalar", 1, 1, 4, 5, {6, 1, 1}}, darcy = {"darcy", 2, 1, 4, 2, {8, 6, 1}};
   char               files[EK_PATHS], scratch[EK_PATH], path[2 * EK_PATH], list[EK_PATHS];
   EkMixtureOptions   options;
+  const EkDataInfo  *info;
+  EkMixture          darcy_file;
 
   (void)state;
   MakeTwo(files);
@@ -712,6 +714,12 @@ static void mixtures_that_do_not_fit(void **state)
   EK_OK(PetscStrncpy(options.files, path, EK_PATHS));
   options.window = 2;
   MixFails(&options, "no time to cut a window from");
+  options.window = 0;
+  options.each.initial_step = 10; /* the default, which is for files with more than two frames */
+  EK_OK(EkMixtureOpen(EkTestRun(), &options, 0, &darcy_file));
+  EK_OK(EkMixtureGetInfo(darcy_file, &info));
+  assert_int_equal(info->initial_step, 1);
+  EK_OK(EkMixtureDestroy(&darcy_file));
 }
 
 static void keys_have_defaults(void **state)

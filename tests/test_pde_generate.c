@@ -102,6 +102,37 @@ static void TablesAreWhole(void **unused)
   }
 }
 
+/* `word`, where the row's values differ from what is listed as the default, the first row's. */
+static void Tells(const EkPde *pde, PetscBool differs, const char *format, ...)
+{
+  char    word[64];
+  va_list arguments;
+
+  va_start(arguments, format);
+  vsnprintf(word, sizeof(word), format, arguments);
+  va_end(arguments);
+  if (differs) assert_non_null(strstr(pde->member.help, word));
+}
+
+static void OwnDefaultsAreTold(void **unused)
+{
+  const EkPdeSet *listed = &((const EkPde *)EkFamilyMember(&EkPdeFamily, 0))->released;
+
+  (void)unused;
+  for (int i = 1; i < EkPdeFamily.count; i++) {
+    const EkPde    *pde = (const EkPde *)EkFamilyMember(&EkPdeFamily, i);
+    const EkPdeSet *own = &pde->released;
+    const char     *uses = pde->uses;
+
+    Tells(pde, (PetscBool)(own->nx != listed->nx), "nx %d", (int)own->nx);
+    Tells(pde, (PetscBool)(strstr(uses, "frames") && own->frames != listed->frames), "frames %d", (int)own->frames);
+    Tells(pde, (PetscBool)(strstr(uses, "dt_save") && own->dt_save != listed->dt_save), "dt_save %g", own->dt_save);
+    Tells(pde, (PetscBool)(strstr(uses, "initial") && own->initial != listed->initial), "initial %s",
+          EkFamilyMember(&EkInitialFamily, own->initial)->name);
+    Tells(pde, (PetscBool)(strstr(uses, "beta") && own->beta.v[0] != 1), "beta %g", own->beta.v[0]);
+  }
+}
+
 static void KeysGivenStandKeysNotGivenAreReleased(void **unused)
 {
   EkGenerateOptions options = {.set = {.nx = 32, .samples = 5, .eta = 7}};
@@ -505,6 +536,7 @@ static void OneRankAskedToStopStopsAll(void **unused)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(TablesAreWhole),
+    cmocka_unit_test(OwnDefaultsAreTold),
     cmocka_unit_test(KeysGivenStandKeysNotGivenAreReleased),
     cmocka_unit_test(RandomWavesAreAsPrescribed),
     cmocka_unit_test(FileHoldsTheTrajectories),

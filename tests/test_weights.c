@@ -146,6 +146,7 @@ static void counters_are_whole_numbers(void **state)
                                       {"n.num_batches_tracked", 0, {0}, PETSC_FALSE, PETSC_TRUE, 3, 1},
                                       {"c.weight", 1, {2}, PETSC_FALSE, PETSC_FALSE, 4, 2}};
   const EkTensorInfo        none[2] = {all[0], all[2]};
+  EkTensorInfo              array[3] = {all[0], all[1], all[2]};
   const float               arena[6] = {1.5f, -2.0f, 0.25f, 123457, 3, 4};
   float                     got[6] = {0}, *everything;
   EkTensorInfo             *found;
@@ -173,6 +174,14 @@ static void counters_are_whole_numbers(void **state)
   for (int i = 0; i < 3; i++) assert_int_equal(found[i].is_counter, !strcmp(found[i].name, "n.num_batches_tracked"));
   EK_OK(PetscFree(found));
   EK_OK(PetscFree(everything));
+  array[1].rank = 1, array[1].shape[0] = 1; /* what numpy makes of it */
+  EK_OK(EkWeightsWrite(EkTestRun(), path, 3, array, arena));
+  memset(got, 0, sizeof(got));
+  EK_OK(EkWeightsRead(EkTestRun(), path, 3, all, got));
+  assert_memory_equal(got, arena, sizeof(arena));
+  array[1].shape[0] = array[1].count = 2, array[2].offset = 0, array[1].offset = 2;
+  EK_OK(EkWeightsWrite(EkTestRun(), path, 3, array, arena));
+  EK_FAILS(EkWeightsRead(EkTestRun(), path, 3, all, got), "n.num_batches_tracked");
   EK_OK(EkWeightsWrite(EkTestRun(), path, 2, none, arena));
   EK_OK(EkWeightsRead(EkTestRun(), path, 3, all, got));
   assert_true(got[3] == 0 && got[2] == 0.25f && got[5] == 4);

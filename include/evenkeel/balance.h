@@ -98,6 +98,9 @@ PetscErrorCode EkBalanceGetLayers(EkBalance balance, int *nlayers, const EkLayer
    gives. */
 PetscErrorCode EkBalanceGetState(EkBalance balance, size_t *count, const double **state);
 PetscErrorCode EkBalancePutState(EkBalance balance, size_t count, const double *state);
+/* After Put, where options differ from those the state was made with: ratios of its alphas by the present rule, without a refresh.
+   Collective. Error: as Refresh's about a ratio. */
+PetscErrorCode EkBalanceApplyRule(EkBalance balance);
 /* Cost model's prediction and who does what, one line a layer, rank 0. Collective. */
 PetscErrorCode EkBalanceView(EkBalance balance, FILE *file);
 PetscErrorCode EkBalanceDestroy(EkBalance *balance);

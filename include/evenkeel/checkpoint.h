@@ -35,7 +35,8 @@ typedef struct EkCheckpoint_ *EkCheckpoint;
 /* Opens PATH for reading. Collective. Error: missing, truncated, not a checkpoint (no `complete` mark), data that do not have
    their checksum. Cost: one pass over the file, divided over its readers, who keep small shares for EkCheckpointRead. */
 PetscErrorCode EkCheckpointOpen(EkRun run, const char *path, EkCheckpoint *checkpoint);
-/* Opens DIR/checkpoint.h5, or, when that one is cut short or damaged, DIR/checkpoint_prev.h5 with a notice that names both.
+/* Opens DIR/checkpoint.h5, or, when that one is cut short or damaged, DIR/checkpoint_prev.h5 with a notice that names both; the
+   damaged one becomes checkpoint.h5.damaged, so that the next one written does not push the good one out.
  *checkpoint is NULL when there is neither file. */
 PetscErrorCode EkCheckpointOpenNewest(EkRun run, const char *dir, EkCheckpoint *checkpoint);
 const char    *EkCheckpointPath(EkCheckpoint checkpoint);

@@ -6,6 +6,7 @@ typedef struct {
   EkMember    member; /* name on the command line, one-line help */
   const char *usage;  /* what follows the name: "DECK [-key value ...]" */
   PetscErrorCode (*run)(EkRun run, int *exit_status);
+  PetscBool stops; /* it finishes what it has begun when a signal asks it to stop (EkStopInstall): from the start on */
 } EkCommand;
 extern const EkFamily EkCommandFamily;
 

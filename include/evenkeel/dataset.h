@@ -42,7 +42,7 @@ typedef struct {
   int         dim;                   /* 1, 2 or 3 */
   PetscInt    n[3];                  /* points along x, y, z after reduction; 1 where there is no such axis */
   PetscInt    fields, frames;        /* C; T of the file after reduction */
-  PetscInt    t_train, initial_step; /* t_train cut to frames */
+  PetscInt    t_train, initial_step; /* t_train cut to frames; Darcy: 1 given, whatever was asked for */
   PetscInt    samples, count[2];     /* trajectories in the file; in each split, indexed by EkSplit */
   char        field[EK_MAX_FIELDS][EK_NAME];
   float      *coordinate[3];                        /* [d][n[d]], raw values of the file, after reduction; owned by the dataset */

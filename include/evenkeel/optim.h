@@ -39,6 +39,8 @@ typedef struct {
 double EkScheduleRate(const EkOptimOptions *options, const EkScheduleAt *at);
 /* beta1 of Adam and its kin or momentum of sgd in the step; 0 for an optimizer that has neither. */
 double EkScheduleMomentum(const EkOptimOptions *options, const EkScheduleAt *at);
+/* Is it told by where in the whole run a step is? Then more epochs change the rate of all. */
+PetscBool EkScheduleSpansRun(const EkOptimOptions *options);
 
 /* ---- optimizers --------------------------------------------------------------------------------------------- */
 

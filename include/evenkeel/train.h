@@ -127,9 +127,21 @@ PetscErrorCode EkEvaluatorDestroy(EkEvaluator *evaluator);
 PetscErrorCode EkFiguresPrint(EkRun run, const EkFigures *predicted, const EkFigures *published, int n,
                               const EkSetFigures sets[]);
 
+/* What a run has taken so far: seconds in each phase of the slowest rank in it; memory of all ranks at its most, and of the one with
+   most of it (bytes). Collective. */
+typedef struct {
+  double phase[EK_PHASE_COUNT], memory, memory_rank;
+} EkUsage;
+PetscErrorCode EkUsageGet(EkRun run, EkUsage *usage);
+/* io_seconds and phase_seconds go into `timing`, peak_memory_bytes and peak_memory_bytes_rank into `json`. */
+struct cJSON;
+void EkUsageAdd(const EkUsage *usage, struct cJSON *timing, struct cJSON *json);
+
+/* Makes a directory and those above it; key: who names it in messages. Not collective. Error: it cannot be made or written into. */
+PetscErrorCode EkMakeDirectories(const char *key, const char *path);
+
 /* Rank 0's file of both sets of figures (null where undefined), after what `more` holds already; takes `more` over. Not
  * collective. */
-struct cJSON;
 PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, const EkFigures *published, int n,
                               const EkSetFigures sets[], struct cJSON *more);
 

@@ -342,21 +342,14 @@ static PetscBool IsUsable(double alpha)
   return (PetscBool)(isfinite(alpha) && alpha > 0);
 }
 
-/* Fits into fields, ratios of the layers that are balanced. */
+/* Ratios of the layers that are balanced, by their exponents. */
 static void SetRatios(EkBalance b)
 {
-  const PetscBool keep = (PetscBool)(b->options.fixed && b->shared[REFRESHES] > 0);
-  int             n = 0, bad;
+  int n = 0, bad;
 
   for (int l = 0; l < b->nlayers; l++) {
-    double *f = Fields(b, l);
-
-    f[ALPHA] = b->fits[3 * l];
-    f[DISTANCE] = b->fits[3 * l + 1];
-    f[TAIL] = b->fits[3 * l + 2];
-    f[RATIO] = 1;
-    if (!keep) f[USED] = IsUsable(f[ALPHA]) && f[NUM_EVALS] >= (double)b->options.min_eigs ? f[ALPHA] : NAN;
-    if (isfinite(f[USED])) b->alpha[n++] = f[USED];
+    Fields(b, l)[RATIO] = 1;
+    if (isfinite(Fields(b, l)[USED])) b->alpha[n++] = Fields(b, l)[USED];
   }
   bad = EkRatiosCompute(&b->options, n, b->alpha, b->ratio);
   b->shared[BAD_LAYER] = -1;
@@ -364,6 +357,35 @@ static void SetRatios(EkBalance b)
     if (!isfinite(Fields(b, l)[USED])) continue;
     if (i == bad) b->shared[BAD_LAYER] = l;
     Fields(b, l)[RATIO] = b->ratio[i++];
+  }
+}
+
+/* exp and log may differ in the last bit between hosts: all take the first rank's figures. */
+static PetscErrorCode ShareRatios(EkBalance b)
+{
+  int bad;
+
+  PetscFunctionBegin;
+  PetscCallMPI(MPI_Bcast(b->shared, (PetscMPIInt)b->nshared, MPI_DOUBLE, 0, b->mesh->world));
+  bad = (int)b->shared[BAD_LAYER];
+  PetscCheck(
+      bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
+      EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO], Fields(b, bad)[USED]);
+  PetscFunctionReturn(0);
+}
+
+/* Fits into fields. */
+static void SetFits(EkBalance b)
+{
+  const PetscBool keep = (PetscBool)(b->options.fixed && b->shared[REFRESHES] > 0);
+
+  for (int l = 0; l < b->nlayers; l++) {
+    double *f = Fields(b, l);
+
+    f[ALPHA] = b->fits[3 * l];
+    f[DISTANCE] = b->fits[3 * l + 1];
+    f[TAIL] = b->fits[3 * l + 2];
+    if (!keep) f[USED] = IsUsable(f[ALPHA]) && f[NUM_EVALS] >= (double)b->options.min_eigs ? f[ALPHA] : NAN;
   }
   b->shared[REFRESHES]++;
 }
@@ -420,7 +442,6 @@ static PetscErrorCode Refresh(EkBalance b)
 {
   const EkRun  run = b->mesh->run;
   const double began = EkTime();
-  int          bad;
 
   PetscFunctionBegin;
   PetscCall(ComputeMine(b));
@@ -429,13 +450,9 @@ static PetscErrorCode Refresh(EkBalance b)
                               MPI_DOUBLE, b->mesh->world));
   PetscCall(Collect(b));
   PetscCall(FitLayers(b));
+  SetFits(b);
   SetRatios(b);
-  /* exp and log may differ in the last bit between hosts: all take the first rank's figures */
-  PetscCallMPI(MPI_Bcast(b->shared, (PetscMPIInt)b->nshared, MPI_DOUBLE, 0, b->mesh->world));
-  bad = (int)b->shared[BAD_LAYER];
-  PetscCheck(
-      bad < 0, b->mesh->world, PETSC_ERR_ARG_OUTOFRANGE, "balance_rule %s gives layer %s the rate ratio %.6g for alpha %.6g",
-      EkFamilyMember(&EkRuleFamily, b->options.rule)->name, b->layer[bad].name, Fields(b, bad)[RATIO], Fields(b, bad)[USED]);
+  PetscCall(ShareRatios(b));
   PetscCall(Notice(b));
   PetscCall(NoticeNone(b));
   Publish(b);
@@ -475,6 +492,15 @@ PetscErrorCode EkBalancePutState(EkBalance b, size_t count, const double *state)
   PetscCheck(count == b->nshared - REFRESHES, b->mesh->world, PETSC_ERR_FILE_UNEXPECTED,
              "balancing state of %zu numbers, %zu expected for %d layers", count, b->nshared - REFRESHES, b->nlayers);
   PetscCall(PetscArraycpy(b->shared + REFRESHES, state, count));
+  Publish(b);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkBalanceApplyRule(EkBalance b)
+{
+  PetscFunctionBegin;
+  SetRatios(b);
+  PetscCall(ShareRatios(b));
   Publish(b);
   PetscFunctionReturn(0);
 }

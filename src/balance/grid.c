@@ -175,7 +175,7 @@ static PetscErrorCode SingularSpectrum(EkGrid g, const EkTall *a, double *failur
 {
   const Layout l = MakeLayout(g, (int)a->m * Embedding(a), (int)a->n * Embedding(a));
   const int    one = 1;
-  float       *out = g->single, check = 0;
+  double      *out = g->gram, check = 0;
   PetscBool    finite;
   int          info;
 
@@ -183,14 +183,20 @@ static PetscErrorCode SingularSpectrum(EkGrid g, const EkTall *a, double *failur
   for (int c = 0; c < l.local_n; c++) {
     const int j = Global(c, l.block, g->col, g->cols);
 
-    for (int r = 0; r < l.local_m; r++) check += 0.0f * (*out++ = Element(a, Global(r, l.block, g->row, g->rows), j));
+    for (int r = 0; r < l.local_m; r++) check += 0.0 * (*out++ = Element(a, Global(r, l.block, g->row, g->rows), j));
   }
   *failure = EK_SPECTRUM_NOT_FINITE;
   PetscCall(All(g, (PetscBool)(check == 0), &finite));
   if (!finite) PetscFunctionReturn(0);
-  psgesvd_("N", "N", &l.m, &l.n, g->single, &one, &one, l.desc, g->wsingle, NULL, &one, &one, l.desc, NULL, &one, &one, l.desc,
-           g->worksingle, &g->lworksingle, &info);
-  for (int i = 0; i < l.n; i++) g->w[i] = (double)g->wsingle[l.n - 1 - i] * g->wsingle[l.n - 1 - i];
+  pdgesvd_("N", "N", &l.m, &l.n, g->gram, &one, &one, l.desc, g->w, NULL, &one, &one, l.desc, NULL, &one, &one, l.desc, g->work,
+           &g->lwork, &info);
+  for (int i = 0; i < l.n / 2; i++) {
+    const double larger = g->w[i];
+
+    g->w[i] = g->w[l.n - 1 - i];
+    g->w[l.n - 1 - i] = larger;
+  }
+  for (int i = 0; i < l.n; i++) g->w[i] *= g->w[i];
   *failure = info ? EK_SPECTRUM_FAILED : 0;
   PetscFunctionReturn(0);
 }
@@ -226,12 +232,12 @@ static void GramWork(EkGrid g, const Layout *l)
 static void SingularWork(EkGrid g, const Layout *l)
 {
   const int one = 1, query = -1;
-  float     s[1];
+  double    x[1];
   int       info;
 
-  psgesvd_("N", "N", &l->m, &l->n, s, &one, &one, l->desc, s, NULL, &one, &one, l->desc, NULL, &one, &one, l->desc, s, &query,
+  pdgesvd_("N", "N", &l->m, &l->n, x, &one, &one, l->desc, x, NULL, &one, &one, l->desc, NULL, &one, &one, l->desc, x, &query,
            &info);
-  g->lworksingle = PetscMax(g->lworksingle, (int)s[0]);
+  g->lwork = PetscMax(g->lwork, (int)x[0]);
 }
 
 static PetscErrorCode Reserve(EkGrid g, int nbatches, const EkMatrixBatch *const batches[], const EkSolver solver[])
@@ -247,12 +253,12 @@ static PetscErrorCode Reserve(EkGrid g, int nbatches, const EkMatrixBatch *const
     const size_t size = (size_t)l.local_m * (size_t)l.local_n;
 
     n = PetscMax(n, cols);
-    single = PetscMax(single, size);
+    gram = PetscMax(gram, size);
     if (solver[b] == EK_SOLVER_SVD)
       SingularWork(g, &l);
     else {
       GramWork(g, &l);
-      gram = PetscMax(gram, size);
+      single = PetscMax(single, size);
       left = PetscMax(left, (size_t)PANEL * (size_t)l.local_m);
       right = PetscMax(right, (size_t)PANEL * (size_t)l.local_n);
     }

@@ -41,9 +41,9 @@ void Cblacs_gridexit(int context);
 int  numroc_(const int *n, const int *block, const int *process, const int *source, const int *processes);
 void descinit_(int desc[9], const int *m, const int *n, const int *mb, const int *nb, const int *rsrc, const int *csrc,
                const int *context, const int *lld, int *info);
-void psgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, float *a, const int *ia, const int *ja,
-              const int desca[9], float *s, float *u, const int *iu, const int *ju, const int descu[9], float *vt, const int *ivt,
-              const int *jvt, const int descvt[9], float *work, const int *lwork, int *info);
+void pdgesvd_(const char *jobu, const char *jobvt, const int *m, const int *n, double *a, const int *ia, const int *ja,
+              const int desca[9], double *s, double *u, const int *iu, const int *ju, const int descu[9], double *vt, const int *ivt,
+              const int *jvt, const int descvt[9], double *work, const int *lwork, int *info);
 void pssyev_(const char *jobz, const char *uplo, const int *n, float *a, const int *ia, const int *ja, const int desca[9],
              float *w, float *z, const int *iz, const int *jz, const int descz[9], float *work, const int *lwork, int *info);
 void pdsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int desca[9],

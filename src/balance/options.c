@@ -9,7 +9,7 @@ const EkFamily EkLayerSetFamily = EK_FAMILY("balance_layers", layer_set_row);
 
 static const EkMember solver_row[] = {
     [EK_SOLVER_AUTO] = {"auto", "the cheaper one by operation count"},
-    [EK_SOLVER_SVD] = {"svd", "singular values (gesdd, psgesvd)"},
+    [EK_SOLVER_SVD] = {"svd", "singular values (gesdd, pdgesvd)"},
     [EK_SOLVER_GRAM] = {"gram", "eigenvalues of the Gram matrix formed in double"},
 };
 const EkFamily EkSolverFamily = EK_FAMILY("balance_solver", solver_row);

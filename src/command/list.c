@@ -19,6 +19,8 @@ PetscErrorCode EkCommandList(EkRun run, int *exit_status)
 
   PetscFunctionBegin;
   *exit_status = 0;
+  PetscCheck(run->argc < 2 || strcmp(run->argv[0], "list"), run->comm, PETSC_ERR_USER_INPUT,
+             "list: takes nothing more, '%s' is too much; it shows all there is", run->argv[1]);
   if (run->rank) PetscFunctionReturn(0);
   printf("evenkeel %s\n\ncommands\n", EkVersion());
   for (int i = 0; i < EkCommandFamily.count; i++) {

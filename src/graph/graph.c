@@ -360,19 +360,21 @@ PetscErrorCode EkGraphForward(EkGraph g, int batch, double loss_scale)
 }
 
 /* Gradients that several slices write are added up from zero. */
-static void ClearSliced(EkGraph g, int node)
+static void ClearSliced(EkGraph g)
 {
-  const EkTensor t = g->node[node]->output;
+  for (EkTensor t = 0; t < g->ntensors; t++) {
+    const EkTensorState *s = &g->tensor[t];
 
-  if (t == EK_NONE || !g->tensor[t].sliced_gradient) return;
-  memset(Place(g, g->tensor[t].gradient), 0, (size_t)g->batch * g->buffer[g->tensor[t].gradient].floats * sizeof(float));
+    if (s->sliced_gradient && s->gradient != EK_NO_BUFFER)
+      memset(Place(g, s->gradient), 0, (size_t)g->batch * g->buffer[s->gradient].floats * sizeof(float));
+  }
 }
 
 PetscErrorCode EkGraphBackward(EkGraph g)
 {
   PetscFunctionBegin;
   PetscCheck(g->gradients, PETSC_COMM_SELF, PETSC_ERR_ORDER, "the graph was made without gradients");
-  for (int i = 0; i < g->nnodes; i++) ClearSliced(g, i);
+  ClearSliced(g);
   RunSteps(g, g->nnodes, g->nsteps);
   PetscFunctionReturn(g->failed);
 }

@@ -1,4 +1,5 @@
 #include "share.h"
+#include <stdio.h>
 #include <string.h>
 
 #define WHAT        "checkpoint"
@@ -258,7 +259,7 @@ PetscErrorCode EkCheckpointOpen(EkRun run, const char *path, EkCheckpoint *check
 PetscErrorCode EkCheckpointOpenNewest(EkRun run, const char *dir, EkCheckpoint *checkpoint)
 {
   static const char *const name[2] = {"checkpoint.h5", "checkpoint_prev.h5"};
-  char                     path[2][EK_PATH];
+  char                     path[2][EK_PATH], aside[EK_PATH + 16];
   int                      there[2] = {0, 0};
   EkCatch                  caught, also;
 
@@ -275,7 +276,10 @@ PetscErrorCode EkCheckpointOpenNewest(EkRun run, const char *dir, EkCheckpoint *
   if (!there[1]) EkCatchRaise(run, &caught);
   PetscCall(TryOpen(run, path[1], checkpoint, &also));
   PetscCheck(*checkpoint, run->comm, PETSC_ERR_FILE_UNEXPECTED, "%.900s; %.900s", caught.text, also.text);
-  PetscCall(PetscPrintf(run->comm, "%s; continuing from '%s'\n", caught.text, path[1]));
+  /* or the next checkpoint would make it the previous one, and the good one go */
+  PetscCall(PetscSNPrintf(aside, sizeof(aside), "%s.damaged", path[0]));
+  if (there[0] && run->rank == 0) rename(path[0], aside);
+  PetscCall(PetscPrintf(run->comm, "%s; continuing from '%s'%s\n", caught.text, path[1], there[0] ? ", the damaged one is put aside" : ""));
   PetscFunctionReturn(0);
 }
 

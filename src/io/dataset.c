@@ -53,7 +53,7 @@ static PetscErrorCode SetFrames(EkDataset d)
              "data_reduced_resolution_t: every %" PetscInt_FMT "th of the %" PetscInt_FMT " frames of %s leaves nothing",
              d->step_t, d->layout.frames, o->file);
   info->frames = Kept(d->layout.frames, d->step_t);
-  info->initial_step = o->initial_step;
+  info->initial_step = d->layout.pair ? 1 : o->initial_step;
   info->t_train = o->t_train < 0 ? info->frames : PetscMin(o->t_train, info->frames);
   PetscCheck(o->unsound || info->t_train > info->initial_step, d->run->comm, PETSC_ERR_USER_INPUT,
              "data_initial_step: after %" PetscInt_FMT " given frames nothing is left to predict of the %" PetscInt_FMT

@@ -3,24 +3,34 @@
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */
 
-/* The file's name without folder and ending; a folder's own name. */
+/* Does a set before the k-th one have its name? */
+static PetscBool IsTaken(EkMixture m, int k)
+{
+  for (int i = 0; i < k; i++) {
+    if (!strcmp(m->set[i].name, m->set[k].name)) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+/* The file's name without folder and ending, or a folder's own name; numbered where an earlier one has it. */
 static PetscErrorCode NameSet(EkMixture m, int k, const char *path)
 {
-  char  copy[EK_PATH], name[EK_NAME];
-  char *slash, *dot;
-  int   same = 0;
+  static const char *const ending[] = {".hdf5", ".h5"};
+  char                     copy[EK_PATH], name[EK_NAME];
+  char                    *slash;
 
   PetscFunctionBegin;
   PetscCall(PetscStrncpy(copy, path, sizeof(copy)));
   for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--) copy[n - 1] = 0;
   slash = strrchr(copy, '/');
   PetscCall(PetscStrncpy(name, slash ? slash + 1 : copy, sizeof(name)));
-  if ((dot = strrchr(name, '.')) && dot != name) *dot = 0;
-  for (int i = 0; i < k; i++) same += !strncmp(m->set[i].name, name, strlen(name));
-  if (same)
-    PetscCall(PetscSNPrintf(m->set[k].name, EK_NAME, "%.50s_%d", name, same + 1));
-  else
-    PetscCall(PetscStrncpy(m->set[k].name, name, EK_NAME));
+  for (size_t e = 0; e < sizeof(ending) / sizeof(ending[0]); e++) {
+    const size_t all = strlen(name), end = strlen(ending[e]);
+
+    if (all > end && !strcmp(name + all - end, ending[e])) name[all - end] = 0;
+  }
+  PetscCall(PetscStrncpy(m->set[k].name, name, EK_NAME));
+  for (int number = 2; IsTaken(m, k); number++) PetscCall(PetscSNPrintf(m->set[k].name, EK_NAME, "%.50s_%d", name, number));
   PetscFunctionReturn(0);
 }
 

@@ -37,7 +37,7 @@ static const EkKey data_key[] = {
     {"data_channels", EK_KEY_INT, FIELD(channels), "0", 0, EK_MAX_FIELDS, NULL, "fields",
      "all samples have, filled up with ones; 0: as many as the file with most of them"},
     {"data_mask", EK_KEY_CHOICE, FIELD(mask), "none", 0, 0, &EkMaskFamily, NULL, "what counts in the training loss (rel_l2)"},
-    {"data_initial_step", EK_KEY_INT, EACH(initial_step), "10", 1, PETSC_MAX_INT, NULL, "frames", "given frames"},
+    {"data_initial_step", EK_KEY_INT, EACH(initial_step), "10", 1, PETSC_MAX_INT, NULL, "frames", "given frames (Darcy: always 1)"},
     {"data_t_train", EK_KEY_INT, EACH(t_train), "-1", -1, PETSC_MAX_INT, NULL, "frames",
      "frames used in training, the given ones included; -1: all"},
     {"data_window", EK_KEY_INT, FIELD(window), "0", 0, PETSC_MAX_INT, NULL, "frames",

@@ -189,6 +189,8 @@ static PetscErrorCode ReadHeader(const char *path, int fd, PetscInt64 file_bytes
   BAD(file_bytes < 8, WHAT " '%s' is not a safetensors file: it has %lld bytes", path, (long long)file_bytes);
   PetscCall(EkFileRead(WHAT, path, fd, size, sizeof(size), 0));
   for (int i = 7; i >= 0; i--) n = n << 8 | size[i];
+  BAD(!memcmp(size, "PK\003\004", 4), WHAT " '%s' is a zip archive, as PyTorch's .pth and .pt are: postproc/convert.py %s %s.safetensors",
+      path, path, path);
   BAD(n < 2 || n > MAX_HEADER, WHAT " '%s' is not a safetensors file: a header of %llu bytes", path, (unsigned long long)n);
   BAD((PetscInt64)n > file_bytes - 8,
       WHAT " '%s' is truncated: a header of %llu bytes, the file has %lld; the end is missing, copy it again", path,

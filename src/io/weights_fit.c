@@ -40,8 +40,10 @@ __attribute__((format(printf, 2, 3))) static void Misfit(Fit *fit, const char *f
 
 /* ---- shapes ------------------------------------------------------------------------------------------------- */
 
+/* One value may be an array of one: numpy turns scalars into that. */
 static PetscBool SameShape(const EkStored *stored, const EkTensorInfo *wanted)
 {
+  if (!wanted->rank && stored->rank == 1 && stored->shape[0] == 1) return PETSC_TRUE;
   if (stored->rank != wanted->rank || (stored->is_complex && !wanted->is_complex)) return PETSC_FALSE;
   for (int d = 0; d < wanted->rank; d++) {
     if (stored->shape[d] != wanted->shape[d]) return PETSC_FALSE;

@@ -17,10 +17,14 @@ typedef struct {
   PetscReal mlp_ratio;
   PetscInt  out_layer_dim, patch_size;
 } Preset;
+#define PRESET(name, parameters, embed_dim, depth, n_blocks, mlp_ratio, out_layer_dim, patch_size)                              \
+  {{name, parameters " parameters: embed_dim " #embed_dim ", depth " #depth ", n_blocks " #n_blocks ", mlp_ratio " #mlp_ratio     \
+                     ", out_layer_dim " #out_layer_dim ", patch_size " #patch_size},                                              \
+   embed_dim, depth, n_blocks, mlp_ratio, out_layer_dim, patch_size}
 static const Preset preset_row[] = {
-    {{"tiny", "7.5 M parameters"}, 512, 4, 4, 1, 32, 8},     {{"small", "31 M parameters"}, 1024, 6, 8, 1, 32, 8},
-    {{"medium", "122 M parameters"}, 1024, 12, 8, 4, 32, 8}, {{"large", "509 M parameters"}, 1536, 24, 16, 4, 128, 8},
-    {{"huge", "1.03 G parameters"}, 2048, 27, 8, 4, 128, 8},
+    PRESET("tiny", "7.5 M", 512, 4, 4, 1, 32, 8),     PRESET("small", "31 M", 1024, 6, 8, 1, 32, 8),
+    PRESET("medium", "122 M", 1024, 12, 8, 4, 32, 8), PRESET("large", "509 M", 1536, 24, 16, 4, 128, 8),
+    PRESET("huge", "1.03 G", 2048, 27, 8, 4, 128, 8),
 };
 const EkFamily EkPresetFamily = EK_FAMILY("model_preset", preset_row);
 

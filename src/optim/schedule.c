@@ -100,6 +100,11 @@ double EkScheduleRate(const EkOptimOptions *options, const EkScheduleAt *at)
   return schedule_row[options->schedule].rate(options, at);
 }
 
+PetscBool EkScheduleSpansRun(const EkOptimOptions *o)
+{
+  return (PetscBool)EkWordIn("warmup", schedule_row[o->schedule].uses);
+}
+
 PetscBool EkScheduleCycles(const EkOptimOptions *o)
 {
   return (PetscBool)(o->cycle_momentum && EkWordIn("cycle_momentum", schedule_row[o->schedule].uses));

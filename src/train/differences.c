@@ -5,8 +5,8 @@
 
 /* Keys that leave results as they are, and blocks of such keys. */
 static const char *const free_key[] = {
-    "train_resume",    "train_max_wall", "train_epochs", "train_eval_interval", "train_checkpoint_interval",
-    "train_recompute", "model_weights",  "model_load"};
+    "train_resume", "train_max_wall", "train_eval_interval", "train_checkpoint_interval", "train_recompute", "model_weights",
+    "model_load"};
 static const char *const free_block[] = {"mesh", "evaluate", "out"};
 
 /* A line "  key: value" in its block. */
@@ -56,6 +56,40 @@ static PetscBool Find(const char *text, const char *name, Setting *s)
   return PETSC_FALSE;
 }
 
+static PetscBool Same(const Setting *a, const Setting *b)
+{
+  return (PetscBool)(a->length == b->length && !strncmp(a->value, b->value, (size_t)a->length));
+}
+
+/* More epochs under a schedule that looks at them are another schedule; otherwise they are only more. */
+static PetscBool EpochsMatter(const char *now)
+{
+  EkOptimOptions options = {.lr = 0};
+  char           name[EK_NAME];
+  Setting        s;
+
+  if (!Find(now, "train_schedule", &s)) return PETSC_FALSE;
+  snprintf(name, sizeof(name), "%.*s", s.length, s.value);
+  options.schedule = EkFamilyFind(&EkScheduleFamily, name);
+  return (PetscBool)(options.schedule >= 0 && EkScheduleSpansRun(&options));
+}
+
+PetscBool EkDeckBlockDiffers(const char *before, const char *now, const char *block)
+{
+  const char *const text[2] = {before, now};
+  Setting           s, other;
+
+  for (int i = 0; i < 2; i++) {
+    const char *rest = text[i];
+    char        in[EK_NAME] = "";
+
+    while (NextSetting(&rest, in, &s)) {
+      if (!strcmp(in, block) && !(Find(text[1 - i], s.name, &other) && Same(&s, &other))) return PETSC_TRUE;
+    }
+  }
+  return PETSC_FALSE;
+}
+
 void EkDeckDifferences(const char *before, const char *now, FILE *out)
 {
   const char *between = "continues with other settings: ", *text;
@@ -66,7 +100,8 @@ void EkDeckDifferences(const char *before, const char *now, FILE *out)
   for (text = now; NextSetting(&text, block, &s);) {
     const PetscBool had = Find(before, s.name, &other);
 
-    if (had && other.length == s.length && !strncmp(other.value, s.value, (size_t)s.length)) continue;
+    if (had && Same(&s, &other)) continue;
+    if (!strcmp(s.name, "train_epochs") && !EpochsMatter(now)) continue;
     if (had)
       fprintf(out, "%s%s %.*s (was %.*s)", between, s.name, s.length, s.value, other.length, other.value);
     else

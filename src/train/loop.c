@@ -233,6 +233,33 @@ static PetscErrorCode CheckFinite(EkTrainer t, double value, const char *what)
   PetscFunctionReturn(0);
 }
 
+/* Before weights are written: a step may have spoilt them, and the next loss, which would show it, is not there yet. Each rank
+   looks at its part. Collective. */
+static PetscErrorCode CheckWeights(EkTrainer t)
+{
+  const EkParams p = t->session->params;
+  size_t         lo, hi;
+  double         sum = 0;
+
+  PetscFunctionBegin;
+  EkMeshSlice(t->session->mesh, p->total, t->session->mesh->idata, &lo, &hi);
+  for (size_t i = lo; i < hi; i++) sum += (double)(0 * p->weights[i]);
+  PetscCall(EkMeshSumDouble(t->session->mesh, 1, &sum));
+  PetscCheck(isfinite(sum), t->run->comm, PETSC_ERR_FP,
+             "the weights are not finite after epoch %d, batch %d: lower train_lr; the last checkpoint is kept", (int)t->at.epoch,
+             (int)t->at.batch);
+  PetscFunctionReturn(0);
+}
+
+/* A checkpoint that can be gone on from. */
+static PetscErrorCode Save(EkTrainer t)
+{
+  PetscFunctionBegin;
+  PetscCall(CheckWeights(t));
+  PetscCall(EkRestartWrite(t));
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode ClipGradient(EkTrainer t)
 {
   const double most = t->session->deck.train.clip;
@@ -425,7 +452,7 @@ static PetscErrorCode EndEpoch(EkTrainer t, PetscBool *stopped)
   t->at.epoch_seconds = t->at.balance_seconds = 0;
   PetscCall(Rebalance(t));
   PetscCall(EkReportProgress(t, loss, t->evaluated));
-  if (last || Due(o->checkpoint_interval, t->at.epoch)) PetscCall(EkRestartWrite(t));
+  if (last || Due(o->checkpoint_interval, t->at.epoch)) PetscCall(Save(t));
   t->end_seconds = PetscMax(t->end_seconds, EkTime() - start);
   PetscFunctionReturn(0);
 }
@@ -440,7 +467,7 @@ static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
     if (!*stopped) PetscCall(EndEpoch(t, stopped));
   }
   if (*stopped) {
-    PetscCall(EkRestartWrite(t));
+    PetscCall(Save(t));
     if (t->run->rank == 0)
       printf("stopped on request after epoch %d, batch %d; continue with -train_resume auto\n", (int)t->at.epoch,
              (int)t->at.batch);
@@ -455,6 +482,7 @@ static PetscErrorCode Finish(EkTrainer t, PetscBool *stopped)
   PetscFunctionBegin;
   if (!t->evaluated) PetscCall(Evaluate(t, PETSC_FALSE, stopped)); /* continued from a finished run */
   if (*stopped) PetscFunctionReturn(0);
+  PetscCall(CheckWeights(t));
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/final.safetensors", t->session->deck.out.dir));
   PetscCall(EkSessionWriteWeights(t->session, path));
   PetscCall(EkRunDirSummary(t));
@@ -507,8 +535,10 @@ PetscErrorCode EkTrain(EkRun run, const EkDeck *deck, int *exit_status)
   PetscCall(OpenSession(run, deck, resumed, transform, &session));
   if (resumed)
     PetscCall(EkRestartNorm(session, checkpoint));
-  else
+  else {
     PetscCall(EkSessionMeasureNorm(session));
+    PetscCall(EkSessionTellNorm(session));
+  }
   PetscCall(TrainerCreate(run, session, &t));
   PetscCall(Begin(t, &checkpoint));
   if (resumed)

@@ -90,6 +90,24 @@ PetscErrorCode EkSessionLoadNorm(EkSession s)
   PetscFunctionReturn(code);
 }
 
+PetscErrorCode EkSessionTellNorm(EkSession s)
+{
+  const char *path = s->deck.model.weights;
+  char       *note = NULL;
+
+  PetscFunctionBegin;
+  if (!*path || Wanted(s)) PetscFunctionReturn(0);
+  PetscCall(EkWeightsReadNote(s->run, path, EK_NOTE_NORM, &note));
+  if (note) {
+    PetscCall(PetscPrintf(s->run->comm,
+                          "notice: '%s' was trained on normalised data, data_normalize is none here: the weights meet values of "
+                          "another size\n",
+                          path));
+  }
+  PetscCall(PetscFree(note));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkSessionWriteWeights(EkSession s, const char *path)
 {
   cJSON         *json = EkSessionNormJson(s);

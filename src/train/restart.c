@@ -257,6 +257,20 @@ static PetscErrorCode CompareDecks(EkTrainer t, const cJSON *json)
   PetscFunctionReturn(0);
 }
 
+/* Ratios in the checkpoint are those of the rule that it was written under. */
+static PetscErrorCode ApplyOtherRule(EkTrainer t, const char *before)
+{
+  PetscBool differs;
+  char     *now;
+
+  PetscFunctionBegin;
+  PetscCall(EkDeckText(&t->session->deck, &now));
+  differs = (PetscBool)(*before && EkDeckBlockDiffers(before, now, "balance"));
+  free(now);
+  if (differs) PetscCall(EkBalanceApplyRule(t->balance));
+  PetscFunctionReturn(0);
+}
+
 PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
 {
   cJSON *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
@@ -269,7 +283,8 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
              "train_epochs: '%s' has %d epochs behind it, which cannot be made %d", EkCheckpointPath(checkpoint),
              (int)t->at.epoch, (int)t->session->deck.train.epochs);
   PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CompareDecks(t, json) : 0));
-  cJSON_Delete(json);
   PetscCall(ReadArrays(t, checkpoint));
+  PetscCall(ApplyOtherRule(t, MetaWord(json, "deck")));
+  cJSON_Delete(json);
   PetscFunctionReturn(0);
 }

@@ -18,7 +18,7 @@ static PetscErrorCode Path(const char *dir, const char *name, char path[2 * EK_P
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode MakeDirectories(const char *key, const char *path)
+PetscErrorCode EkMakeDirectories(const char *key, const char *path)
 {
   char part[EK_PATH];
 
@@ -39,14 +39,16 @@ static PetscErrorCode MakeDirectories(const char *key, const char *path)
 /* key: who names the directory */
 static PetscErrorCode RefuseRun(const char *key, const char *dir)
 {
-  static const char *const sign[] = {"resolved.yaml", "metrics.csv", "checkpoint.h5", "checkpoint_prev.h5"};
+  static const char *const sign[] = {"resolved.yaml",      "metrics.csv",       "checkpoint.h5",
+                                     "checkpoint_prev.h5", "final.safetensors", "summary.json"};
   char                     path[2 * EK_PATH];
 
   PetscFunctionBegin;
   for (size_t i = 0; i < sizeof(sign) / sizeof(sign[0]); i++) {
     PetscCall(Path(dir, sign[i], path));
     PetscCheck(access(path, F_OK), PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN,
-               "%s: '%s' holds a run already; continue it with -train_resume auto or choose another directory", key, dir);
+               "%s: '%s' holds a run already; %schoose another directory", key, dir,
+               strcmp(key, "out_dir") ? "" : "continue it with -train_resume auto or ");
   }
   PetscFunctionReturn(0);
 }
@@ -77,7 +79,7 @@ static PetscErrorCode Lock(const EkDeck *deck, int *lock)
 static PetscErrorCode OpenHere(const EkDeck *deck, int *lock)
 {
   PetscFunctionBegin;
-  PetscCall(MakeDirectories("out_dir", deck->out.dir));
+  PetscCall(EkMakeDirectories("out_dir", deck->out.dir));
   if (!strcmp(deck->train.resume, "no")) PetscCall(RefuseRun("out_dir", deck->out.dir));
   PetscCall(Lock(deck, lock));
   PetscFunctionReturn(0);
@@ -303,7 +305,7 @@ static PetscErrorCode WriteSpectra(const char *dir, EkBalance balance)
   char path[2 * EK_PATH];
 
   PetscFunctionBegin;
-  PetscCall(MakeDirectories("spectrum_out", dir));
+  PetscCall(EkMakeDirectories("spectrum_out", dir));
   PetscCall(RefuseRun("spectrum_out", dir));
   PetscCall(StartTable(dir, "layers.csv", layers_header, -1));
   PetscCall(Path(dir, "spectra.h5", path));
@@ -319,9 +321,9 @@ PetscErrorCode EkSpectraDirWrite(EkRun run, const char *dir, EkBalance balance)
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, double io, const double phase[])
+static PetscErrorCode WriteSummary(EkTrainer t, const EkUsage *usage)
 {
-  cJSON              *json = cJSON_CreateObject(), *timing, *phases;
+  cJSON              *json = cJSON_CreateObject(), *timing;
   const EkSetFigures *sets;
   char                path[2 * EK_PATH];
   int                 n;
@@ -333,11 +335,7 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, d
   cJSON_AddNumberToObject(timing, "train_seconds", t->at.train_seconds);
   cJSON_AddNumberToObject(timing, "balance_seconds", t->at.balance_total);
   cJSON_AddNumberToObject(timing, "balance_share", t->at.train_seconds > 0 ? t->at.balance_total / t->at.train_seconds : 0);
-  cJSON_AddNumberToObject(timing, "io_seconds", io);
-  phases = cJSON_AddObjectToObject(timing, "phase_seconds");
-  for (int p = 0; p < EK_PHASE_COUNT; p++) cJSON_AddNumberToObject(phases, EkPhaseName((EkPhase)p), phase[p]);
-  cJSON_AddNumberToObject(json, "peak_memory_bytes", memory);
-  cJSON_AddNumberToObject(json, "peak_memory_bytes_rank", largest);
+  EkUsageAdd(usage, timing, json);
   cJSON_AddNumberToObject(json, "epochs", (double)t->at.epoch);
   cJSON_AddNumberToObject(json, "parameters", (double)EkParamsCount(t->session->params, PETSC_FALSE));
   PetscCall(Path(t->session->deck.out.dir, "summary.json", path));
@@ -347,17 +345,10 @@ static PetscErrorCode WriteSummary(EkTrainer t, double memory, double largest, d
 
 PetscErrorCode EkRunDirSummary(EkTrainer t)
 {
-  double memory = (double)EkPeakMemory(), largest = memory, phase[EK_PHASE_COUNT];
+  EkUsage usage;
 
   PetscFunctionBegin;
-  for (int p = 0; p < EK_PHASE_COUNT; p++) {
-    PetscInt calls;
-
-    PetscCall(EkPhaseGet(t->run, (EkPhase)p, &phase[p], &calls));
-  }
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &largest, 1, MPI_DOUBLE, MPI_MAX, t->run->comm));
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, phase, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, t->run->comm));
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, memory, largest, phase[EK_PHASE_IO], phase) : 0));
+  PetscCall(EkUsageGet(t->run, &usage));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, &usage) : 0));
   PetscFunctionReturn(0);
 }

@@ -86,6 +86,8 @@ PetscErrorCode EkRestartNorm(EkSession session, EkCheckpoint checkpoint);
    was begun; nothing if there are none, or no deck `before`. Rates, rules, data and the like; not what leaves results as they
    are: where a run writes, how often, on how many ranks, until when. */
 void EkDeckDifferences(const char *before, const char *now, FILE *out);
+/* Do they differ in keys of a block? */
+PetscBool EkDeckBlockDiffers(const char *before, const char *now, const char *block);
 
 /* ---- normalisation (normalize.c): nothing happens unless data_normalize asks for it ---------------------------------- */
 
@@ -93,6 +95,8 @@ void EkDeckDifferences(const char *before, const char *now, FILE *out);
 PetscErrorCode EkSessionMeasureNorm(EkSession session);
 /* The same with the constants of `note` (JSON, NULL: PATH has none): errors as EkSessionLoadNorm. */
 PetscErrorCode EkSessionRestoreNorm(EkSession session, const char *path, const char *note);
+/* A notice where model_weights carries constants and data_normalize is none. Collective. */
+PetscErrorCode EkSessionTellNorm(EkSession session);
 /* The constants for a checkpoint's meta text, to be owned by the caller; NULL without normalisation. */
 struct cJSON *EkSessionNormJson(EkSession session);
 /* Safetensors of the session's weights, with the constants. Collective. */
