@@ -292,8 +292,46 @@ balance_s1 is not set (was 1), balance_s2 is not set (was 1), balance_tau is not
     wrong "differences: $(grep 'other settings' "$dir/out")"
   sed 's/, schedule_step: 2//' "$deck" >"$dir/warm.yaml"
   expect 1 0 train "$dir/warm.yaml" -train_epochs 4 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -train_schedule linear_warmup -train_warmup 1 -out_dir "$dir/run" -train_resume auto || return
-  grep -qxF "continues with other settings: train_schedule linear_warmup (was step), train_warmup 1 (was not set), \
+  grep -qxF "continues with other settings: train_epochs 4 (was 3), train_schedule linear_warmup (was step), train_warmup 1 (was not set), \
 train_schedule_step is not set (was 2), train_schedule_gamma is not set (was 0.5)" "$dir/out" || wrong "differences: $(grep 'other settings' "$dir/out")"
+}
+
+# More epochs are another schedule where the rate depends on how many there are. A zero that was given stays one in resolved.yaml.
+epochs_of_a_schedule() {
+  local warm=(-train_schedule linear_warmup -train_warmup 0)
+  sed 's/, schedule_step: 2//' "$deck" >"$dir/warm.yaml"
+  expect 1 0 train "$dir/warm.yaml" "${warm[@]}" -train_epochs 2 -out_dir "$dir/run" || return
+  expect 1 0 train "$dir/run/resolved.yaml" -out_dir "$dir/same" || return
+  same_tables "$dir/run" "$dir/same"
+  expect 1 0 train "$dir/warm.yaml" "${warm[@]}" -train_epochs 3 -out_dir "$dir/run" -train_resume auto || return
+  grep -qxF "continues with other settings: train_epochs 3 (was 2)" "$dir/out" || wrong "no word of the epochs: $(head -n 8 "$dir/out")"
+}
+
+# Ratios are those of the rule that the deck has now, from the first step on.
+other_rule() {
+  local rare=(-balance_interval 50)
+  expect 1 0 train "$deck" "${rare[@]}" -train_epochs 1 -out_dir "$dir/run" || return
+  cp -r "$dir/run" "$dir/none"
+  expect 1 0 train "$deck" "${rare[@]}" -out_dir "$dir/run" -train_resume auto || return
+  expect 1 0 train "$deck" "${rare[@]}" -balance_rule none -out_dir "$dir/none" -train_resume auto || return
+  ! cmp -s "$dir/run/final.safetensors" "$dir/none/final.safetensors" || wrong "the rule of the checkpoint goes on"
+}
+
+# The step before the end spoils the weights: no loss is there to show it any more.
+keeps_no_bad_weights() {
+  expect 2 1 train "$deck" -train_epochs 1 -train_batch 8 -train_lr 1e39 -balance_interval 10 -train_eval_interval 0 -out_dir "$dir/run"
+  grep -qF "the weights are not finite after epoch 1" "$dir/err" || wrong "another error: $(tail -n 1 "$dir/err")"
+  [ ! -e "$dir/run/checkpoint.h5" ] && [ ! -e "$dir/run/final.safetensors" ] || wrong "bad weights are kept"
+}
+
+# A deck says what its run started from; what that run left is what is evaluated.
+evaluates_what_a_run_left() {
+  expect 1 0 train "$deck" -train_epochs 1 -data_normalize field -out_dir "$dir/first" || return
+  expect 1 0 train "$deck" -model_weights "$dir/first/final.safetensors" -out_dir "$dir/run" || return
+  grep -q "notice: .*first/final.safetensors' was trained on normalised data" "$dir/out" || wrong "no word of the other data"
+  expect 1 0 evaluate "$dir/run/resolved.yaml" || return
+  grep -qxF "weights $dir/run/final.safetensors" "$dir/out" || wrong "$(head -n 1 "$dir/out")"
+  near_figures "$dir/run/evaluate.json" "$dir/run/summary.json" 1e-6
 }
 
 # What a simulated cluster is told about a step, and that its skeleton takes it: a UNet's sums inside the graph, each way one a BatchNorm.
@@ -749,6 +787,10 @@ try exports exports
 try falls-back falls_back
 try holds-a-run holds_a_run
 try other-settings other_settings
+try other-rule other_rule
+try epochs-of-a-schedule epochs_of_a_schedule
+try keeps-no-bad-weights keeps_no_bad_weights
+try evaluates-what-a-run-left evaluates_what_a_run_left
 try step-is-described step_is_described
 try full-disk full_disk
 try petsc-options petsc_options

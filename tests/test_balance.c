@@ -247,6 +247,69 @@ static void complex_matrices_equal_their_real_embedding(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
+/* A filter asks on which side of it a value lies: what single precision would get wrong. */
+static void singular_values_are_those_of_double_precision(void **unused)
+{
+  enum { M = 130, N = 96 };
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+  float              *w = random_weights(39, M * N);
+  EkLayer             layer = one_matrix("svd", w, M, N);
+  const EkLayerState *state[2];
+  EkBalance           balance[2];
+
+  (void)unused;
+  options.solver = SVD;
+  for (int i = 0; i < 2; i++) {
+    options.scalapack_min = i ? 1024 : 32;
+    balance[i] = refreshed(mesh, &options, 1, &layer, &state[i]);
+  }
+  for (int k = 0; k < N; k++)
+    assert_true(fabs(state[0]->eigenvalues[k] - state[1]->eigenvalues[k]) < 1e-13 * state[0]->spectral_norm);
+  for (int i = 0; i < 2; i++) EK_OK(EkBalanceDestroy(&balance[i]));
+  free(w);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
+/* Ratios of another rule are those of a refresh under it. */
+static void a_rule_applies_to_known_exponents(void **unused)
+{
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+  float              *w = random_weights(40, 3 * 60 * 50);
+  EkLayer             layer[3];
+  const EkLayerState *state, *expected;
+  const double       *kept;
+  EkBalance           balance, other;
+  size_t              count;
+  int                 n;
+
+  (void)unused;
+  for (int l = 0; l < 3; l++) {
+    for (int i = 0; l && i < 60 * 50; i++) w[l * 3000 + i] *= expf(0.02f * (float)(l * (i / 50))); /* spectra of another shape */
+    layer[l] = one_matrix("rule", w + l * 3000, 60, 50);
+  }
+  options.rule = EkFamilyFind(&EkRuleFamily, "tb_sigmoid");
+  balance = refreshed(mesh, &options, 3, layer, &state);
+  EK_OK(EkBalanceGetState(balance, &count, &kept));
+  options.rule = EkFamilyFind(&EkRuleFamily, "tb_linear_map");
+  other = refreshed(mesh, &options, 3, layer, &expected);
+  for (int l = 0; l < 3; l++) assert_true(state[l].ratio != expected[l].ratio);
+  EK_OK(EkBalanceDestroy(&other));
+  EK_OK(EkBalanceCreate(mesh, &options, 3, layer, &other));
+  EK_OK(EkBalancePutState(other, count, kept));
+  EK_OK(EkBalanceGetLayers(other, &n, &expected));
+  for (int l = 0; l < 3; l++) assert_true(state[l].ratio == expected[l].ratio);
+  EK_OK(EkBalanceApplyRule(other));
+  EK_OK(EkBalanceDestroy(&balance));
+  balance = refreshed(mesh, &options, 3, layer, &state);
+  for (int l = 0; l < 3; l++) assert_true(state[l].ratio == expected[l].ratio && isfinite(state[l].ratio));
+  EK_OK(EkBalanceDestroy(&other));
+  EK_OK(EkBalanceDestroy(&balance));
+  free(w);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
 /* ---- properties ---- */
 
 static void pooled_batches_are_the_union_of_their_parts(void **unused)
@@ -662,6 +725,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(scans_match_the_published_estimator),
     cmocka_unit_test(every_route_finds_known_spectra),
     cmocka_unit_test(complex_matrices_equal_their_real_embedding),
+    cmocka_unit_test(singular_values_are_those_of_double_precision),
+    cmocka_unit_test(a_rule_applies_to_known_exponents),
     cmocka_unit_test(pooled_batches_are_the_union_of_their_parts),
     cmocka_unit_test(alpha_is_scale_free_and_norm_is_frobenius),
     cmocka_unit_test(results_do_not_depend_on_the_ranks),

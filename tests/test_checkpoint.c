@@ -626,12 +626,24 @@ static void the_previous_one_steps_in(void **state)
   EK_OK(EkCheckpointOpen(run, previous, &checkpoint));
   CheckModel(run, checkpoint, 1, WHOLE);
   EK_OK(EkCheckpointDestroy(&checkpoint));
+  /* nor what is damaged in its data only, and taken for a checkpoint by all else */
+  EK_OK(WriteModel(run, dir, 4, SLICES, "{}"));
+  EK_OK(WriteModel(run, dir, 5, SLICES, "{}"));
+  Flip(path, (off_t)(0.4 * (double)Size(path)));
+  EK_OK(EkCheckpointOpenNewest(run, dir, &checkpoint));
+  assert_string_equal(EkCheckpointPath(checkpoint), previous);
+  CheckModel(run, checkpoint, 4, WHOLE);
+  EK_OK(EkCheckpointDestroy(&checkpoint));
+  EK_OK(WriteModel(run, dir, 6, SLICES, "{}"));
+  EK_OK(EkCheckpointOpen(run, previous, &checkpoint));
+  CheckModel(run, checkpoint, 4, WHOLE);
+  EK_OK(EkCheckpointDestroy(&checkpoint));
   /* the moment between the two renames */
   MPI_Barrier(run->comm);
   if (run->rank == 0) assert_int_equal(unlink(path), 0);
   MPI_Barrier(run->comm);
   EK_OK(EkCheckpointOpenNewest(run, dir, &checkpoint));
-  CheckModel(run, checkpoint, 1, WHOLE);
+  CheckModel(run, checkpoint, 4, WHOLE);
   EK_OK(EkCheckpointDestroy(&checkpoint));
   Damage(previous, 100, 0, 0);
   EK_FAILS(EkCheckpointOpenNewest(run, dir, &checkpoint), "checkpoint_prev.h5");

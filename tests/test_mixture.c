@@ -722,6 +722,36 @@ static void mixtures_that_do_not_fit(void **state)
   EK_OK(EkMixtureDestroy(&darcy_file));
 }
 
+/* However files are called, no two sets are called the same. */
+static void names_of_sets_differ(void **state)
+{
+  static const Shape       line = {"scalar", 1, 1, 4, 5, {6, 1, 1}};
+  static const char *const file[] = {"x_2.hdf5", "x.hdf5", "y.5/x.hdf5", "x_.h5", "a.M0.1"},
+                           *name[] = {"x_2", "x", "x_3", "x_", "a.M0.1"};
+  char                scratch[EK_PATH], path[5][2 * EK_PATH], files[EK_PATHS] = "";
+  const EkMixtureSet *set;
+  EkMixtureOptions    options;
+  EkMixture           mixture;
+  int                 n;
+
+  (void)state;
+  EkTestScratch(scratch);
+  snprintf(path[0], sizeof(path[0]), "%.900s/y.5", scratch);
+  if (EkTestRun()->rank == 0) mkdir(path[0], 0777);
+  for (int k = 0; k < 5; k++) {
+    snprintf(path[k], sizeof(path[k]), "%.900s/%s", scratch, file[k]);
+    Make(path[k], &line, &plain);
+    EK_OK(PetscStrlcat(files, k ? "," : "", sizeof(files)));
+    EK_OK(PetscStrlcat(files, path[k], sizeof(files)));
+  }
+  options = Mix(files);
+  EK_OK(EkMixtureOpen(EkTestRun(), &options, SEED, &mixture));
+  EK_OK(EkMixtureGetSets(mixture, &n, &set));
+  assert_int_equal(n, 5);
+  for (int k = 0; k < n; k++) assert_string_equal(set[k].name, name[k]);
+  EK_OK(EkMixtureDestroy(&mixture));
+}
+
 static void keys_have_defaults(void **state)
 {
   EkMixtureOptions options = {.window = 5};
@@ -757,6 +787,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_cache_is_shared_out),
     cmocka_unit_test(keys_of_noise_differ),
     cmocka_unit_test(mixtures_that_do_not_fit),
+    cmocka_unit_test(names_of_sets_differ),
     cmocka_unit_test(keys_have_defaults),
 };
 EK_TEST_MAIN(tests)

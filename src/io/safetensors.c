@@ -32,7 +32,7 @@ PetscBool EkIsCounter(const EkStored *stored)
   static const char suffix[] = "num_batches_tracked";
   const size_t      length = strlen(stored->name), n = sizeof(suffix) - 1;
 
-  return (PetscBool)(stored->rank == 0 && length >= n && !strcmp(stored->name + length - n, suffix));
+  return (PetscBool)((stored->rank == 0 || (stored->rank == 1 && stored->shape[0] == 1)) && length >= n && !strcmp(stored->name + length - n, suffix));
 }
 
 /* A whole number from 0 to 2^53, where doubles are exact. */

@@ -26,6 +26,7 @@ typedef struct {
   PetscBool             *used; /* [source->n] the table wants this tensor of the file */
   FILE                  *lines;
   int                    misfits, missing;
+  PetscBool              explained; /* a misfit says itself what may have happened: no need for the hint */
 } Fit;
 
 __attribute__((format(printf, 2, 3))) static void Misfit(Fit *fit, const char *format, ...)
@@ -158,6 +159,7 @@ static PetscErrorCode FitTensor(Fit *fit, const EkTensorInfo *wanted, float *out
 {
   const EkStored *stored = FindStored(fit, wanted->name);
   char            found[160], want[160], place[160];
+  const char     *reason;
   PetscInt64      bad;
 
   PetscFunctionBegin;
@@ -170,8 +172,10 @@ static PetscErrorCode FitTensor(Fit *fit, const EkTensorInfo *wanted, float *out
   else if (EkSourceIsReadable(stored) && CanResize(fit->choice, stored, wanted))
     PetscCall(ReadResized(fit, stored, wanted, out));
   else {
+    reason = Reason(stored, wanted);
+    if (*reason) fit->explained = PETSC_TRUE;
     Misfit(fit, "%s: found %s %s, wanted %s %s%s\n", wanted->name, stored->type, EkShapeText(stored->rank, stored->shape, found),
-           wanted->is_counter ? "I64" : "F32", WantedText(wanted, want), Reason(stored, wanted));
+           wanted->is_counter ? "I64" : "F32", WantedText(wanted, want), reason);
     PetscFunctionReturn(0);
   }
   bad = EkNotFinite(wanted->count, out);
@@ -212,7 +216,7 @@ static PetscErrorCode FitRoot(Fit *fit, int n, const EkTensorInfo table[], float
   code = PetscCalloc1((size_t)fit->source->n + 1, &fit->used);
   if (!code) code = FitTable(fit, n, table, arena);
   if (fit->misfits > EK_LISTED) fprintf(fit->lines, "and %d more\n", fit->misfits - EK_LISTED);
-  if (fit->misfits && hint && *hint) fprintf(fit->lines, "%s\n", hint);
+  if (fit->misfits && !fit->explained && hint && *hint) fprintf(fit->lines, "%s\n", hint);
   fclose(fit->lines);
   PetscCall(PetscFree(fit->used));
   PetscFunctionReturn(code);

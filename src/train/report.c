@@ -30,9 +30,13 @@ PetscErrorCode EkReportStart(EkTrainer t, PetscBool resumed)
 
   PetscFunctionBegin;
   if (t->run->rank) PetscFunctionReturn(0);
-  printf("data    %s: %s, %d fields, %d x %d points, %d frames; %d of %d trajectories to train on, %d to test\n",
-         s->deck.data.files, d->family, (int)d->fields, (int)d->n[0], (int)d->n[1], (int)d->frames, (int)d->count[EK_TRAIN],
-         (int)d->samples, (int)d->count[EK_TEST]);
+  printf("data    %s: %s, %d fields, %d x %d points, %d frames; ", s->deck.data.files, d->family, (int)d->fields, (int)d->n[0],
+         (int)d->n[1], (int)d->frames);
+  if (s->deck.data.weights.n)
+    printf("%d visits an epoch to trajectories to train on, %d to test, of %d\n", (int)d->count[EK_TRAIN], (int)d->count[EK_TEST],
+           (int)d->samples);
+  else
+    printf("%d of %d trajectories to train on, %d to test\n", (int)d->count[EK_TRAIN], (int)d->samples, (int)d->count[EK_TEST]);
   printf("model   %s: %lld parameters, ", EkFamilyMember(&EkModelFamily, s->deck.model.type)->name,
          (long long)EkParamsCount(s->params, PETSC_FALSE));
   if (s->deck.model.transform != EK_CHOOSE_AUTO)
