@@ -271,6 +271,38 @@ static void singular_values_are_those_of_double_precision(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
+/* Other measures of a spectrum in alpha's place. */
+static void rules_take_other_metrics(void **unused)
+{
+  EkMesh              mesh = mesh_of(EkTestRun());
+  EkBalanceOptions    options = defaults();
+  float              *w = random_weights(41, 3 * 60 * 50);
+  EkLayer             layer[3];
+  const EkLayerState *state;
+
+  (void)unused;
+  for (int l = 0; l < 3; l++) {
+    for (int i = 0; i < 60 * 50; i++) w[l * 3000 + i] *= expf(0.03f * (float)(l * (i / 50)));
+    layer[l] = one_matrix("metric", w + l * 3000, 60, 50);
+  }
+  options.rule = EkFamilyFind(&EkRuleFamily, "tb_linear_map");
+  for (options.metric = 0; options.metric < EkMetricFamily.count; options.metric++) {
+    EkBalance balance = refreshed(mesh, &options, 3, layer, &state);
+    double    value[3], ratio[3];
+
+    for (int l = 0; l < 3; l++) {
+      const double of[] = {state[l].alpha, state[l].stable_rank, state[l].spectral_norm};
+
+      value[l] = of[options.metric];
+    }
+    EK_OK(EkRatios(&options, 3, value, ratio));
+    for (int l = 0; l < 3; l++) assert_true(fabs(state[l].ratio - ratio[l]) < 1e-12 && state[l].balanced);
+    EK_OK(EkBalanceDestroy(&balance));
+  }
+  free(w);
+  EK_OK(EkMeshDestroy(&mesh));
+}
+
 /* Ratios of another rule are those of a refresh under it. */
 static void a_rule_applies_to_known_exponents(void **unused)
 {
@@ -726,6 +758,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_route_finds_known_spectra),
     cmocka_unit_test(complex_matrices_equal_their_real_embedding),
     cmocka_unit_test(singular_values_are_those_of_double_precision),
+    cmocka_unit_test(rules_take_other_metrics),
     cmocka_unit_test(a_rule_applies_to_known_exponents),
     cmocka_unit_test(pooled_batches_are_the_union_of_their_parts),
     cmocka_unit_test(alpha_is_scale_free_and_norm_is_frobenius),

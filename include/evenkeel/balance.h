@@ -37,6 +37,7 @@ typedef struct {
   PetscBool fixed;              /* alphas of epoch 0 for ever (TB_Fix) */
   int       solver;             /* row of EkSolverFamily */
   PetscInt  scalapack_min;      /* columns (smaller side) from which a matrix may be distributed */
+  int       metric;             /* EkMetric */
 } EkBalanceOptions;
 extern const EkKeyTable EkBalanceKeys;
 extern const EkFamily   EkRuleFamily;   /* none tb_linear_map tb_sigmoid tb_sqrt tb_log2 tb_exp tb_rank */
@@ -44,6 +45,9 @@ extern const EkFamily   EkFitFamily;    /* xmin_mid xmin_peak dks */
 extern const EkFamily   EkSolverFamily; /* auto svd gram */
 typedef enum { EK_LAYERS_PUBLISHED, EK_LAYERS_ALL } EkLayerSet;
 extern const EkFamily EkLayerSetFamily;
+/* What the rule takes for a layer's alpha: alpha itself, or what the paper's ablation puts in its place. */
+typedef enum { EK_METRIC_ALPHA, EK_METRIC_STABLE_RANK, EK_METRIC_SPECTRAL_NORM } EkMetric;
+extern const EkFamily EkMetricFamily;
 
 /* Does the rule in the options take the key? Keys that are not about a rule are taken with any. */
 PetscBool EkBalanceUses(const void *options, const EkKey *key);

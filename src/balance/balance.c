@@ -374,6 +374,16 @@ static PetscErrorCode ShareRatios(EkBalance b)
   PetscFunctionReturn(0);
 }
 
+/* What the rule goes by. */
+static double Metric(const EkBalance b, const double *f)
+{
+  const double value[] = {[EK_METRIC_ALPHA] = f[ALPHA],
+                          [EK_METRIC_STABLE_RANK] = f[NORM] / f[SPECTRAL_NORM],
+                          [EK_METRIC_SPECTRAL_NORM] = f[SPECTRAL_NORM]};
+
+  return value[b->options.metric];
+}
+
 /* Fits into fields. */
 static void SetFits(EkBalance b)
 {
@@ -385,7 +395,7 @@ static void SetFits(EkBalance b)
     f[ALPHA] = b->fits[3 * l];
     f[DISTANCE] = b->fits[3 * l + 1];
     f[TAIL] = b->fits[3 * l + 2];
-    if (!keep) f[USED] = IsUsable(f[ALPHA]) && f[NUM_EVALS] >= (double)b->options.min_eigs ? f[ALPHA] : NAN;
+    if (!keep) f[USED] = IsUsable(Metric(b, f)) && f[NUM_EVALS] >= (double)b->options.min_eigs ? Metric(b, f) : NAN;
   }
   b->shared[REFRESHES]++;
 }
@@ -396,7 +406,7 @@ static PetscErrorCode Notice(EkBalance b)
   for (int l = 0; l < b->nlayers; l++) {
     double *f = Fields(b, l);
 
-    if (IsUsable(f[ALPHA]) || f[NOTICED] != 0) continue;
+    if (IsUsable(Metric(b, f)) || f[NOTICED] != 0) continue;
     f[NOTICED] = 1;
     PetscCall(PetscPrintf(b->mesh->world, "notice: layer %s: %s; it trains at the base rate\n", b->layer[l].name,
                           f[SPECTRAL_NORM] > 0 ? "no power law can be fitted to its spectrum" : "its weights are all zero"));

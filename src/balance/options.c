@@ -14,9 +14,17 @@ static const EkMember solver_row[] = {
 };
 const EkFamily EkSolverFamily = EK_FAMILY("balance_solver", solver_row);
 
+static const EkMember metric_row[] = {
+    [EK_METRIC_ALPHA] = {"alpha", "the exponent of the power law"},
+    [EK_METRIC_STABLE_RANK] = {"stable_rank", "sum of the eigenvalues over the largest (ablation)"},
+    [EK_METRIC_SPECTRAL_NORM] = {"spectral_norm", "largest eigenvalue (ablation)"},
+};
+const EkFamily EkMetricFamily = EK_FAMILY("balance_metric", metric_row);
+
 #define FIELD(name) offsetof(EkBalanceOptions, name)
 static const EkKey balance_key[] = {
     {"balance_rule", EK_KEY_CHOICE, FIELD(rule), "tb_sigmoid", 0, 0, &EkRuleFamily, NULL, "from alphas to rates"},
+    {"balance_metric", EK_KEY_CHOICE, FIELD(metric), "alpha", 0, 0, &EkMetricFamily, NULL, "what rules take for a layer's alpha"},
     {"balance_s1", EK_KEY_REAL, FIELD(s1), "1", 0, 10, NULL, "decades", "tb_sigmoid: amplitude at and below the mean alpha"},
     {"balance_s2", EK_KEY_REAL, FIELD(s2), "1", 0, 10, NULL, "decades", "tb_sigmoid: amplitude above the mean alpha"},
     {"balance_tau", EK_KEY_REAL, FIELD(tau), "10", 0, 1e6, NULL, "1/alpha", "tb_sigmoid: slope"},

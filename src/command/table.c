@@ -45,10 +45,10 @@ const EkKeyTable *const *EkAllKeyTables(int *count)
 }
 
 static const EkFamily *const family[] = {
-    &EkModelFamily,    &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,     &EkOptimizerFamily,
-    &EkScheduleFamily, &EkRuleFamily,      &EkFitFamily,       &EkSolverFamily,    &EkLayerSetFamily, &EkShardFamily,
-    &EkPdeFamily,      &EkInitialFamily,   &EkBoundaryFamily,  &EkSolveFamily,     &EkTestFromFamily, &EkNormalizeFamily,
-    &EkMaskFamily,     &EkPresetFamily,    &EkTimeAggFamily};
+    &EkModelFamily,     &EkTransformFamily, &EkTrainModeFamily, &EkRecomputeFamily, &EkLossFamily,     &EkOptimizerFamily,
+    &EkScheduleFamily,  &EkRuleFamily,      &EkFitFamily,       &EkSolverFamily,    &EkLayerSetFamily, &EkMetricFamily,
+    &EkShardFamily,     &EkPdeFamily,       &EkInitialFamily,   &EkBoundaryFamily,  &EkSolveFamily,    &EkTestFromFamily,
+    &EkNormalizeFamily, &EkMaskFamily,      &EkPresetFamily,    &EkTimeAggFamily};
 
 const EkFamily *const *EkAllFamilies(int *count)
 {
