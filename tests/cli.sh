@@ -288,7 +288,7 @@ other_settings() {
   ! grep 'other settings' "$dir/out" || wrong "differences where there are none"
   expect 3 0 train "$deck" -train_epochs 3 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -out_dir "$dir/run" -train_resume auto || return
   grep -qxF "continues with other settings: data_noise 0.1 (was 0), train_lr 0.002 (was 0.001), balance_rule none (was tb_sigmoid), \
-balance_s1 is not set (was 1), balance_s2 is not set (was 1), balance_tau is not set (was 10), balance_fixed is not set (was false)" "$dir/out" ||
+balance_metric is not set (was alpha), balance_s1 is not set (was 1), balance_s2 is not set (was 1), balance_tau is not set (was 10), balance_fixed is not set (was false)" "$dir/out" ||
     wrong "differences: $(grep 'other settings' "$dir/out")"
   sed 's/, schedule_step: 2//' "$deck" >"$dir/warm.yaml"
   expect 1 0 train "$dir/warm.yaml" -train_epochs 4 -train_lr 2e-3 -balance_rule none -data_noise 0.1 -train_schedule linear_warmup -train_warmup 1 -out_dir "$dir/run" -train_resume auto || return
@@ -573,7 +573,7 @@ spectra_of_a_run() {
 
 # One deck serves all rules: keys of another one are named once and left out of resolved.yaml, which loads again without a word.
 keys_of_another_rule() {
-  local n notice="notice: balance_rule tb_linear_map has no use for balance_s1, balance_exp_power; it takes lr_min_ratio lr_slope fixed"
+  local n notice="notice: balance_rule tb_linear_map has no use for balance_s1, balance_exp_power; it takes lr_min_ratio lr_slope metric fixed"
   sed 's/rule: tb_sigmoid/rule: tb_sigmoid, s1: 0.5/' "$deck" >"$dir/deck.yaml"
   for n in 1 3; do
     expect $n 0 train "$dir/deck.yaml" -balance_rule tb_linear_map -balance_exp_power 2 -out_dir "$dir/$n" || return
@@ -589,7 +589,7 @@ keys_of_another_rule() {
   expect 1 0 train "$dir/deck.yaml" -out_dir "$dir/own" || return
   grep -q '^notice: balance_rule' "$dir/out" && wrong "a notice of its own key"
   expect 2 0 spectrum "$dir/1/final.safetensors" -balance_rule tb_exp -balance_tau 5 || return
-  grep -qxF 'notice: balance_rule tb_exp has no use for balance_tau; it takes exp_power fixed' "$dir/out" || wrong "spectrum: $(grep '^notice' "$dir/out")"
+  grep -qxF 'notice: balance_rule tb_exp has no use for balance_tau; it takes exp_power metric fixed' "$dir/out" || wrong "spectrum: $(grep '^notice' "$dir/out")"
 }
 
 # A rule that has no layer to work on says so once, with the key that leaves them out; with one layer left it says nothing.

@@ -322,7 +322,7 @@ static void keys_of_a_rule_are_those_that_change_its_ratios(void **state)
       o.rule = other.rule = r;
       if (EkWordIn(word, about_spectra)) {
         assert_true(EkBalanceUses(&o, key));
-      } else if (EkWordIn(word, "fixed")) {
+      } else if (EkWordIn(word, "fixed metric")) {
         assert_int_equal(EkBalanceUses(&o, key), r != EkFamilyFind(&EkRuleFamily, "none"));
       } else {
         assert_int_equal(key->type, EK_KEY_REAL);

@@ -92,14 +92,14 @@ static const RuleRow rule_row[] = {
     [EK_RULE_NONE] = {{"none", "every layer trains at the base rate"}, RuleNone, ""},
     {{"tb_linear_map", "lr_min_ratio at the least alpha to lr_min_ratio + lr_slope at the largest"},
      RuleLinearMap,
-     "lr_min_ratio lr_slope fixed"},
+     "lr_min_ratio lr_slope metric fixed"},
     {{"tb_sigmoid", "10^(s (sigmoid(tau (alpha - mean)) - 1/2)), s = s1 up to the mean, s2 above"},
      RuleSigmoid,
-     "s1 s2 tau fixed"},
-    {{"tb_sqrt", "sqrt(alpha) over its mean"}, RuleSqrt, "fixed"},
-    {{"tb_log2", "log(alpha) over its mean"}, RuleLog2, "fixed"},
-    {{"tb_exp", "10^(sign(x) |x|^exp_power), x = alpha - mean, within 0.1 and 10"}, RuleExp, "exp_power fixed"},
-    {{"tb_rank", "lr_min_ratio + lr_slope r/L, r the rank of alpha from 0"}, RuleRank, "lr_min_ratio lr_slope fixed"},
+     "s1 s2 tau metric fixed"},
+    {{"tb_sqrt", "sqrt(alpha) over its mean"}, RuleSqrt, "metric fixed"},
+    {{"tb_log2", "log(alpha) over its mean"}, RuleLog2, "metric fixed"},
+    {{"tb_exp", "10^(sign(x) |x|^exp_power), x = alpha - mean, within 0.1 and 10"}, RuleExp, "exp_power metric fixed"},
+    {{"tb_rank", "lr_min_ratio + lr_slope r/L, r the rank of alpha from 0"}, RuleRank, "lr_min_ratio lr_slope metric fixed"},
 };
 const EkFamily EkRuleFamily = EK_FAMILY("balance_rule", rule_row);
 
