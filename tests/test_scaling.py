@@ -34,7 +34,9 @@ echo '{"timing": {"step_seconds_median": 1, "phase_seconds": {"io": 1, "forward"
 """,
     "build/scaling/describe": "echo floats=1\n",
     "build/scaling/skeleton_sim": "exit 0\n",
-    "build/bench/bench_balance": "echo rebalance_fno2d 0.5 s\n",
+    "build/bench/bench_balance": """[ "$1" = models ] && shift
+for model in ${*:-fno2d unet2d dpot_tiny dpot_small}; do echo "rebalance_$model 0.5 s"; echo "rebalance_${model}_all 0.5 s"; done
+""",
     "build/bench/bench_step": "echo 'products 150 GFLOP/s'; echo \"$3 1.70 x 1 rank, ${GAIN:-40.00} side by side (0.1 s on 64 ranks)\"\n",
 }
 
@@ -337,8 +339,18 @@ def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
     assert scaling.fit(one).points == 2
     done = study_script(environment, SIMULATE="1", KINDS="weak rebalance", **{**more, "SIMULATE_RANKS": "4"})
     assert done.returncode == 0, done.stderr
-    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
+    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_all", "measured", 1, 0),
+              ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
     assert recorded(environment, *columns) == strong + others
+
+
+@check
+def rebalancing_is_that_of_the_chosen_models(scratch):
+    environment = stand_ins(scratch)
+    done = study_script(environment, KINDS="rebalance", MODELS="fno2d dpot_tiny", RANKS="1 2", CORES="2")
+    assert done.returncode == 0, done.stderr
+    wanted = {(model, kind, p) for model in ("fno2d", "dpot_tiny") for kind in ("refresh_published", "refresh_all") for p in (1, 2)}
+    assert set(recorded(environment, "model", "kind", "ranks")) == wanted
 
 
 @check

@@ -501,6 +501,8 @@ scaling() {
   [[ $job =~ ^[0-9]+$ ]] || { wrong "submit.sh: $job"; return; }
   expect_end "$job" COMPLETED 0:0 0 || return
   [ "$(awk -F, '$2 == "strong" { printf "%s %s ", $1, $4 }' "$dir/study/scaling.csv")" = "fno2d 1 fno2d 2 " ] || wrong "rows: $(<"$dir/study/scaling.csv")"
+  [ "$(awk -F, '$2 ~ /^refresh_/ { print $1, $2, $4 }' "$dir/study/scaling.csv" | sort | tr '\n' ,)" = \
+    "fno2d refresh_all 1,fno2d refresh_all 2,fno2d refresh_published 1,fno2d refresh_published 2," ] || wrong "rebalancing: $(<"$dir/study/scaling.csv")"
   grep -q fno2d "$dir/study/report/scaling.txt" || wrong "no report"
 }
 
