@@ -424,6 +424,24 @@ def no_text_is_cut_or_overlaps(scratch):
 
 
 @check
+def refreshes_fill_their_panels(scratch):
+    """Predictions for many more ranks than were measured do not push the measured points into a corner; without measured ones they are all shown."""
+    rows = scaling.read_rows(full_study(scratch))
+    many = [row("fno2d", "refresh_published", 2 ** i, 1e-3 / 2 ** i, source="simulated") for i in range(11)]
+    for more, most, low, high in ((rows + many, 4, 1e-3 / 4, 1.1), (many, 1024, 1e-6 / 2, 2e-3)):
+        fits = [(one, None) for one in scaling.group(scaling.read_rows(table(scratch, more)))]
+        figure = dict(scaling_figures.draw(fits))["refresh.png"]
+        ax = figure.axes[0]
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        assert 0.5 < left < 1 and most < right < 2 * most, (left, right)
+        assert low / 2 < bottom < top < 2 * high, (bottom, top)
+        even = [line for line in ax.lines if line.get_color() == scaling_figures.REFERENCE]
+        assert even and all(line.get_xdata()[-1] == most for line in even)
+        assert texts_that_clash(figure) is None
+        scaling_figures.plt.close(figure)
+
+
+@check
 def a_user_gets_five_pictures(scratch):
     out = os.path.join(scratch, "pictures")
     command = [sys.executable, os.path.join(ROOT, "postproc", "scaling.py"), "report", full_study(scratch), "--out", out]
