@@ -224,7 +224,11 @@ def measured_and_simulated_are_compared_where_both_are(scratch):
     rows = [row("fno2d", "strong", 1, 1.0), row("fno2d", "strong", 2, 0.5), row("fno2d", "strong", 4, 0.4, over=1)]
     rows += [row("fno2d", "strong", p, t, source="simulated") for p, t in ((1, 1.0), (2, 0.55), (4, 0.8), (8, 0.1))]
     status, output, _ = run("compare", table(scratch, rows), "--tolerance", "11")
-    assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 4, output
+    assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 6, output
+    assert output.splitlines()[4:] == ["not judged, more ranks than cores: fno2d strong on 4 ranks",
+                                       "not judged, not measured with the same batch: fno2d strong on 8 ranks"], output
+    assert "not judged, the tolerance is 0: fno2d strong on 1 rank, fno2d strong on 2 ranks\n" in run("compare", table(scratch, rows))[1]
+    assert "not judged, more ranks than cores" in run("compare", table(scratch, rows), "--tolerance", "5")[1]  # failing, too
     assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "fno2d strong on 2 ranks predicted 0.55000 s, measured 0.50000 s (+10.0 %)")
     assert "8 ranks" not in run("compare", table(scratch, rows), "--tolerance", "5")[2] and run("compare", table(scratch, rows))[0] == 0
     assert "nothing was checked" not in output
