@@ -5,7 +5,7 @@
 #
 # Task K has seed K; every task makes generate_samples trajectories. Options of sbatch as --name=value; those that say how large, how long
 # and where to print are for the array alone. The merge waits for all tasks; if one fails, repeat it with generate.sbatch and join with merge.sbatch.
-# The parts stay.
+# The parts stay. The same command again makes what is missing.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
 

@@ -199,7 +199,7 @@ measure_rebalancing() {
   local p repeat name seconds set
   for ((repeat = 1; repeat <= repeats; repeat++)); do
     for p in "${ranks[@]}"; do
-      start "$p" "${build}bench/bench_balance" models >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
+      start "$p" "${build}bench/bench_balance" models "${models[@]}" >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
       while read -r name seconds _; do
         name=${name#rebalance_} set=published
         if [[ $name == *_all ]]; then set=all; fi

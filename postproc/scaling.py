@@ -328,15 +328,19 @@ def serial_share(found):
 
 
 def compare(options):
-    """1 without a pair to compare, or where a deviation exceeds the tolerance."""
-    pairs, beyond = matches(group(read_rows(options.csv))), []
+    """1 without a pair to compare, or where a deviation exceeds the tolerance. Says of which predictions nothing was judged, and why."""
+    all_series = group(read_rows(options.csv))
+    pairs, beyond = matches(all_series), []
     print(f"{'model':<11}{'kind':<18}{'ranks':>6}{'measured s':>12}{'predicted s':>12}{'deviation':>10}")
     for real, i, predicted in pairs:
         deviation = 100 * (predicted / real.step[i] - 1)
         note = "  oversubscribed" if real.oversubscribed[i] else ""
         if 0 < options.tolerance < abs(deviation) and not note:
-            beyond.append(f"{real.model} {real.kind} on {real.ranks[i]:g} ranks predicted {predicted:.5f} s, measured {real.step[i]:.5f} s ({deviation:+.1f} %)")
+            beyond.append(f"{place(real, i)} predicted {predicted:.5f} s, measured {real.step[i]:.5f} s ({deviation:+.1f} %)")
         print(f"{real.model:<11}{real.kind:<18}{real.ranks[i]:>6g}{real.step[i]:>12.5f}{predicted:>12.5f}{deviation:>+9.1f}%{note}")
+    for reason, places in not_judged(all_series, pairs, options.tolerance).items():
+        if places:
+            print(f"not judged, {reason}: {', '.join(places)}")
     if not pairs:
         raise ScalingError(f"{options.csv}: nothing was both measured and simulated with the same batch")
     if beyond:
@@ -344,6 +348,19 @@ def compare(options):
     if options.tolerance > 0 and not any(real.ranks[i] > 1 and not real.oversubscribed[i] for real, i, _ in pairs):
         print("nothing was checked: a prediction starts from one rank, and all other points are oversubscribed")
     return 0
+
+
+def not_judged(all_series, pairs, tolerance):
+    """Reason: predictions."""
+    compared = {place(real, i) for real, i, _ in pairs}
+    predicted = [place(one, i) for one in all_series if one.source == "simulated" for i in range(len(one.ranks))]
+    return {"more ranks than cores": [place(real, i) for real, i, _ in pairs if real.oversubscribed[i]],
+            "the tolerance is 0": [place(real, i) for real, i, _ in pairs if tolerance <= 0 and not real.oversubscribed[i]],
+            "not measured with the same batch": [name for name in predicted if name not in compared]}
+
+
+def place(series, i):
+    return f"{series.model} {series.kind} on {series.ranks[i]:g} rank{'' if series.ranks[i] == 1 else 's'}"
 
 
 def matches(all_series):

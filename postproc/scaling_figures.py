@@ -127,16 +127,21 @@ def memory(all_series):
 
 
 def refresh(pairs):
-    """Seconds of a refresh over ranks, with what an even division would take."""
+    """Seconds of a refresh over ranks, with what an even division would take. The range is that of the measured points where there are any:
+    predictions go on to many more ranks."""
     kinds, models = kinds_of(pairs), names(pairs)
     figure, axes, key = panels(1, len(kinds), 2.8)
     for ax, kind in zip(axes[0], kinds):
         mine = [pair for pair in pairs if pair[0].kind == kind]
+        shown = [pair for pair in mine if pair[0].source == "measured"] or mine
         for one, _ in mine:
             line(ax, one, one.step, PALETTE[models.index(one.model)])
+        for one, _ in shown:
             ax.plot(one.ranks, one.ranks[0] * one.step[0] / one.ranks, color=REFERENCE, linewidth=0.6, zorder=1)
-        rank_axis(ax, all_ranks(mine))
+        rank_axis(ax, all_ranks(shown))
         ax.set_yscale("log")
+        ax.set_xlim(log_range(all_ranks(shown)))
+        ax.set_ylim(log_range(np.concatenate([np.concatenate((one.step, one.high)) for one, _ in shown])))
         ax.set_title(TITLES[kind])
     axes[0, 0].set_ylabel("seconds of a refresh")
     model_key(axes[0, -1], models)
@@ -193,6 +198,13 @@ def fit_points(one):
 
 def fitted(ax, one, colour, values):
     ax.plot(fit_points(one), values, color=colour, linewidth=0.7, linestyle=":")
+
+
+def log_range(values):
+    """The limits of a logarithmic axis that shows them all, with a margin."""
+    low, high = min(values), max(values)
+    margin = max(1.15, (high / low) ** 0.05)
+    return low / margin, high * margin
 
 
 def rank_axis(ax, ranks):

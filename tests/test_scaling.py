@@ -34,7 +34,9 @@ echo '{"timing": {"step_seconds_median": 1, "phase_seconds": {"io": 1, "forward"
 """,
     "build/scaling/describe": "echo floats=1\n",
     "build/scaling/skeleton_sim": "exit 0\n",
-    "build/bench/bench_balance": "echo rebalance_fno2d 0.5 s\n",
+    "build/bench/bench_balance": """[ "$1" = models ] && shift
+for model in ${*:-fno2d unet2d dpot_tiny dpot_small}; do echo "rebalance_$model 0.5 s"; echo "rebalance_${model}_all 0.5 s"; done
+""",
     "build/bench/bench_step": "echo 'products 150 GFLOP/s'; echo \"$3 1.70 x 1 rank, ${GAIN:-40.00} side by side (0.1 s on 64 ranks)\"\n",
 }
 
@@ -222,7 +224,11 @@ def measured_and_simulated_are_compared_where_both_are(scratch):
     rows = [row("fno2d", "strong", 1, 1.0), row("fno2d", "strong", 2, 0.5), row("fno2d", "strong", 4, 0.4, over=1)]
     rows += [row("fno2d", "strong", p, t, source="simulated") for p, t in ((1, 1.0), (2, 0.55), (4, 0.8), (8, 0.1))]
     status, output, _ = run("compare", table(scratch, rows), "--tolerance", "11")
-    assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 4, output
+    assert status == 0 and "+10.0%" in output and "oversubscribed" in output and len(output.splitlines()) == 6, output
+    assert output.splitlines()[4:] == ["not judged, more ranks than cores: fno2d strong on 4 ranks",
+                                       "not judged, not measured with the same batch: fno2d strong on 8 ranks"], output
+    assert "not judged, the tolerance is 0: fno2d strong on 1 rank, fno2d strong on 2 ranks\n" in run("compare", table(scratch, rows))[1]
+    assert "not judged, more ranks than cores" in run("compare", table(scratch, rows), "--tolerance", "5")[1]  # failing, too
     assert_refused(("compare", table(scratch, rows), "--tolerance", "5"), "fno2d strong on 2 ranks predicted 0.55000 s, measured 0.50000 s (+10.0 %)")
     assert "8 ranks" not in run("compare", table(scratch, rows), "--tolerance", "5")[2] and run("compare", table(scratch, rows))[0] == 0
     assert "nothing was checked" not in output
@@ -337,8 +343,18 @@ def simulations_are_of_the_kinds_and_cores_that_were_asked_for(scratch):
     assert scaling.fit(one).points == 2
     done = study_script(environment, SIMULATE="1", KINDS="weak rebalance", **{**more, "SIMULATE_RANKS": "4"})
     assert done.returncode == 0, done.stderr
-    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
+    others = [("weak", "measured", 1, 0), ("refresh_published", "measured", 1, 0), ("refresh_all", "measured", 1, 0),
+              ("refresh_published", "simulated", 4, 1), ("weak", "simulated", 4, 1)]
     assert recorded(environment, *columns) == strong + others
+
+
+@check
+def rebalancing_is_that_of_the_chosen_models(scratch):
+    environment = stand_ins(scratch)
+    done = study_script(environment, KINDS="rebalance", MODELS="fno2d dpot_tiny", RANKS="1 2", CORES="2")
+    assert done.returncode == 0, done.stderr
+    wanted = {(model, kind, p) for model in ("fno2d", "dpot_tiny") for kind in ("refresh_published", "refresh_all") for p in (1, 2)}
+    assert set(recorded(environment, "model", "kind", "ranks")) == wanted
 
 
 @check
@@ -409,6 +425,24 @@ def no_text_is_cut_or_overlaps(scratch):
             clash = texts_that_clash(figure)
             assert clash is None, f"{name}: {clash}"
             scaling_figures.plt.close(figure)
+
+
+@check
+def refreshes_fill_their_panels(scratch):
+    """Predictions for many more ranks than were measured do not push the measured points into a corner; without measured ones they are all shown."""
+    rows = scaling.read_rows(full_study(scratch))
+    many = [row("fno2d", "refresh_published", 2 ** i, 1e-3 / 2 ** i, source="simulated") for i in range(11)]
+    for more, most, low, high in ((rows + many, 4, 1e-3 / 4, 1.1), (many, 1024, 1e-6 / 2, 2e-3)):
+        fits = [(one, None) for one in scaling.group(scaling.read_rows(table(scratch, more)))]
+        figure = dict(scaling_figures.draw(fits))["refresh.png"]
+        ax = figure.axes[0]
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        assert 0.5 < left < 1 and most < right < 2 * most, (left, right)
+        assert low / 2 < bottom < top < 2 * high, (bottom, top)
+        even = [line for line in ax.lines if line.get_color() == scaling_figures.REFERENCE]
+        assert even and all(line.get_xdata()[-1] == most for line in even)
+        assert texts_that_clash(figure) is None
+        scaling_figures.plt.close(figure)
 
 
 @check

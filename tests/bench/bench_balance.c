@@ -1,7 +1,8 @@
 /* Time of a refresh: the published and all layers of the 2D models, then large single matrices by each route.
-     mpirun -n 2 bench_balance [models]
+     mpirun -n 2 bench_balance [models [NAME ...]]
    Prints `rebalance_MODEL SECONDS s` and `rebalance_MODEL_all SECONDS s` (median over refreshes of the slowest rank), who
-   computes what in the small ones, and a table of the matrices, which `models` leaves out. */
+   computes what in the small ones, and a table of the matrices, which `models` leaves out; with names after it only these
+   models. */
 #include "evenkeel/train.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static const Model models[] = {
     {"dpot_tiny", "dpot", "tiny", 128},
     {"dpot_small", "dpot", "small", 128},
 };
+#define MODELS (sizeof(models) / sizeof(models[0]))
 
 static PetscErrorCode Weights(size_t n, float **out)
 {
@@ -156,19 +158,51 @@ static PetscErrorCode BenchMatrices(EkMesh mesh, const EkBalanceOptions *options
   PetscFunctionReturn(0);
 }
 
-static PetscErrorCode Bench(EkRun run, PetscBool matrices)
+/* An unknown one is an error. */
+static PetscErrorCode CheckNames(EkRun run, int n, char *const names[])
+{
+  char known[256] = "";
+
+  PetscFunctionBegin;
+  for (size_t m = 0; m < MODELS; m++) {
+    PetscCall(PetscStrlcat(known, m ? ", " : "", sizeof(known)));
+    PetscCall(PetscStrlcat(known, models[m].name, sizeof(known)));
+  }
+  for (int i = 0; i < n; i++) {
+    size_t m = 0;
+
+    while (m < MODELS && strcmp(names[i], models[m].name)) m++;
+    PetscCheck(m < MODELS, run->comm, PETSC_ERR_USER_INPUT, "'%s' is not known; there is: %s", names[i], known);
+  }
+  PetscFunctionReturn(0);
+}
+
+static PetscBool IsChosen(const Model *model, int n, char *const names[])
+{
+  for (int i = 0; i < n; i++) {
+    if (!strcmp(names[i], model->name)) return PETSC_TRUE;
+  }
+  return (PetscBool)(n == 0);
+}
+
+static PetscErrorCode Bench(EkRun run)
 {
   static const EkMeshOptions whole = {0, 1, EK_SHARD_NONE};
+  const PetscBool            matrices = (PetscBool)(run->argc < 1 || strcmp(run->argv[0], "models"));
+  const int                  n = matrices ? 0 : run->argc - 1;
+  char *const               *names = run->argv + 1;
   EkMesh                     mesh;
   EkBalanceOptions           options;
   EkProblems                 problems;
 
   PetscFunctionBegin;
+  PetscCall(CheckNames(run, n, names));
   PetscCall(EkProblemsCreate(&problems));
   PetscCall(EkKeysRead(run, &EkBalanceKeys, &options, problems));
   PetscCall(EkProblemsRaise(run, &problems));
   PetscCall(EkMeshCreate(run, &whole, &mesh));
-  for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+  for (size_t i = 0; i < MODELS; i++) {
+    if (!IsChosen(&models[i], n, names)) continue;
     PetscCall(BenchModel(mesh, &options, &models[i], EK_LAYERS_ALL));
     PetscCall(BenchModel(mesh, &options, &models[i], EK_LAYERS_PUBLISHED));
   }
@@ -184,7 +218,7 @@ int main(int argc, char **argv)
 
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
-  failed = Bench(run, (PetscBool)(argc < 2 || strcmp(argv[1], "models"))) != 0;
+  failed = Bench(run) != 0;
   if (EkRunDestroy(&run)) failed = 1;
   PetscFinalize();
   return failed;

@@ -2,6 +2,7 @@
 # Predicted against real training steps on this machine: its own cores and memory are the described cluster, and more ranks than
 # cores share them in the simulation as in the run. MODELS, REPEATS, STEPS and the rest as jobscripts/scaling.sh has them.
 # Fails if a prediction is missing, or more than TOLERANCE percent (30; 0: only printed) beside what was measured on no more ranks than cores.
+# The last lines name the predictions that were not judged, and why.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build/}

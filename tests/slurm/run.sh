@@ -432,6 +432,7 @@ generated() {
   local keys=(-generate_nx 48 -generate_samples 96 -generate_frames 12) # long enough for the request to meet task 2 at work
   generate --array=1-3 "$PWD/inputs/generate/cfd2d_rand_small.yaml" set.hdf5 "${keys[@]}" || return
   wait_until $QUEUE test -e "$dir/set.2.hdf5.progress" || { wrong "task 2 does not begin"; return; }
+  [ -e "$dir/set.2.hdf5.made" ] || wrong "what task 2 is made with is not noted before it is complete"
   ask "${array}_2"
   for seed in 1 2 3; do
     direct 1 generate inputs/generate/cfd2d_rand_small.yaml "${keys[@]}" -generate_seed $seed -generate_file "$dir/direct$seed.hdf5" >"$dir/printed" 2>&1 ||
@@ -454,6 +455,44 @@ generated_files() {
   for beta in 0.1 1.0; do same_data "$dir/b$beta.hdf5" "$dir/b$beta".{3,7,8}.hdf5; done
 }
 
+# WANTED ARGUMENTS: a whole array of two tasks with the deck in $dir; both and the merge must end so, a line each
+generate_all() {
+  local wanted=$1 one ends=()
+  shift
+  rm -f "$dir/out"
+  generate --array=1-2 "$dir/deck.yaml" "b{beta}.hdf5" "$@" || return
+  for one in "${array}_1" "${array}_2" "$merge"; do
+    wait_until $QUEUE ended "$one" || wrong "job $one does not end"
+    ends+=("$(field "$one" JobState) $(field "$one" ExitCode)")
+  done
+  [ "${ends[*]}" = "$wanted" ] || { wrong "ended as ${ends[*]}, not as $wanted: $(tail -n 1 "$dir/out")"; return 1; }
+}
+
+# What is complete stays, what is missing is made. b0.1.hdf5, joined for beta 0.1, is no part of task 1.
+generated_again() {
+  local array merge file
+  local good="COMPLETED 0:0" bad="FAILED 1:0" keys=(-generate_nx 16 -generate_samples 3)
+  cp inputs/generate/advection1d_small.yaml "$dir/deck.yaml"
+  generate_all "$good $good $good" "${keys[@]}" || return
+  rm "$dir"/b{0.1,1.0}.1.hdf5
+  touch -d 2001-07-01 "$dir"/b{0.1,1.0}.2.hdf5
+  echo "# a comment, and what the data do not depend on" >>"$dir/deck.yaml"
+  generate_all "$good $good $good" "${keys[@]}" -generate_ranks_per_sample 2 || return
+  [ "$(grep -c 'was complete before' "$dir/out")" -eq 1 ] || wrong "not one part was complete"
+  said "b{beta}.2.hdf5 was complete before" || wrong "part 2 was not complete"
+  for file in "$dir"/b{0.1,1.0}.2.hdf5; do [ "$(date -r "$file" +%Y)" = 2001 ] || wrong "$file was made again"; done
+  [ "$(grep -c ': kept,' "$dir/evenkeel-merge-$merge.out")" -eq 2 ] || wrong "the joined files are not their parts: $(<"$dir/evenkeel-merge-$merge.out")"
+  # Other parameters, in the arguments or in the deck; parts of which nobody knows what made them
+  generate_all "$bad $bad CANCELLED 0:0" "${keys[@]}" -generate_frames 31 || return
+  said "> -generate_frames 31" || wrong "the other parameters are not told: $(<"$dir/out")"
+  sed -i 's/dt_save: 0.05/dt_save: 0.04/' "$dir/deck.yaml"
+  generate_all "$bad $bad CANCELLED 0:0" "${keys[@]}" || return
+  sed -i 's/dt_save: 0.04/dt_save: 0.05/' "$dir/deck.yaml"
+  rm "$dir/b{beta}.1.hdf5.made"
+  generate_all "$bad $good CANCELLED 0:0" "${keys[@]}" || return
+  said "is there already" || wrong "the program did not refuse the part: $(<"$dir/out")"
+}
+
 # From another directory, as little of it as there can be.
 scaling() {
   (cd "$dir" && RANKS="1 2" MODELS=fno2d KINDS="strong rebalance" BATCH=2 REPEATS=1 STEPS=2 OUT=$dir/study DATA=$dir "$OLDPWD/jobscripts/submit.sh" --parsable \
@@ -462,6 +501,8 @@ scaling() {
   [[ $job =~ ^[0-9]+$ ]] || { wrong "submit.sh: $job"; return; }
   expect_end "$job" COMPLETED 0:0 0 || return
   [ "$(awk -F, '$2 == "strong" { printf "%s %s ", $1, $4 }' "$dir/study/scaling.csv")" = "fno2d 1 fno2d 2 " ] || wrong "rows: $(<"$dir/study/scaling.csv")"
+  [ "$(awk -F, '$2 ~ /^refresh_/ { print $1, $2, $4 }' "$dir/study/scaling.csv" | sort | tr '\n' ,)" = \
+    "fno2d refresh_all 1,fno2d refresh_all 2,fno2d refresh_published 1,fno2d refresh_published 2," ] || wrong "rebalancing: $(<"$dir/study/scaling.csv")"
   grep -q fno2d "$dir/study/report/scaling.txt" || wrong "no report"
 }
 
@@ -524,7 +565,7 @@ fi
 try times
 wait
 for name in time_limit time_limit_without_signals generated experiment_to_table requeued_srun requeued_mpirun early_signal node_lost experiment finetuned chain \
-  cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generate_fails undisturbed scaling \
+  cancelled_before_a_checkpoint cancelled_after_a_checkpoint requeue_forbidden generated_files generated_again generate_fails undisturbed scaling \
   chain_of_errors; do
   try "$name"
 done
