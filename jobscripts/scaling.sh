@@ -7,7 +7,7 @@
 # Writes OUT/scaling.csv (a row a run; a row measured again replaces the old one, so that rank counts may come from several jobs),
 # OUT/report: figures, points.csv and scaling.txt, a table with the fits. From the environment:
 #   RANKS     "1 2"                      rank counts; the first of "1 ..." is what a simulation starts from
-#   MODELS    "fno2d unet2d dpot_tiny"   KINDS  "strong weak rebalance"
+#   MODELS    "fno2d unet2d dpot_tiny"   rebalancing unless told also dpot_small; KINDS  "strong weak rebalance"
 #   REPEATS   3                          runs of each point, the fastest counts, the median is told; STEPS  12   training steps of a run
 #   BATCH     each model's own           samples of a strong step, the same on all RANKS: 32 (fno2d) or 16, or as many as the largest of RANKS
 #                                        if that is more; has to be given where the rank counts come from several jobs with other largest ones
@@ -199,7 +199,7 @@ measure_rebalancing() {
   local p repeat name seconds set
   for ((repeat = 1; repeat <= repeats; repeat++)); do
     for p in "${ranks[@]}"; do
-      start "$p" "${build}bench/bench_balance" models "${models[@]}" >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
+      start "$p" "${build}bench/bench_balance" models ${MODELS:+"${models[@]}"} >"$out/log" 2>&1 || fail "bench_balance on $p ranks: $(tail -3 "$out/log")"
       while read -r name seconds _; do
         name=${name#rebalance_} set=published
         if [[ $name == *_all ]]; then set=all; fi

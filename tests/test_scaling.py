@@ -355,6 +355,9 @@ def rebalancing_is_that_of_the_chosen_models(scratch):
     assert done.returncode == 0, done.stderr
     wanted = {(model, kind, p) for model in ("fno2d", "dpot_tiny") for kind in ("refresh_published", "refresh_all") for p in (1, 2)}
     assert set(recorded(environment, "model", "kind", "ranks")) == wanted
+    os.remove(os.path.join(environment["OUT"], "scaling.csv"))
+    assert study_script(environment, KINDS="rebalance", MODELS="", RANKS="1", CORES="2").returncode == 0
+    assert {model for model, in recorded(environment, "model")} >= {"fno2d", "unet2d", "dpot_tiny", "dpot_small"}
 
 
 @check
