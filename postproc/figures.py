@@ -18,6 +18,7 @@ FIELD_MAP, ERROR_MAP = "viridis", "PuOr"
 WIDTH = 7.2  # inches: two columns of a journal page
 LAYERS_AS_LINES = 14
 PANELS_A_PAGE = 16
+RATE_DECADES = 3  # that a map of rates shows: schedules end at rates at which nothing is learned any more
 # open circles around full dots: a spectrum that hardly moved stays visible under the later one
 FIRST = {"color": REFERENCE, "markersize": 4.2, "markerfacecolor": "none", "markeredgewidth": 0.8}
 LAST = {"color": PALETTE[0], "markersize": 2.2}
@@ -393,14 +394,21 @@ def _layer_maps(table, title):
     count = len(table.names)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, min(9.0, 1.4 + 0.13 * count)), sharey=True)
     step = max(1, -(-count // 50))
-    for ax, values, label in zip(axes, (table.alpha, table.rate), (r"tail exponent $\alpha$", "learning rate, next epoch")):
-        image = ax.pcolormesh(np.arange(len(table.epochs) + 1) - 0.5, np.arange(count + 1) - 0.5, np.ma.masked_invalid(values.T),
-                              cmap=FIELD_MAP, norm=_norm(values))
+    for ax, values, label, decades in zip(axes, (table.alpha, table.rate), (r"tail exponent $\alpha$", "learning rate, next epoch"),
+                                          (np.inf, RATE_DECADES)):
+        norm = _norm(values, decades)
+        is_cut = norm is not None and np.nanmin(values) < norm.vmin
+        # zero has no logarithm, but is below the scale like any other rate there
+        shown = np.maximum(values, norm.vmin / 2) if is_cut else values
+        image = ax.pcolormesh(np.arange(len(table.epochs) + 1) - 0.5, np.arange(count + 1) - 0.5, np.ma.masked_invalid(shown.T),
+                              cmap=FIELD_MAP, norm=norm)
         ax.set_xticks(*_few(np.arange(len(table.epochs)), [f"{epoch:.0f}" for epoch in table.epochs], 6))
         ax.set_xlabel("epoch")
         ax.grid(False)
-        ticks = LogLocator(subs=(1, 2, 5)) if isinstance(image.norm, LogNorm) else MaxNLocator(5)
-        bar = figure.colorbar(image, ax=ax, location="top", label=label, aspect=30, pad=0.01, ticks=ticks, format=PLAIN_NUMBER)
+        bar = figure.colorbar(image, ax=ax, location="top", label=label, aspect=30, pad=0.01, ticks=MaxNLocator(5), format=PLAIN_NUMBER,
+                              extend="min" if is_cut else "neither")
+        if norm:
+            _log_ticks(bar.ax.xaxis, decades_from=100, most=6)
         bar.ax.tick_params(labelsize=7)
         bar.minorticks_off()
     axes[0].set_yticks(np.arange(0, count, step), table.names[::step], fontsize=6.5)
@@ -409,11 +417,11 @@ def _layer_maps(table, title):
     return figure
 
 
-def _norm(values):
-    """Logarithmic colours where the values span at least a decade."""
+def _norm(values, decades):
+    """Logarithmic colours where the values span at least a decade, from at most so many decades below the largest."""
     known = values[np.isfinite(values)]
-    wide = known.size and known.min() > 0 and known.max() >= 10 * known.min()
-    return LogNorm(known.min(), known.max()) if wide else None
+    low, high = (max(known.min(), known.max() / 10 ** decades), known.max()) if known.size else (0, 0)
+    return LogNorm(low, high) if low > 0 and high >= 10 * low else None
 
 
 def _few(positions, labels, most):
