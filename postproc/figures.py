@@ -197,23 +197,27 @@ def bars(rows, metric="nRMSE", title=""):
 
 
 def error_over(axis, labels, series, metric, title):
-    """Error over an axis of an experiment, a line with error bars (standard deviation) for each of `series`: comparison.Rows or None
-    in the order of `labels`. Labels that begin with numbers lie there, logarithmically; others side by side."""
-    numbers = [re.match(r"[-+]?[\d.]+(e[-+]?\d+)?", label) for label in labels]
-    is_number = all(numbers) and min(float(match[0]) for match in numbers) > 0
-    x = np.array([float(match[0]) for match in numbers]) if is_number else np.arange(len(labels))
-    step = 1.03 if is_number else 0.06  # between the points of a label, so that their error bars stay apart
+    """Error over an axis of an experiment, points with error bars (standard deviation) for each of `series`: comparison.Rows or None
+    in the order of `labels`. Labels that are numbers lie there, logarithmically, and are joined; names side by side, with nothing between."""
+    numbers = numbers_of(labels)
+    is_number, is_log = numbers is not None, numbers is not None and min(numbers) > 0
+    x = np.array(numbers) if is_log else np.arange(len(labels))
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     known = [next(row for row in rows if row) for rows in series if any(rows)]
+    # between the points of a label, so that their error bars stay apart
+    step = 1.03 if is_log else 0.06 if is_number else min(0.12, 0.7 / max(1, len(known)))
     for i, (rows, colour) in enumerate(zip([rows for rows in series if any(rows)], _group_colours(known))):
         places, rows = x[[row is not None for row in rows]], [row for row in rows if row]
         shift = i - (len(known) - 1) / 2
-        ax.errorbar(places * step ** shift if is_number else places + step * shift, [row.mean for row in rows],
+        ax.errorbar(places * step ** shift if is_log else places + step * shift, [row.mean for row in rows],
                     yerr=[row.std if row.std == row.std else 0 for row in rows], color=colour, marker="o", markersize=4, capsize=3,
-                    linewidth=1.4, elinewidth=1, label=known[i].group.label)
-    if is_number:
+                    linestyle="-" if is_number else "none", linewidth=1.4, elinewidth=1, label=known[i].group.label)
+    if is_log:
         ax.set_xscale("log")
     ax.set_xticks(x, labels)
+    if not is_number:
+        ax.set_xlim(-0.5, len(labels) - 0.5)
+        ax.grid(False, axis="x")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(axis)
     ax.set_ylabel(f"test {metric}")
@@ -221,6 +225,13 @@ def error_over(axis, labels, series, metric, title):
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     _title(figure, title)
     return figure
+
+
+def numbers_of(labels):
+    """What a set of labels like '2.5 %', '1e-3' or '40 trajectories' measures; None where one is a name ('2D CFD') or two are the same number."""
+    matches = [re.match(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(?=[\s%]|$)", label) for label in labels]
+    values = [float(match[0]) for match in matches if match]
+    return values if len(set(values)) == len(labels) else None
 
 
 def alphas(panels, title):

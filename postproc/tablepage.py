@@ -10,8 +10,8 @@ import runpage
 from plain import duration
 
 CAPTIONS = {
-    "error": "Final {metric} over {columns}, a line for each row of the table: mean and sample standard deviation over {seeds}. Where the "
-             "error bars of two lines overlap, the difference may be chance.",
+    "error": "Final {metric} over {columns}, a colour for each row of the table: mean and sample standard deviation over {seeds}. Where the "
+             "error bars of two rows overlap, the difference may be chance.",
     "bars": "Final {metric} of each row of the table{place}, from zero, and enlarged: diamonds are means with the sample standard deviation, "
             "circles single runs. Where the circles of two rows overlap, the difference may be chance.",
     "alpha": "Tail exponent α of each layer{place} before training (open circles) and after it (full dots): mean over the runs, and their "

@@ -216,6 +216,24 @@ def no_text_is_cut_or_overlaps(scratch):
 
 
 @check
+def only_numbers_are_joined_by_lines(scratch):
+    finish_all(place(scratch))
+    series = [[cell.row for cell in line] for line in program.make_table(rows.load("trial.yaml"))]
+    series[1][1] = None
+    for labels, is_joined in ((["100 %", "10 %", "2.5 %"], True), (["1e-3", "2.5e-3", ".5"], True), (["0 trajectories", "40 trajectories", "80"], True),
+                              (["pre-trained", "from scratch", "frozen"], False), (["Darcy", "1D CFD", "2D CFD"], False),
+                              (["10 % of A", "10 % of B", "5 %"], False), (["1.2.3", "1.2", "2"], False)):
+        figure = figures.error_over("set", labels, series, "nRMSE", "a title")
+        lines = [bars.lines[0] for bars in figure.axes[0].containers]
+        assert len(lines) == 2 and all(line.get_marker() == "o" for line in lines)
+        assert all((line.get_linestyle() != "None") == is_joined for line in lines), labels
+        assert lines[0].get_xdata()[0] < lines[1].get_xdata()[0], "side by side"
+        if not is_joined:
+            assert list(np.round(lines[1].get_xdata())) == [0, 2], "a place of its own for each name, the empty one too"
+    figures.plt.close("all")
+
+
+@check
 def pictures_lie_beside_the_table(scratch):
     finish_all(place(scratch), lambda row: row.labels["fraction"] == "2.5 %")
     assert table()[0] == 0
