@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from plain import format_p
+
 # Okabe and Ito's palette, distinct to colour-blind readers; its yellow is left out, too faint for lines on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":")
@@ -558,4 +560,7 @@ def _verdict(row):
     if row.improvement is None:
         return ""
     change = f"{abs(row.improvement):.1f} % {'lower' if row.improvement >= 0 else 'higher'}"
-    return change + "\n" + (f"p = {row.p:.2g}" if row.p is not None else row.p_note)
+    if row.p is None:
+        return f"{change}\n{row.p_note}"
+    p = format_p(row.p)
+    return f"{change}\np {p}" if p.startswith(">") else f"{change}\np = {p}"

@@ -27,6 +27,7 @@ import report
 import rows
 import rundir
 import tablepage
+from plain import format_p
 
 CSV_HEADER = ["n", "expected", "mean", "std", "error_reduced_percent", "p_two_sided", "p_one_sided", "train_seconds",
               "balance_seconds", "balance_share"]
@@ -267,7 +268,9 @@ def number(value, form):
 
 
 def p_text(row, value):
-    return number(value, ".2g") if value is not None or not row else row.p_note or "-"
+    if value is None:
+        return row.p_note or "-" if row else "-"
+    return "-" if value != value else format_p(value)
 
 
 def timing(cell, key):
@@ -324,6 +327,8 @@ def latex_text(text):
     text = text.strip().replace("\\", "\\textbackslash ")
     for character in "%&#_${}":
         text = text.replace(character, "\\" + character)
+    for character in "<>":  # which the fonts of text have other characters for
+        text = text.replace(character, f"${character}$")
     return indent + text.replace("±", "$\\pm$").replace("^", "\\textasciicircum ").replace("~", "\\textasciitilde ")
 
 

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "postproc"))
 from checks import check, run_checks, texts_that_clash  # noqa: E402
 import comparison  # noqa: E402
 import figures  # noqa: E402
+import plain  # noqa: E402
 import rows  # noqa: E402
 import table as program  # noqa: E402
 
@@ -132,6 +133,23 @@ def p_values_of_known_numbers(_):
     less, _ = comparison.welch(np.array([2.0, 3, 4]), np.array([4.0, 5, 6]), "less")
     more, _ = comparison.welch(np.array([4.0, 5, 6]), np.array([2.0, 3, 4]), "less")
     assert np.isclose(p, 2 * stats.t.cdf(-2 / np.sqrt(2 / 3), 4)) and np.isclose(less, p / 2) and np.isclose(more, 1 - p / 2)
+
+
+@check
+def a_probability_is_never_shown_as_one(scratch):
+    """All layers at 100 %: far worse than plain."""
+    for row in place(scratch, FILE.replace("  train_lr: [1e-3, 2.5e-3]\n", "").replace("best_of: train_lr, ", "")):
+        seed, fraction, rule = row.labels.values()
+        finish(row, ERRORS[rule, fraction, "1e-3"][int(seed) - 1] + 0.2 * ((rule, fraction) == ("all layers", "100 %")))
+    status, output, _ = table()
+    shown = next(line for line in output.splitlines() if line.strip().startswith("p, one-sided") and " - " not in line)
+    exact = float(cells()["all layers", "100 %"]["p_one_sided"])
+    assert status == 0 and re.split(r"  +", shown.strip())[1] == "> 0.99" and 0.999 < exact < 1, (shown, exact)
+    assert "$>$ 0.99 &" in text_of("runs/trial/table/table.tex") and "| > 0.99 |" in text_of("runs/trial/table/table.md")
+    assert [plain.format_p(p) for p in (1.0, 0.99, 0.04321, 3.21e-9)] == ["> 0.99", "0.99", "0.043", "3.2e-09"]
+    bar = figures.bars([line[0].row for line in program.make_table(rows.load("trial.yaml"))])
+    assert not any(text.get_text().endswith("p = 1") for text in bar.axes[1].texts)
+    figures.plt.close("all")
 
 
 @check
