@@ -201,6 +201,25 @@ def cost_is_that_of_the_rows_shown(scratch):
     cost = output[output.index("What rebalancing cost"):].splitlines()
     assert [re.split(r"  +", line.strip()) for line in cost[7:10]] == [
         ["training (s)", "20.0", "20.0", "20.0"], ["rebalancing (s)", "1.000", "1.000", "1.000"], ["share (%)", "5.00", "5.00", "5.00"]], cost
+    assert [re.split(r"  +", line.strip()) for line in cost[3:6]] == [
+        ["training (s)", "20.0", "20.0", "20.0"], ["rebalancing (s)", *["0.400 (analysis)"] * 3], ["share (%)", *["2.00 (analysis)"] * 3]], cost
+    assert "rule none rebalances nothing, but analyses its layers for layers.csv" in cost[0]
+    with open("runs/trial/table/table.csv", newline="", encoding="utf-8") as file:
+        found = {(line["rule"], round(float(line["balance_seconds"]), 9)) for line in csv.DictReader(file)}
+    assert found == {("plain", 0.4), ("all layers", 1.0)}, found
+
+
+@check
+def the_rule_may_be_of_the_deck_or_of_a_column(scratch):
+    text = FILE.replace("columns: fraction, rows: rule,", "columns: rule, rows: fraction,").replace(", baseline: {rule: plain}", "")
+    place(scratch, text.replace("plain: {balance_rule: none}", "plain: {deck: plain.yaml}"))
+    write("plain.yaml", "balance: {rule: none}\n")
+    for row in rows.load("trial.yaml").rows:
+        finish(row, 0.1 + 0.01 * row.number, 0.0 if row.labels["fraction"] == "10 %" else 0.5)
+    status, output, errors = table("--html")
+    assert status == 0 and not errors, errors
+    cost = [re.split(r"  +", line.strip()) for line in output[output.index("What rebalancing cost"):].splitlines()]
+    assert [line[1:] for line in cost if line[0] == "share (%)"] == [["2.50 (analysis)", "2.50"], ["0.00", "0.00"], ["2.50 (analysis)", "2.50"]], cost
 
 
 @check
