@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 import rundir
-from plain import describe, short
+from plain import describe, format_p, short
 
 RULE = "balance_rule"
 # Seeds are what a group averages over; the rest says where and how fast a run went, not what it computed.
@@ -180,7 +180,7 @@ def format_row(row):
     is_baseline = row.baseline == row.group.label
     return [row.group.label, str(len(row.group.runs)), format_spread(row.mean, row.std),
             "baseline" if is_baseline else "-" if row.improvement is None else f"{row.improvement:+.2f}",
-            "-" if is_baseline else row.p_note or "-" if row.p is None else f"{row.p:.2g}",
+            "-" if is_baseline else row.p_note or "-" if row.p is None else format_p(row.p),
             format_spread(row.published_mean, row.published_std)]
 
 

@@ -68,7 +68,7 @@ def plural(count, word):
 
 def from_torch(options):
     path = options.source
-    saved = read_torch(path)
+    saved = read_torch(path, optional=("args",))
     state, optimizer, left, notes = unwrap(path, saved)
     state, stripped = strip(state)
     moments, steps, group = {}, 0, {}

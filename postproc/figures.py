@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from plain import format_p
+
 # Okabe and Ito's palette, distinct to colour-blind readers; its yellow is left out, too faint for lines on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":")
@@ -18,6 +20,7 @@ FIELD_MAP, ERROR_MAP = "viridis", "PuOr"
 WIDTH = 7.2  # inches: two columns of a journal page
 LAYERS_AS_LINES = 14
 PANELS_A_PAGE = 16
+RATE_DECADES = 3  # that a map of rates shows: schedules end at rates at which nothing is learned any more
 # open circles around full dots: a spectrum that hardly moved stays visible under the later one
 FIRST = {"color": REFERENCE, "markersize": 4.2, "markerfacecolor": "none", "markeredgewidth": 0.8}
 LAST = {"color": PALETTE[0], "markersize": 2.2}
@@ -196,23 +199,27 @@ def bars(rows, metric="nRMSE", title=""):
 
 
 def error_over(axis, labels, series, metric, title):
-    """Error over an axis of an experiment, a line with error bars (standard deviation) for each of `series`: comparison.Rows or None
-    in the order of `labels`. Labels that begin with numbers lie there, logarithmically; others side by side."""
-    numbers = [re.match(r"[-+]?[\d.]+(e[-+]?\d+)?", label) for label in labels]
-    is_number = all(numbers) and min(float(match[0]) for match in numbers) > 0
-    x = np.array([float(match[0]) for match in numbers]) if is_number else np.arange(len(labels))
-    step = 1.03 if is_number else 0.06  # between the points of a label, so that their error bars stay apart
+    """Error over an axis of an experiment, points with error bars (standard deviation) for each of `series`: comparison.Rows or None
+    in the order of `labels`. Labels that are numbers lie there, logarithmically, and are joined; names side by side, with nothing between."""
+    numbers = numbers_of(labels)
+    is_number, is_log = numbers is not None, numbers is not None and min(numbers) > 0
+    x = np.array(numbers) if is_log else np.arange(len(labels))
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     known = [next(row for row in rows if row) for rows in series if any(rows)]
+    # between the points of a label, so that their error bars stay apart
+    step = 1.03 if is_log else 0.06 if is_number else min(0.12, 0.7 / max(1, len(known)))
     for i, (rows, colour) in enumerate(zip([rows for rows in series if any(rows)], _group_colours(known))):
         places, rows = x[[row is not None for row in rows]], [row for row in rows if row]
         shift = i - (len(known) - 1) / 2
-        ax.errorbar(places * step ** shift if is_number else places + step * shift, [row.mean for row in rows],
+        ax.errorbar(places * step ** shift if is_log else places + step * shift, [row.mean for row in rows],
                     yerr=[row.std if row.std == row.std else 0 for row in rows], color=colour, marker="o", markersize=4, capsize=3,
-                    linewidth=1.4, elinewidth=1, label=known[i].group.label)
-    if is_number:
+                    linestyle="-" if is_number else "none", linewidth=1.4, elinewidth=1, label=known[i].group.label)
+    if is_log:
         ax.set_xscale("log")
     ax.set_xticks(x, labels)
+    if not is_number:
+        ax.set_xlim(-0.5, len(labels) - 0.5)
+        ax.grid(False, axis="x")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(axis)
     ax.set_ylabel(f"test {metric}")
@@ -220,6 +227,13 @@ def error_over(axis, labels, series, metric, title):
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     _title(figure, title)
     return figure
+
+
+def numbers_of(labels):
+    """What a set of labels like '2.5 %', '1e-3' or '40 trajectories' measures; None where one is a name ('2D CFD') or two are the same number."""
+    matches = [re.match(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(?=[\s%]|$)", label) for label in labels]
+    values = [float(match[0]) for match in matches if match]
+    return values if len(set(values)) == len(labels) else None
 
 
 def alphas(panels, title):
@@ -393,14 +407,21 @@ def _layer_maps(table, title):
     count = len(table.names)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, min(9.0, 1.4 + 0.13 * count)), sharey=True)
     step = max(1, -(-count // 50))
-    for ax, values, label in zip(axes, (table.alpha, table.rate), (r"tail exponent $\alpha$", "learning rate, next epoch")):
-        image = ax.pcolormesh(np.arange(len(table.epochs) + 1) - 0.5, np.arange(count + 1) - 0.5, np.ma.masked_invalid(values.T),
-                              cmap=FIELD_MAP, norm=_norm(values))
+    for ax, values, label, decades in zip(axes, (table.alpha, table.rate), (r"tail exponent $\alpha$", "learning rate, next epoch"),
+                                          (np.inf, RATE_DECADES)):
+        norm = _norm(values, decades)
+        is_cut = norm is not None and np.nanmin(values) < norm.vmin
+        # zero has no logarithm, but is below the scale like any other rate there
+        shown = np.maximum(values, norm.vmin / 2) if is_cut else values
+        image = ax.pcolormesh(np.arange(len(table.epochs) + 1) - 0.5, np.arange(count + 1) - 0.5, np.ma.masked_invalid(shown.T),
+                              cmap=FIELD_MAP, norm=norm)
         ax.set_xticks(*_few(np.arange(len(table.epochs)), [f"{epoch:.0f}" for epoch in table.epochs], 6))
         ax.set_xlabel("epoch")
         ax.grid(False)
-        ticks = LogLocator(subs=(1, 2, 5)) if isinstance(image.norm, LogNorm) else MaxNLocator(5)
-        bar = figure.colorbar(image, ax=ax, location="top", label=label, aspect=30, pad=0.01, ticks=ticks, format=PLAIN_NUMBER)
+        bar = figure.colorbar(image, ax=ax, location="top", label=label, aspect=30, pad=0.01, ticks=MaxNLocator(5), format=PLAIN_NUMBER,
+                              extend="min" if is_cut else "neither")
+        if norm:
+            _log_ticks(bar.ax.xaxis, decades_from=100, most=6)
         bar.ax.tick_params(labelsize=7)
         bar.minorticks_off()
     axes[0].set_yticks(np.arange(0, count, step), table.names[::step], fontsize=6.5)
@@ -409,11 +430,11 @@ def _layer_maps(table, title):
     return figure
 
 
-def _norm(values):
-    """Logarithmic colours where the values span at least a decade."""
+def _norm(values, decades):
+    """Logarithmic colours where the values span at least a decade, from at most so many decades below the largest."""
     known = values[np.isfinite(values)]
-    wide = known.size and known.min() > 0 and known.max() >= 10 * known.min()
-    return LogNorm(known.min(), known.max()) if wide else None
+    low, high = (max(known.min(), known.max() / 10 ** decades), known.max()) if known.size else (0, 0)
+    return LogNorm(low, high) if low > 0 and high >= 10 * low else None
 
 
 def _few(positions, labels, most):
@@ -539,4 +560,7 @@ def _verdict(row):
     if row.improvement is None:
         return ""
     change = f"{abs(row.improvement):.1f} % {'lower' if row.improvement >= 0 else 'higher'}"
-    return change + "\n" + (f"p = {row.p:.2g}" if row.p is not None else row.p_note)
+    if row.p is None:
+        return f"{change}\n{row.p_note}"
+    p = format_p(row.p)
+    return f"{change}\np {p}" if p.startswith(">") else f"{change}\np = {p}"

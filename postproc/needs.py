@@ -4,6 +4,8 @@ import importlib.util
 import os
 import sys
 
+import streams  # noqa: F401 (every program imports this module first, so here its output is made to bear a closed pipe)
+
 DEBIAN = {"numpy": "python3-numpy", "h5py": "python3-h5py", "scipy": "python3-scipy", "matplotlib": "python3-matplotlib", "yaml": "python3-yaml"}
 PIP = {"yaml": "pyyaml"}  # where the name is another
 

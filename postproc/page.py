@@ -142,9 +142,9 @@ def _line(tag, row, kinds):
 
 def _numeric(cells):
     """Whether a column is one of numbers: at least half of its cells that say something are, and are not dates or names. How many runs
-    a number is the mean of may follow it."""
-    told = [text for cell in cells if (text := re.sub(r" \(\d+ of \d+\)$", "", cell)) not in ("–", "-", "")]
-    numbers = [cell for cell in told if re.fullmatch(r"[<+−-]?\s*(\d[\d,.]*(e[+-]?\d+)?|inf)( ?[%±×] ?[\d.e+-]*)*", cell)]
+    a number is the mean of may follow it, or a word on what it is of."""
+    told = [text for cell in cells if (text := re.sub(r" \((\d+ of \d+|[a-z]+)\)$", "", cell)) not in ("–", "-", "")]
+    numbers = [cell for cell in told if re.fullmatch(r"[<>+−-]?\s*(\d[\d,.]*(e[+-]?\d+)?|inf)( ?[%±×] ?[\d.e+-]*)*", cell)]
     return bool(told) and 2 * len(numbers) >= len(told)
 
 

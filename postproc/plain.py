@@ -59,6 +59,11 @@ def duration(seconds):
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_p(p):
+    """A p-value to two significant digits; never 1, which would be certainty."""
+    return "> 0.99" if p > 0.99 else f"{p:.2g}"
+
+
 def _scalar(text):
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):

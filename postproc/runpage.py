@@ -17,7 +17,8 @@ CAPTIONS = {
     "curves": "Training loss, nRMSE on the test set and its error per band of wavenumbers, over epochs. Loss that falls while the test "
               "error rises is overfitting; a band that stays high is a scale the model does not learn.",
     "layers": "Tail exponent α of each layer's eigenvalues, and the learning rate it sets for the next epoch. Layers with a large α "
-              "are the less trained ones; balancing gives them the higher rate. The broad grey line is the base rate.",
+              "are the less trained ones; balancing gives them the higher rate. The broad grey line is the base rate; in a map of many "
+              "layers an arrow at the scale says that rates go beyond it, lower.",
     "exponents": "Tail exponent α of each layer's eigenvalues. Layers with a large α are the less trained ones.",
     "spectra": "The share of each layer's eigenvalues at or above a value, at the first and the last recorded epoch. The dashed line "
                "is the fitted power law, whose slope is 1 − α: the flatter, the heavier the tail.",

@@ -27,10 +27,12 @@ import report
 import rows
 import rundir
 import tablepage
+from plain import format_p
 
 CSV_HEADER = ["n", "expected", "mean", "std", "error_reduced_percent", "p_two_sided", "p_one_sided", "train_seconds",
               "balance_seconds", "balance_share"]
-COST = "What rebalancing cost, mean over runs (plain runs analyse their layers as well, for layers.csv):"
+COST = "What rebalancing cost, mean over runs. (analysis): rule none rebalances nothing, but analyses its layers for layers.csv:"
+ANALYSIS = " (analysis)"
 
 
 @dataclass
@@ -128,7 +130,7 @@ def load(row, layout):
     value = rows.metric_of(row, layout)
     if value is None or not math.isfinite(value):
         return None
-    config = {"train_seed": row.keys.get("train_seed", "")}
+    config = {"train_seed": row.keys.get("train_seed", ""), comparison.RULE: rows.all_settings(row).get(comparison.RULE)}
     return comparison.Run(row.directory, config, rows.summary_of(row).get("timing") or {}, value, value, rundir.read_version(row.directory))
 
 
@@ -206,7 +208,8 @@ def cost_lines(experiment, table):
         for text, key, factor, form in (("training (s)", "train_seconds", 1, ".1f"), ("rebalancing (s)", "balance_seconds", 1, ".3f"),
                                         ("share (%)", "balance_share", 100, ".2f")):
             values = [timing(cell, key) for cell in line]
-            found[text] = [number(None if value is None else factor * value, form) for value in values]
+            marks = [ANALYSIS if value and key != "train_seconds" and is_plain(cell) else "" for cell, value in zip(line, values)]
+            found[text] = [number(None if value is None else factor * value, form) + mark for value, mark in zip(values, marks)]
         return found
 
     return lay_out(experiment, table, measures)
@@ -267,7 +270,14 @@ def number(value, form):
 
 
 def p_text(row, value):
-    return number(value, ".2g") if value is not None or not row else row.p_note or "-"
+    if value is None:
+        return row.p_note or "-" if row else "-"
+    return "-" if value != value else format_p(value)
+
+
+def is_plain(cell):
+    """Nothing is rebalanced in any of its runs."""
+    return all(run.config[comparison.RULE] == "none" for run in cell.row.group.runs)
 
 
 def timing(cell, key):
@@ -324,6 +334,8 @@ def latex_text(text):
     text = text.strip().replace("\\", "\\textbackslash ")
     for character in "%&#_${}":
         text = text.replace(character, "\\" + character)
+    for character in "<>":  # which the fonts of text have other characters for
+        text = text.replace(character, f"${character}$")
     return indent + text.replace("±", "$\\pm$").replace("^", "\\textasciicircum ").replace("~", "\\textasciitilde ")
 
 

@@ -10,16 +10,16 @@ import runpage
 from plain import duration
 
 CAPTIONS = {
-    "error": "Final {metric} over {columns}, a line for each row of the table: mean and sample standard deviation over {seeds}. Where the "
-             "error bars of two lines overlap, the difference may be chance.",
+    "error": "Final {metric} over {columns}, a colour for each row of the table: mean and sample standard deviation over {seeds}. Where the "
+             "error bars of two rows overlap, the difference may be chance.",
     "bars": "Final {metric} of each row of the table{place}, from zero, and enlarged: diamonds are means with the sample standard deviation, "
             "circles single runs. Where the circles of two rows overlap, the difference may be chance.",
     "alpha": "Tail exponent α of each layer{place} before training (open circles) and after it (full dots): mean over the runs, and their "
              "sample standard deviation. Layers with a large α are the less trained ones; balancing gives them the higher rate."}
 CHOICES = ("Mean ± sample standard deviation of every choice of hyperparameters. The best has the least mean of those with the most runs. "
            "A dash: not part of the experiment.")
-COST = ("Mean over the runs of a cell, in seconds of the whole training and in % of it. Plain runs analyse their layers as well, "
-        "for layers.csv.")
+COST = ("Mean over the runs of a cell, in seconds of the whole training and in % of it. (analysis): rule none rebalances nothing, but "
+        "analyses its layers for layers.csv.")
 
 
 @dataclass
@@ -70,7 +70,7 @@ def facts(path, experiment, finished, abouts):
     share = f" ({100 * balancing / training:.2g} %)" if balancing is not None and training else ""
     return [("file", path), ("axes", axes), ("decks", ", ".join(decks(experiment))), ("data", ", ".join(data)),
             *runpage.facts_of_runs(abouts), ("training, all rows", None if training is None else duration(training)),
-            ("of it rebalancing", None if balancing is None else duration(balancing) + share),
+            ("of it rebalancing and analysis", None if balancing is None else duration(balancing) + share),
             ("directory", os.path.abspath(experiment.directory))]
 
 

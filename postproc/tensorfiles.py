@@ -108,6 +108,38 @@ class Namespace:
         vars(self).update(values)
 
 
+class Unread:
+    """Stands for what a pickle wants looked up, as a class of its own each, and for what it makes of that: takes everything, does nothing."""
+
+    source = ""  # "module.name"
+
+    def __new__(cls, *_, **__):
+        return object.__new__(cls)
+
+    def __init__(self, *_, **__):
+        pass
+
+    def ignore(self, *_):
+        pass
+
+    __setstate__ = __setitem__ = append = extend = add = ignore
+
+
+def find_unread(value):
+    """The first Unread in plain data, None if there is none."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Unread) or isinstance(value, type) and issubclass(value, Unread):
+            return value
+        value = vars(value) if isinstance(value, Namespace) else value
+        if isinstance(value, (dict, list, tuple, set, frozenset)) and id(value) not in seen:
+            seen.add(id(value))
+            items = [item for pair in value.items() for item in pair] if isinstance(value, dict) else list(value)
+            waiting += reversed(items)
+    return None
+
+
 @dataclass
 class Storage:
     kind: str
@@ -166,7 +198,8 @@ class Archive:
 
     def rebuild(self, storage, offset, size, stride, _requires_grad=False, _hooks=None, lazy=None):
         """torch._utils._rebuild_tensor_v2; strides count values; lazy: conjugations and signs that torch has put off."""
-        if not isinstance(storage, Storage) or len(size) != len(stride) or min([offset, *size, *stride], default=0) < 0:
+        is_sound = isinstance(storage, Storage) and isinstance(lazy or {}, dict) and len(size) == len(stride)
+        if not is_sound or min([offset, *size, *stride], default=0) < 0:
             raise FileError(f"{self.path}: a tensor in it is damaged: offset {offset}, shape {size}, strides {stride}")
         last = offset + sum((n - 1) * step for n, step in zip(size, stride))
         if 0 not in size and last >= storage.count:
@@ -203,7 +236,7 @@ def open_zip(path):
 
 
 class Unpickler(pickle.Unpickler):
-    """Tensors, storages, OrderedDict and Namespace; nothing else is looked up, so nothing in the file is ever called."""
+    """Tensors, storages, OrderedDict and Namespace; nothing else is looked up, Unread stands for it, so nothing in the file is ever called."""
 
     def __init__(self, archive):
         text = archive.read("data.pkl")
@@ -221,21 +254,30 @@ class Unpickler(pickle.Unpickler):
             return OF_STORAGE[name]
         if (module, name) in known:
             return known[module, name]
-        raise FileError(f"{self.archive.path}: holds {module}.{name}, which is refused: only tensors and plain data are read "
-                        f"(of a model, save its state_dict())")
+        return type("Unread", (Unread,), {"source": f"{module}.{name}"})
 
     def persistent_load(self, saved):
         tag, kind, key, _, count = saved
+        refuse_unread(self.archive.path, kind)
         if tag != "storage" or kind not in KINDS or not isinstance(key, str) or not isinstance(count, int):
             raise FileError(f"{self.archive.path}: a storage in it is of no known type: {saved}")
         return Storage(kind, key, count)
 
 
-def read_torch(path):
-    """What torch.load would return, with Tensor for tensors and Namespace for argparse's."""
+def refuse_unread(path, value):
+    found = find_unread(value)
+    if found is not None:
+        raise FileError(f"{path}: holds {found.source}, which is refused: only tensors and plain data are read (of a model, save its state_dict())")
+
+
+def read_torch(path, optional=()):
+    """What torch.load would return, with Tensor for tensors and Namespace for argparse's. Entries of these names may hold Unread."""
     archive = Archive(path)
     try:
-        return Unpickler(archive).load()
+        saved = Unpickler(archive).load()
+        needed = {key: value for key, value in saved.items() if key not in optional} if isinstance(saved, dict) else saved
+        refuse_unread(path, needed)
+        return saved
     except FileError:
         raise
     except Exception as error:  # a damaged pickle can break in any way

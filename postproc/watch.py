@@ -16,6 +16,7 @@ import time
 
 import frame
 import live
+import streams
 from plain import RunError
 
 OPEN, CLOSE = "\x1b[?1049h\x1b[?25l\x1b[2J", "\x1b[?25h\x1b[?1049l"  # alternate screen, no cursor; and back
@@ -39,10 +40,6 @@ def main(arguments=None):
         print(f"watch.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:
-        # the reader has seen enough; nothing more is written when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
 
@@ -100,7 +97,7 @@ def narrate(runs, options):
     """Where the output is no terminal: the line of a run whenever it has changed, at the end the last frame."""
     told = {}
     update(runs)
-    while not finished(runs):
+    while not finished(runs) and not streams.is_unread():
         for run in runs:
             state = (run.state, run.done)
             if told.get(run.directory) != state:

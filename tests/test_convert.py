@@ -1,10 +1,12 @@
 """Checks of postproc/convert.py on files that PyTorch made, and against PyTorch itself where it is installed. Prints a line a check; exit
 status 1 if one fails."""
 import argparse
+import collections
 import contextlib
 import io
 import json
 import os
+import pathlib
 import pickle
 import struct
 import subprocess
@@ -277,6 +279,82 @@ def nothing_in_a_pickle_is_called(scratch):
         pickled(f"{scratch}/evil.pth", f"c{module}\n{name}\n.".encode())
         refused(f"holds {module}.{name}, which is refused", f"{scratch}/evil.pth", f"{scratch}/a.safetensors")
     refused("holds __main__.Model, which is refused", made("module.pth"), f"{scratch}/a.safetensors")
+
+
+class Global:
+    """A name that is looked up; with arguments a call of it, with a state an object of that class."""
+
+    def __init__(self, module, name, arguments=None, state=None):
+        self.module, self.name, self.arguments, self.state = module, name, arguments, state
+
+
+class Pickle(tensorfiles.Pickle):
+    """Also of Globals."""
+
+    def put(self, value):
+        if not isinstance(value, Global):
+            super().put(value)
+            return
+        self.put_global(value.module, value.name)
+        if value.state is not None:
+            self.out.write(b")\x81")
+            self.put(value.state)
+            self.out.write(b"b")
+        elif value.arguments is not None:
+            self.put(value.arguments)
+            self.out.write(b"R")
+
+
+def saved_with(path, value):
+    text = Pickle(value)
+    pickled(path, text.out.getvalue(), [tensor.load().tobytes() for tensor in text.tensors])
+
+
+def strange(command):
+    """Arguments as programs have them, and one of ill will."""
+    inner = Global("__main__", "Net", state={"width": 3, "f": Global("torch.nn.functional", "relu")})
+    return {"f": Global("torch.nn.modules.activation", "GELU"), "device": Global("torch", "device", ("cuda",)), "net": inner,
+            "attack": Global("os", "system", (command,)), "several": [1, (Global("pathlib", "PosixPath", ("a",)),)],
+            "by_name": {"x": Global("builtins", "eval", ("1 / 0",))}}
+
+
+@check
+def arguments_that_are_looked_up_are_left_out(scratch):
+    """Classes, functions, devices, objects are named and not looked up; weights, moments and the other arguments are what they were."""
+    saved = tensorfiles.read_torch(made("published.pth"))
+    args = {**strange(f"touch {scratch}/called"), **vars(saved["args"])}
+    saved_with(f"{scratch}/a.pth", {**saved, "args": tensorfiles.Namespace(**args)})
+    out = works(f"{scratch}/a.pth", f"{scratch}/a.safetensors")
+    assert out.endswith("left out: args.f, args.device, args.net, args.attack, args.several, args.by_name\n"), out
+    same_bytes(f"{scratch}/a.safetensors", made("published.safetensors"))
+    saved_with(f"{scratch}/b.pth", {**saved, "args": Global("types", "SimpleNamespace", (), {"lr": 1})})
+    assert works(f"{scratch}/b.pth", f"{scratch}/b.safetensors").endswith("left out: args\n")
+    for protocol in range(2, 5):
+        args = argparse.Namespace(f=os.path.join, path=pathlib.Path("a"), call=Call(f"touch {scratch}/called"), counts=Counts("aab"), s={str, 1})
+        pickled(f"{scratch}/c.pth", pickle.dumps({"args": args, "model": {"a": 1}}, protocol))
+        refused("entry 'a' of the state_dict is no tensor but int", f"{scratch}/c.pth", f"{scratch}/c.safetensors")
+    assert sorted(os.listdir(scratch)) == ["a.pth", "a.safetensors", "b.pth", "b.safetensors", "c.pth"]
+
+
+class Counts(collections.Counter):
+    """Pickles to a call of a class and a state."""
+
+
+@check
+def elsewhere_they_are_refused(scratch):
+    """Also where they are hidden: in keys, in the optimizer's groups, behind a cycle."""
+    saved = tensorfiles.read_torch(made("published.pth"))
+    gelu, bad = Global("torch.nn.modules.activation", "GELU"), f"{scratch}/bad.pth"
+    ring = tensorfiles.Namespace(a=1)
+    group = {**saved["optimizer"]["param_groups"][0], "f": [gelu]}
+    for other in ({"model": {**saved["model"], "x": gelu}}, {"optimizer": {**saved["optimizer"], "param_groups": [group]}}, {"scheduler": gelu},
+                  {"scheduler": tensorfiles.Namespace(f=gelu)}, {"model": {"a": Global("torch._utils", "_rebuild_sparse_tensor", (1, 2))}},
+                  {"scheduler": {Global("torch", "device", ("cpu",)): 1}}):
+        saved_with(bad, {**saved, **other})
+        refused("which is refused: only tensors and plain data are read", bad, f"{scratch}/a.safetensors")
+    vars(ring)["ring"] = [ring]
+    assert tensorfiles.find_unread({"a": ring, "b": [ring]}) is None
+    assert sorted(os.listdir(scratch)) == ["bad.pth"]
 
 
 @check

@@ -77,5 +77,46 @@ def a_module_of_ours_is_no_package_to_install(scratch):
     assert status == 1 and "Traceback" in errors and "pip" not in errors, errors
 
 
+def into_a_closed_pipe(program, *arguments, both=False, unbuffered=""):
+    """(exit status, what is on stderr) of a program whose output nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "postproc", program), *arguments], stdout=writer,
+                          stderr=writer if both else subprocess.PIPE, text=True, timeout=60,
+                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": unbuffered})
+    os.close(writer)
+    return done.returncode, done.stderr
+
+
+@check
+def a_closed_pipe_is_no_error(scratch):
+    for program in PROGRAMS + WITHOUT_ANY:
+        told = into_a_closed_pipe(program, "--help")
+        assert told == (0, ""), (program, told)
+    path = os.path.join(scratch, "trial.yaml")
+    with open(path, "w", encoding="utf-8") as file:  # more rows than a stream buffers
+        file.write(f"dir: {scratch}/runs\ndeck: deck.yaml\naxes: {{train_seed: {list(range(500))}}}\n")
+    for unbuffered in ("", "1"):
+        assert into_a_closed_pipe("experiment.py", "list", path, unbuffered=unbuffered) == (0, "")
+    assert into_a_closed_pipe("watch.py", os.path.join(scratch, "run"), "--interval", "0.01") == (0, ""), "it follows a run as long as somebody reads"
+    status, errors = into_a_closed_pipe("table.py", path)
+    assert status == 1 and "no row is finished yet" in errors and errors.count("\n") == 1, (status, errors)
+    assert into_a_closed_pipe("table.py", path, both=True)[0] == 1
+
+
+@check
+def what_is_printed_in_vain_is_written_nevertheless(scratch):
+    """The files of a program are for others than those who have closed its output."""
+    directory = os.path.join(scratch, "run")
+    os.makedirs(directory)
+    lines = ["epoch,layer,alpha,D,num_evals,norm,spectral_norm,stable_rank,lr", "0,fc0,2.5,0.1,20,1,1,1,1e-3", "1,fc0,2.4,0.1,20,1,1,1,1e-3"]
+    with open(os.path.join(directory, "layers.csv"), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    with open(os.path.join(directory, "metrics.csv"), "w", encoding="utf-8") as file:
+        file.write("epoch,train_loss,base_lr,seconds,balance_seconds,RMSE,nRMSE\n1,0.3,1e-3,1.5,0.02,0.2,0.1\n")
+    into_a_closed_pipe("report.py", directory, "--html")
+    assert {"curves.png", "layers.png", "index.html"} <= set(os.listdir(os.path.join(directory, "report")))
+
+
 if __name__ == "__main__":
     sys.exit(run_checks())

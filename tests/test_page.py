@@ -184,8 +184,9 @@ def parts_of_pages(_):
     table = page.table(["a", "b", "c"], [["x", 1.23456, "2024-05-01"], ["y", None, "-"], ["z", float("nan"), ""]], "words")
     assert cells_of(table.html) == [["a", "b", "c"], ["x", "1.235", "2024-05-01"], ["y", "–", "-"], ["z", "–", ""]]
     assert re.findall(r"<th( class=\"number\")?>", table.html) == ["", ' class="number"', ""]
-    counted = page.table(["a", "b"], [["0.10 ± 0.02 (2 of 3)", "rows (2 of 3)"], ["- (0 of 3)", "- (0 of 3)"]])
-    assert re.findall(r"<th( class=\"number\")?>", counted.html) == [' class="number"', ""]
+    counted = page.table(["a", "b", "c"], [["0.10 ± 0.02 (2 of 3)", "rows (2 of 3)", "> 0.99"], ["- (0 of 3)", "- (0 of 3)", "-"],
+                                            ["0.25 (analysis)", "", ""], ["2.00 (analysis)", "", ""]])
+    assert re.findall(r"<th( class=\"number\")?>", counted.html) == [' class="number"', "", ' class="number"']
     assert page.text("one\n\ntwo <b>").html == "<p>one</p>\n<p>two &lt;b&gt;</p>\n"
     assert page.section("empty").html == "" and "\ufffd" in page.text("a\x00b\x1b").html
     assert "node" not in page.facts([("hosts", ""), ("mesh", None)]).html

@@ -223,6 +223,29 @@ def no_text_is_cut_or_overlaps(scratch):
 
 
 @check
+def rates_that_vanish_leave_the_colours_to_the_others(scratch):
+    """One cycle: up, and down to 1e-12 or zero. The map shows the rates at which the network learned."""
+    epochs = np.arange(101)
+    base = 1e-3 * np.where(epochs < 30, 0.04 + 0.96 * epochs / 30, 0.5 * (1 + np.cos(np.pi * (epochs - 30) / 70)))
+    names = [f"blocks.{i}.filter.w{i % 2 + 1}" for i in range(40)]
+    alpha = np.tile(np.geomspace(1.5, 2e12, len(names)), (len(epochs), 1))
+    for last in (1e-12, 0):
+        base[-1] = last
+        rate = base[:, None] * np.linspace(0.5, 1.5, len(names))
+        figure = figures.layers(rundir.Layers(names, epochs, alpha, rate), None, "vanishing")
+        clash = texts_that_clash(figure)
+        images = [ax.collections[0] for ax in figure.axes if ax.collections and ax.get_xlabel() == "epoch"]
+        bars = [image.colorbar for image in images]
+        labels = [[text.get_text() for text in bar.ax.get_xticklabels()] for bar in bars]
+        figures.plt.close("all")
+        assert not clash, clash
+        assert all(3 <= sum(map(bool, texts)) <= 9 for texts in labels), labels
+        assert np.isclose(images[1].norm.vmax, 1.5e-3) and np.isclose(images[1].norm.vmin, 1.5e-6) and bars[1].extend == "min"
+        assert (images[1].norm(images[1].get_array()).filled(1) < 0).any(), "what is below the scale is drawn as well"
+        assert np.isclose(images[0].norm.vmin, 1.5) and bars[0].extend == "neither"
+
+
+@check
 def absent_predictions_are_a_note(scratch):
     run = make_run(scratch, "blind", layers=("fc0",), predictions=False)
     status, output, errors = report(run)

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "postproc"))
 from checks import check, run_checks, texts_that_clash  # noqa: E402
 import comparison  # noqa: E402
 import figures  # noqa: E402
+import plain  # noqa: E402
 import rows  # noqa: E402
 import table as program  # noqa: E402
 
@@ -135,6 +136,23 @@ def p_values_of_known_numbers(_):
 
 
 @check
+def a_probability_is_never_shown_as_one(scratch):
+    """All layers at 100 %: far worse than plain."""
+    for row in place(scratch, FILE.replace("  train_lr: [1e-3, 2.5e-3]\n", "").replace("best_of: train_lr, ", "")):
+        seed, fraction, rule = row.labels.values()
+        finish(row, ERRORS[rule, fraction, "1e-3"][int(seed) - 1] + 0.2 * ((rule, fraction) == ("all layers", "100 %")))
+    status, output, _ = table()
+    shown = next(line for line in output.splitlines() if line.strip().startswith("p, one-sided") and " - " not in line)
+    exact = float(cells()["all layers", "100 %"]["p_one_sided"])
+    assert status == 0 and re.split(r"  +", shown.strip())[1] == "> 0.99" and 0.999 < exact < 1, (shown, exact)
+    assert "$>$ 0.99 &" in text_of("runs/trial/table/table.tex") and "| > 0.99 |" in text_of("runs/trial/table/table.md")
+    assert [plain.format_p(p) for p in (1.0, 0.99, 0.04321, 3.21e-9)] == ["> 0.99", "0.99", "0.043", "3.2e-09"]
+    bar = figures.bars([line[0].row for line in program.make_table(rows.load("trial.yaml"))])
+    assert not any(text.get_text().endswith("p = 1") for text in bar.axes[1].texts)
+    figures.plt.close("all")
+
+
+@check
 def missing_rows_are_told(scratch):
     all_rows = place(scratch)
     finish_all(all_rows, not_finished)
@@ -183,6 +201,25 @@ def cost_is_that_of_the_rows_shown(scratch):
     cost = output[output.index("What rebalancing cost"):].splitlines()
     assert [re.split(r"  +", line.strip()) for line in cost[7:10]] == [
         ["training (s)", "20.0", "20.0", "20.0"], ["rebalancing (s)", "1.000", "1.000", "1.000"], ["share (%)", "5.00", "5.00", "5.00"]], cost
+    assert [re.split(r"  +", line.strip()) for line in cost[3:6]] == [
+        ["training (s)", "20.0", "20.0", "20.0"], ["rebalancing (s)", *["0.400 (analysis)"] * 3], ["share (%)", *["2.00 (analysis)"] * 3]], cost
+    assert "rule none rebalances nothing, but analyses its layers for layers.csv" in cost[0]
+    with open("runs/trial/table/table.csv", newline="", encoding="utf-8") as file:
+        found = {(line["rule"], round(float(line["balance_seconds"]), 9)) for line in csv.DictReader(file)}
+    assert found == {("plain", 0.4), ("all layers", 1.0)}, found
+
+
+@check
+def the_rule_may_be_of_the_deck_or_of_a_column(scratch):
+    text = FILE.replace("columns: fraction, rows: rule,", "columns: rule, rows: fraction,").replace(", baseline: {rule: plain}", "")
+    place(scratch, text.replace("plain: {balance_rule: none}", "plain: {deck: plain.yaml}"))
+    write("plain.yaml", "balance: {rule: none}\n")
+    for row in rows.load("trial.yaml").rows:
+        finish(row, 0.1 + 0.01 * row.number, 0.0 if row.labels["fraction"] == "10 %" else 0.5)
+    status, output, errors = table("--html")
+    assert status == 0 and not errors, errors
+    cost = [re.split(r"  +", line.strip()) for line in output[output.index("What rebalancing cost"):].splitlines()]
+    assert [line[1:] for line in cost if line[0] == "share (%)"] == [["2.50 (analysis)", "2.50"], ["0.00", "0.00"], ["2.50 (analysis)", "2.50"]], cost
 
 
 @check
@@ -213,6 +250,24 @@ def no_text_is_cut_or_overlaps(scratch):
     clashes = {name: clash for name, figure in drawn.items() if (clash := texts_that_clash(figure))}
     figures.plt.close("all")
     assert not clashes, clashes
+
+
+@check
+def only_numbers_are_joined_by_lines(scratch):
+    finish_all(place(scratch))
+    series = [[cell.row for cell in line] for line in program.make_table(rows.load("trial.yaml"))]
+    series[1][1] = None
+    for labels, is_joined in ((["100 %", "10 %", "2.5 %"], True), (["1e-3", "2.5e-3", ".5"], True), (["0 trajectories", "40 trajectories", "80"], True),
+                              (["pre-trained", "from scratch", "frozen"], False), (["Darcy", "1D CFD", "2D CFD"], False),
+                              (["10 % of A", "10 % of B", "5 %"], False), (["1.2.3", "1.2", "2"], False)):
+        figure = figures.error_over("set", labels, series, "nRMSE", "a title")
+        lines = [bars.lines[0] for bars in figure.axes[0].containers]
+        assert len(lines) == 2 and all(line.get_marker() == "o" for line in lines)
+        assert all((line.get_linestyle() != "None") == is_joined for line in lines), labels
+        assert lines[0].get_xdata()[0] < lines[1].get_xdata()[0], "side by side"
+        if not is_joined:
+            assert list(np.round(lines[1].get_xdata())) == [0, 2], "a place of its own for each name, the empty one too"
+    figures.plt.close("all")
 
 
 @check
