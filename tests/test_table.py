@@ -257,7 +257,7 @@ def only_numbers_are_joined_by_lines(scratch):
     finish_all(place(scratch))
     series = [[cell.row for cell in line] for line in program.make_table(rows.load("trial.yaml"))]
     series[1][1] = None
-    for labels, is_joined in ((["100 %", "10 %", "2.5 %"], True), (["1e-3", "2.5e-3", ".5"], True), (["0 trajectories", "40 trajectories", "80"], True),
+    for labels, is_joined in ((["100 %", "10 %", "2.5 %"], True), (["1e-3", "2.5e-3", ".5"], True), (["0 runs", "40 runs", "80"], True),
                               (["pre-trained", "from scratch", "frozen"], False), (["Darcy", "1D CFD", "2D CFD"], False),
                               (["10 % of A", "10 % of B", "5 %"], False), (["1.2.3", "1.2", "2"], False)):
         figure = figures.error_over("set", labels, series, "nRMSE", "a title")
