@@ -21,35 +21,14 @@ EK_INLINE Wide Widen(EkVector v, int half)
 
 /* ---- lanes and planes --------------------------------------------------------------------------------------- */
 
-/* Points a transposition works on at a time: a block's share and a line of every plane stay in the first level of cache. */
-#define TILE 16
-
 void EkBlockFromPlanes(size_t points, int lanes, const float *planes, size_t stride, float *block, int lane)
 {
-  for (size_t at = 0; at < points; at += TILE) {
-    const size_t n = points - at < TILE ? points - at : TILE;
-    float       *to = block + at * EK_BLOCK + (size_t)lane;
-
-    for (int l = 0; l < lanes; l++) {
-      const float *from = planes + (size_t)l * stride + at;
-
-      for (size_t p = 0; p < n; p++) to[p * EK_BLOCK + (size_t)l] = from[p];
-    }
-  }
+  EkTranspose((size_t)lanes, points, planes, stride, 0, block + lane, EK_BLOCK);
 }
 
 void EkBlockToPlanes(size_t points, int lanes, const float *block, int lane, int accumulate, float *planes, size_t stride)
 {
-  for (size_t at = 0; at < points; at += TILE) {
-    const size_t n = points - at < TILE ? points - at : TILE;
-    const float *from = block + at * EK_BLOCK + (size_t)lane;
-
-    for (int l = 0; l < lanes; l++) {
-      float *to = planes + (size_t)l * stride + at;
-
-      for (size_t p = 0; p < n; p++) to[p] = (accumulate ? to[p] : 0) + from[p * EK_BLOCK + (size_t)l];
-    }
-  }
+  EkTranspose(points, (size_t)lanes, block + lane, EK_BLOCK, accumulate, planes, stride);
 }
 
 static void MoveRow(size_t n, const float *from, int accumulate, float *to)
