@@ -271,20 +271,29 @@ static void singular_values_are_those_of_double_precision(void **unused)
   EK_OK(EkMeshDestroy(&mesh));
 }
 
+/* Three layers with spectra of three shapes; the weights are to be freed. */
+static float *three_spectra(EkLayer layer[3])
+{
+  enum { ROWS = 60, COLS = 50, EACH = ROWS * COLS };
+  float *w = random_weights(40, 3 * EACH);
+
+  for (int l = 0; l < 3; l++) {
+    for (int i = 0; i < EACH; i++) w[l * EACH + i] *= expf(0.03f * (float)(l * (i / COLS)));
+    layer[l] = one_matrix("spectrum", w + (size_t)l * EACH, ROWS, COLS);
+  }
+  return w;
+}
+
 /* Other measures of a spectrum in alpha's place. */
 static void rules_take_other_metrics(void **unused)
 {
   EkMesh              mesh = mesh_of(EkTestRun());
   EkBalanceOptions    options = defaults();
-  float              *w = random_weights(41, 3 * 60 * 50);
   EkLayer             layer[3];
+  float              *w = three_spectra(layer);
   const EkLayerState *state;
 
   (void)unused;
-  for (int l = 0; l < 3; l++) {
-    for (int i = 0; i < 60 * 50; i++) w[l * 3000 + i] *= expf(0.03f * (float)(l * (i / 50)));
-    layer[l] = one_matrix("metric", w + l * 3000, 60, 50);
-  }
   options.rule = EkFamilyFind(&EkRuleFamily, "tb_linear_map");
   for (options.metric = 0; options.metric < EkMetricFamily.count; options.metric++) {
     EkBalance balance = refreshed(mesh, &options, 3, layer, &state);
@@ -308,8 +317,8 @@ static void a_rule_applies_to_known_exponents(void **unused)
 {
   EkMesh              mesh = mesh_of(EkTestRun());
   EkBalanceOptions    options = defaults();
-  float              *w = random_weights(40, 3 * 60 * 50);
   EkLayer             layer[3];
+  float              *w = three_spectra(layer);
   const EkLayerState *state, *expected;
   const double       *kept;
   EkBalance           balance, other;
@@ -317,10 +326,6 @@ static void a_rule_applies_to_known_exponents(void **unused)
   int                 n;
 
   (void)unused;
-  for (int l = 0; l < 3; l++) {
-    for (int i = 0; l && i < 60 * 50; i++) w[l * 3000 + i] *= expf(0.02f * (float)(l * (i / 50))); /* spectra of another shape */
-    layer[l] = one_matrix("rule", w + l * 3000, 60, 50);
-  }
   options.rule = EkFamilyFind(&EkRuleFamily, "tb_sigmoid");
   balance = refreshed(mesh, &options, 3, layer, &state);
   EK_OK(EkBalanceGetState(balance, &count, &kept));

@@ -391,9 +391,10 @@ static PetscBool IsUnset(const EkKey *key, const void *field)
   if (key->type == EK_KEY_INTS) return (PetscBool) !((const EkInts *)field)->n;
   if (key->type == EK_KEY_REALS) return (PetscBool) !((const EkReals *)field)->n;
   if (!key->value || *key->value) return PETSC_FALSE;
+  if (key->type == EK_KEY_WALL) return (PetscBool)(*(const double *)field == 0);
+  if (key->min <= 0) return PETSC_FALSE; /* zero is a value: the module has settled it */
   if (key->type == EK_KEY_INT) return (PetscBool) !*(const PetscInt *)field;
-  if (key->type == EK_KEY_REAL && key->min <= 0) return PETSC_FALSE; /* zero is a value: the module has settled it */
-  return (PetscBool)((key->type == EK_KEY_WALL || key->type == EK_KEY_REAL) && *(const double *)field == 0);
+  return (PetscBool)(key->type == EK_KEY_REAL && *(const double *)field == 0);
 }
 
 PetscErrorCode EkKeyGiven(EkRun run, const EkKey *key, PetscBool *given)

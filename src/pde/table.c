@@ -21,7 +21,8 @@ static const EkPde pdes[] = {
       .zeta = 0.01,
       .M = 0.1},
      &EkCfd2dMethods},
-    {{"cfd1d", "compressible Navier-Stokes on the interval [-1, 1]: density, pressure, Vx; unset: nx 1024, frames 101, dt_save 0.01, "
+    {{"cfd1d",
+      "compressible Navier-Stokes on the interval [-1, 1]: density, pressure, Vx; unset: nx 1024, frames 101, dt_save 0.01, "
       "initial 1D_rand"},
      "frames dt_save initial boundary eta zeta",
      {.samples = 10000,
@@ -37,11 +38,13 @@ static const EkPde pdes[] = {
      "beta solve",
      {.samples = 10000, .nx = 128, .beta = {1, {1}}, .solve = EK_SOLVE_TRANSIENT},
      &EkDarcy2dMethods},
-    {{"burgers1d", "viscous Burgers equation on the periodic interval [0, 1]; unset: nx 1024, frames 201, dt_save 0.01, initial sines"},
+    {{"burgers1d",
+      "viscous Burgers equation on the periodic interval [0, 1]; unset: nx 1024, frames 201, dt_save 0.01, initial sines"},
      "frames dt_save initial nu",
      {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = EK_INITIAL_SINES, .nu = 0.001},
      &EkBurgers1dMethods},
-    {{"advection1d", "advection at a constant speed on the periodic interval [0, 1]; unset: nx 1024, frames 201, dt_save 0.01, initial sines, "
+    {{"advection1d",
+      "advection at a constant speed on the periodic interval [0, 1]; unset: nx 1024, frames 201, dt_save 0.01, initial sines, "
       "beta 0.1"},
      "frames dt_save initial beta",
      {.samples = 10000, .nx = 1024, .frames = 201, .dt_save = 0.01, .initial = EK_INITIAL_SINES, .beta = {1, {0.1}}},
@@ -51,7 +54,8 @@ const EkFamily EkPdeFamily = EK_FAMILY("generate_type", pdes);
 
 #define OPTION(field) offsetof(EkGenerateOptions, field)
 static const EkKey keys[] = {
-    {"generate_type", EK_KEY_CHOICE, OPTION(type), "cfd2d", 0, 0, &EkPdeFamily, "", "equations to solve; defaults of the other keys are cfd2d's, the others' own are told below"},
+    {"generate_type", EK_KEY_CHOICE, OPTION(type), "cfd2d", 0, 0, &EkPdeFamily, "",
+     "equations to solve; defaults of the other keys are cfd2d's, the others' own are told below"},
     {"generate_file", EK_KEY_STRING, OPTION(file), NULL, 0, 0, NULL, "", "HDF5 file to write; {beta} in it stands for the beta"},
     {"generate_samples", EK_KEY_INT, OPTION(set.samples), "10000", 1, 1e9, NULL, "", "trajectories"},
     {"generate_nx", EK_KEY_INT, OPTION(set.nx), "128", 4, 32768, NULL, "cells", "grid along each axis"},

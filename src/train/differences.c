@@ -4,9 +4,8 @@
 #include <string.h>
 
 /* Keys that leave results as they are, and blocks of such keys. */
-static const char *const free_key[] = {
-    "train_resume", "train_max_wall", "train_eval_interval", "train_checkpoint_interval", "train_recompute", "model_weights",
-    "model_load"};
+static const char *const free_key[] = {"train_resume",    "train_max_wall", "train_eval_interval", "train_checkpoint_interval",
+                                       "train_recompute", "model_weights",  "model_load"};
 static const char *const free_block[] = {"mesh", "evaluate", "out"};
 
 /* A line "  key: value" in its block. */
@@ -61,19 +60,6 @@ static PetscBool Same(const Setting *a, const Setting *b)
   return (PetscBool)(a->length == b->length && !strncmp(a->value, b->value, (size_t)a->length));
 }
 
-/* More epochs under a schedule that looks at them are another schedule; otherwise they are only more. */
-static PetscBool EpochsMatter(const char *now)
-{
-  EkOptimOptions options = {.lr = 0};
-  char           name[EK_NAME];
-  Setting        s;
-
-  if (!Find(now, "train_schedule", &s)) return PETSC_FALSE;
-  snprintf(name, sizeof(name), "%.*s", s.length, s.value);
-  options.schedule = EkFamilyFind(&EkScheduleFamily, name);
-  return (PetscBool)(options.schedule >= 0 && EkScheduleSpansRun(&options));
-}
-
 PetscBool EkDeckBlockDiffers(const char *before, const char *now, const char *block)
 {
   const char *const text[2] = {before, now};
@@ -90,7 +76,7 @@ PetscBool EkDeckBlockDiffers(const char *before, const char *now, const char *bl
   return PETSC_FALSE;
 }
 
-void EkDeckDifferences(const char *before, const char *now, FILE *out)
+void EkDeckDifferences(const char *before, const char *now, PetscBool epochs_matter, FILE *out)
 {
   const char *between = "continues with other settings: ", *text;
   char        block[EK_NAME] = "";
@@ -101,7 +87,7 @@ void EkDeckDifferences(const char *before, const char *now, FILE *out)
     const PetscBool had = Find(before, s.name, &other);
 
     if (had && Same(&s, &other)) continue;
-    if (!strcmp(s.name, "train_epochs") && !EpochsMatter(now)) continue;
+    if (!strcmp(s.name, "train_epochs") && !epochs_matter) continue;
     if (had)
       fprintf(out, "%s%s %.*s (was %.*s)", between, s.name, s.length, s.value, other.length, other.value);
     else

@@ -129,29 +129,3 @@ PetscErrorCode EkFiguresWrite(const char *path, const EkFigures *predicted, cons
   PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "out_dir: cannot write '%s': %s", path, strerror(errno));
   PetscFunctionReturn(0);
 }
-
-PetscErrorCode EkUsageGet(EkRun run, EkUsage *u)
-{
-  PetscFunctionBegin;
-  u->memory = u->memory_rank = (double)EkPeakMemory();
-  for (int p = 0; p < EK_PHASE_COUNT; p++) {
-    PetscInt calls;
-
-    PetscCall(EkPhaseGet(run, (EkPhase)p, &u->phase[p], &calls));
-  }
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &u->memory, 1, MPI_DOUBLE, MPI_SUM, run->comm));
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &u->memory_rank, 1, MPI_DOUBLE, MPI_MAX, run->comm));
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, u->phase, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, run->comm));
-  PetscFunctionReturn(0);
-}
-
-void EkUsageAdd(const EkUsage *u, cJSON *timing, cJSON *json)
-{
-  cJSON *phases;
-
-  cJSON_AddNumberToObject(timing, "io_seconds", u->phase[EK_PHASE_IO]);
-  phases = cJSON_AddObjectToObject(timing, "phase_seconds");
-  for (int p = 0; p < EK_PHASE_COUNT; p++) cJSON_AddNumberToObject(phases, EkPhaseName((EkPhase)p), u->phase[p]);
-  cJSON_AddNumberToObject(json, "peak_memory_bytes", u->memory);
-  cJSON_AddNumberToObject(json, "peak_memory_bytes_rank", u->memory_rank);
-}

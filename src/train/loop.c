@@ -477,16 +477,17 @@ static PetscErrorCode Loop(EkTrainer t, PetscBool *stopped)
 
 static PetscErrorCode Finish(EkTrainer t, PetscBool *stopped)
 {
-  char path[2 * EK_PATH];
+  char    path[2 * EK_PATH];
+  EkUsage usage;
 
   PetscFunctionBegin;
   if (!t->evaluated) PetscCall(Evaluate(t, PETSC_FALSE, stopped)); /* continued from a finished run */
   if (*stopped) PetscFunctionReturn(0);
-  PetscCall(CheckWeights(t));
   PetscCall(PetscSNPrintf(path, sizeof(path), "%s/final.safetensors", t->session->deck.out.dir));
   PetscCall(EkSessionWriteWeights(t->session, path));
-  PetscCall(EkRunDirSummary(t));
-  PetscCall(EkReportEnd(t));
+  PetscCall(EkUsageGet(t->run, &usage));
+  PetscCall(EkRunDirSummary(t, &usage));
+  PetscCall(EkReportEnd(t, &usage));
   PetscFunctionReturn(0);
 }
 

@@ -1,4 +1,5 @@
 #include "trainer.h"
+#include <cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +76,35 @@ PetscErrorCode EkReportProgress(EkTrainer t, double loss, PetscBool force)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkReportEnd(EkTrainer t)
+PetscErrorCode EkUsageGet(EkRun run, EkUsage *u)
 {
-  double              total = EkTime() - t->run->start, memory = (double)EkPeakMemory(), compute = 0, speed;
+  PetscFunctionBegin;
+  u->memory = u->memory_rank = (double)EkPeakMemory();
+  for (int p = 0; p < EK_PHASE_COUNT; p++) {
+    PetscInt calls;
+
+    PetscCall(EkPhaseGet(run, (EkPhase)p, &u->phase[p], &calls));
+  }
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &u->memory, 1, MPI_DOUBLE, MPI_SUM, run->comm));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &u->memory_rank, 1, MPI_DOUBLE, MPI_MAX, run->comm));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, u->phase, EK_PHASE_COUNT, MPI_DOUBLE, MPI_MAX, run->comm));
+  PetscFunctionReturn(0);
+}
+
+void EkUsageAdd(const EkUsage *u, cJSON *timing, cJSON *json)
+{
+  cJSON *phases;
+
+  cJSON_AddNumberToObject(timing, "io_seconds", u->phase[EK_PHASE_IO]);
+  phases = cJSON_AddObjectToObject(timing, "phase_seconds");
+  for (int p = 0; p < EK_PHASE_COUNT; p++) cJSON_AddNumberToObject(phases, EkPhaseName((EkPhase)p), u->phase[p]);
+  cJSON_AddNumberToObject(json, "peak_memory_bytes", u->memory);
+  cJSON_AddNumberToObject(json, "peak_memory_bytes_rank", u->memory_rank);
+}
+
+PetscErrorCode EkReportEnd(EkTrainer t, const EkUsage *usage)
+{
+  double              total = EkTime() - t->run->start, compute = 0, speed;
   const EkSetFigures *sets;
   int                 n;
 
@@ -90,7 +117,6 @@ PetscErrorCode EkReportEnd(EkTrainer t)
     compute += seconds;
   }
   speed = compute > 0 ? 1e-9 * t->flops / compute : 0;
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &memory, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &speed, 1, MPI_DOUBLE, MPI_SUM, t->run->comm));
   PetscCall(EkPhaseTable(t->run, total));
   if (t->run->rank == 0) {
@@ -99,7 +125,7 @@ PetscErrorCode EkReportEnd(EkTrainer t)
     if (step > 0)
       printf("step %.4f s (median), %.1f samples/s, %.1f GFLOP/s in forward and backward on all ranks, ", step,
              (double)PetscMin(t->session->deck.train.batch, t->session->info->count[EK_TRAIN]) / step, speed);
-    printf("peak memory %.1f MiB over all ranks\n", memory / 1048576);
+    printf("peak memory %.1f MiB over all ranks\n", usage->memory / 1048576);
     if (getenv("EVENKEEL_PROFILE")) PetscCall(EkGraphProfile(t->rollout.graph, stdout));
   }
   PetscCall(EkEvaluatorGetSets(t->evaluator, &n, &sets));

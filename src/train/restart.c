@@ -245,35 +245,23 @@ static PetscErrorCode ReadArrays(EkTrainer t, EkCheckpoint checkpoint)
   PetscFunctionReturn(0);
 }
 
-/* By one rank, which says what it finds. */
-static PetscErrorCode CompareDecks(EkTrainer t, const cJSON *json)
+/* One rank says in what the run differs from the one it continues. other_rule: in how it balances. */
+static PetscErrorCode CompareDecks(EkTrainer t, const char *before, PetscBool *other_rule)
 {
   char *now;
 
   PetscFunctionBegin;
   PetscCall(EkDeckText(&t->session->deck, &now));
-  EkDeckDifferences(MetaWord(json, "deck"), now, stdout);
+  if (t->run->rank == 0) EkDeckDifferences(before, now, EkScheduleSpansRun(&t->session->deck.optim), stdout);
+  *other_rule = (PetscBool)(*before && EkDeckBlockDiffers(before, now, "balance"));
   free(now);
-  PetscFunctionReturn(0);
-}
-
-/* Ratios in the checkpoint are those of the rule that it was written under. */
-static PetscErrorCode ApplyOtherRule(EkTrainer t, const char *before)
-{
-  PetscBool differs;
-  char     *now;
-
-  PetscFunctionBegin;
-  PetscCall(EkDeckText(&t->session->deck, &now));
-  differs = (PetscBool)(*before && EkDeckBlockDiffers(before, now, "balance"));
-  free(now);
-  if (differs) PetscCall(EkBalanceApplyRule(t->balance));
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
 {
-  cJSON *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
+  cJSON    *json = cJSON_Parse(EkCheckpointMeta(checkpoint));
+  PetscBool other_rule = PETSC_FALSE;
 
   PetscFunctionBegin;
   PetscCall(CheckShapes(t, checkpoint));
@@ -282,9 +270,9 @@ PetscErrorCode EkRestartRead(EkTrainer t, EkCheckpoint checkpoint)
   PetscCheck(t->at.epoch <= t->session->deck.train.epochs, t->run->comm, PETSC_ERR_USER_INPUT,
              "train_epochs: '%s' has %d epochs behind it, which cannot be made %d", EkCheckpointPath(checkpoint),
              (int)t->at.epoch, (int)t->session->deck.train.epochs);
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? CompareDecks(t, json) : 0));
-  PetscCall(ReadArrays(t, checkpoint));
-  PetscCall(ApplyOtherRule(t, MetaWord(json, "deck")));
+  PetscCall(CompareDecks(t, MetaWord(json, "deck"), &other_rule));
   cJSON_Delete(json);
+  PetscCall(ReadArrays(t, checkpoint));
+  if (other_rule) PetscCall(EkBalanceApplyRule(t->balance)); /* ratios in the checkpoint are those of the rule before */
   PetscFunctionReturn(0);
 }

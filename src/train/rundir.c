@@ -343,12 +343,9 @@ static PetscErrorCode WriteSummary(EkTrainer t, const EkUsage *usage)
   PetscFunctionReturn(0);
 }
 
-PetscErrorCode EkRunDirSummary(EkTrainer t)
+PetscErrorCode EkRunDirSummary(EkTrainer t, const EkUsage *usage)
 {
-  EkUsage usage;
-
   PetscFunctionBegin;
-  PetscCall(EkUsageGet(t->run, &usage));
-  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, &usage) : 0));
+  PetscCall(EkAgree(t->run, t->run->comm, t->run->rank == 0 ? WriteSummary(t, usage) : 0));
   PetscFunctionReturn(0);
 }

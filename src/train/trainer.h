@@ -71,7 +71,7 @@ PetscErrorCode EkRunDirClose(int *lock);
 PetscErrorCode EkRunDirTables(EkTrainer trainer, PetscBool resumed);
 PetscErrorCode EkRunDirEpoch(EkTrainer trainer, double loss, double rate);
 PetscErrorCode EkRunDirLayers(EkTrainer trainer, double next_rate);
-PetscErrorCode EkRunDirSummary(EkTrainer trainer);
+PetscErrorCode EkRunDirSummary(EkTrainer trainer, const EkUsage *usage);
 
 /* ---- restart (restart.c) ------------------------------------------------------------------------------------- */
 
@@ -84,8 +84,8 @@ PetscErrorCode EkRestartNorm(EkSession session, EkCheckpoint checkpoint);
 
 /* One line that names the settings in which two decks, as EkDeckText has them, differ so that a continued run is not the one that
    was begun; nothing if there are none, or no deck `before`. Rates, rules, data and the like; not what leaves results as they
-   are: where a run writes, how often, on how many ranks, until when. */
-void EkDeckDifferences(const char *before, const char *now, FILE *out);
+   are: where a run writes, how often, on how many ranks, and, unless epochs_matter (to its schedule), until when. */
+void EkDeckDifferences(const char *before, const char *now, PetscBool epochs_matter, FILE *out);
 /* Do they differ in keys of a block? */
 PetscBool EkDeckBlockDiffers(const char *before, const char *now, const char *block);
 
@@ -108,5 +108,5 @@ void EkSessionDenormalise(EkSession session, PetscInt frames, const float *from,
 
 PetscErrorCode EkReportStart(EkTrainer trainer, PetscBool resumed);
 PetscErrorCode EkReportProgress(EkTrainer trainer, double loss, PetscBool force);
-PetscErrorCode EkReportEnd(EkTrainer trainer);
+PetscErrorCode EkReportEnd(EkTrainer trainer, const EkUsage *usage);
 double         EkMedianStep(EkTrainer trainer); /* of this sitting's steps, the last few thousand; 0: none yet */
