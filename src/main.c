@@ -65,10 +65,12 @@ static int FlushOutput(int status)
 
 int main(int argc, char **argv)
 {
-  char **petsc_argv = calloc((size_t)argc + 2, sizeof(char *));
+  char **petsc_argv;
   int    status = 0, petsc_argc;
   EkRun  run;
 
+  EkBlasChoose(argv);
+  petsc_argv = calloc((size_t)argc + 2, sizeof(char *));
   if (!petsc_argv) return 1;
   petsc_argc = EkPetscWords(argc, argv, petsc_argv);
   /* Starting takes a second, in which a signal may come as well; PETSc brings handlers of its own. */

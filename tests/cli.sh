@@ -219,6 +219,16 @@ evaluates_normalised() {
   done
 }
 
+# As OpenBLAS does on a CPU younger than itself: kernels of a Prescott. The program asks for better ones, but only where nobody has asked.
+blas_older_than_the_cpu() {
+  grep -q avx2 /proc/cpuinfo && ! ldd "$program" | grep -q libasan || return
+  echo 'char *openblas_get_corename(void) { return "Prescott"; }' | gcc -shared -fPIC -x c - -o "$dir/older.so" || wrong "no library"
+  BEFORE="unset OPENBLAS_CORETYPE; export LD_PRELOAD=$PWD/$dir/older.so" expect 2 0 train "$deck" -out_dir "$dir/run" || return
+  grep -qE '"blas":.*OpenBLAS.*(SkylakeX|Haswell)' "$dir/run/run.json" || wrong "kernels: $(grep '"blas"' "$dir/run/run.json")"
+  BEFORE="export OPENBLAS_CORETYPE=Nehalem LD_PRELOAD=$PWD/$dir/older.so" expect 2 0 train "$deck" -out_dir "$dir/asked" || return
+  grep -qE '"blas":.*OpenBLAS.*Nehalem' "$dir/asked/run.json" || wrong "kernels not as asked: $(grep '"blas"' "$dir/asked/run.json")"
+}
+
 exports() {
   for n in 1 3; do
     rm -rf "$dir/run"
@@ -784,6 +794,7 @@ try inspects-generated inspects_generated
 try continues-on-ranks continues_on_ranks
 try reproduces reproduces
 try exports exports
+try blas-older-than-the-cpu blas_older_than_the_cpu
 try falls-back falls_back
 try holds-a-run holds_a_run
 try other-settings other_settings

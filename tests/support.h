@@ -113,6 +113,7 @@ static inline int EkTestMain(int argc, char **argv, const struct CMUnitTest *tes
 {
   int failed = 0;
 
+  EkBlasChoose(argv);
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &test_run)) return 1;
   PetscPushErrorHandler(EkTestCatch, NULL);

@@ -289,6 +289,18 @@ static int status_after(int first, int second)
   return WEXITSTATUS(status);
 }
 
+static void blas_kernels_fit_the_cpu(void **state)
+{
+  (void)state;
+  assert_string_equal(EkBlasCore("Prescott", 1, 1), "SkylakeX");
+  assert_string_equal(EkBlasCore("Prescott", 1, 0), "Haswell");
+  assert_null(EkBlasCore("Prescott", 0, 0));
+  assert_null(EkBlasCore("Zen", 1, 0));
+  assert_null(EkBlasCore("Cooperlake", 1, 1));
+  /* And here, after EkTestMain's call. */
+  if (EkBlasConfig() && !getenv("OPENBLAS_CORETYPE") && __builtin_cpu_supports("avx2")) assert_null(strstr(EkBlasConfig(), "Prescott"));
+}
+
 static void a_repeated_request_is_one_request(void **state)
 {
   (void)state;
@@ -307,6 +319,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(reduce_scatter_and_allgather_sum),  cmocka_unit_test(wrong_mesh_is_refused),
     cmocka_unit_test(keys_are_read_with_defaults),       cmocka_unit_test(every_mistake_in_keys_is_an_error),
     cmocka_unit_test(both_ends_of_a_range_are_in_it),    cmocka_unit_test(yaml_reads_back),
-    cmocka_unit_test(a_repeated_request_is_one_request),
+    cmocka_unit_test(a_repeated_request_is_one_request), cmocka_unit_test(blas_kernels_fit_the_cpu),
 };
 EK_TEST_MAIN(tests)

@@ -148,6 +148,20 @@ double EkTime(void);
 /* "1h02m", "3m20s", "12.3s" for progress lines. */
 const char *EkDuration(double seconds, char text[32]);
 
+/* ---- BLAS ----------------------------------------------------------------------------------------------- */
+
+/* OpenBLAS before 0.3.25 takes an Intel CPU that is younger than itself for a Prescott, whose kernels have a fifth of the speed
+   (OpenBLAS's issue 4267). Where it did, starts the program again with OPENBLAS_CORETYPE set to kernels that this CPU has. Returns
+   in every other case: another BLAS, kernels that fit, the variable set by whoever calls. First thing in main, before MPI. */
+void EkBlasChoose(char **argv);
+/* What EkBlasChoose asks for, `chosen` being OpenBLAS's own choice; NULL: leave it. */
+const char *EkBlasCore(const char *chosen, int avx2, int avx512);
+/* OpenBLAS's version and kernels in one line, NULL with another BLAS; not to be freed. */
+const char *EkBlasConfig(void);
+/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
+   Call once, in main. */
+void EkThreadsSet(void);
+
 /* ---- memory --------------------------------------------------------------------------------------------- */
 
 /* Asks the system for large pages under the part of [start, start + bytes) that fills some: operators go through memory by columns of

@@ -15,10 +15,6 @@
 #define EK_BLOCK 8
 #endif
 
-/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
- * Call once, in main. */
-void EkThreadsSet(void);
-
 /* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of
    planes do not fall into one cache set. */
 size_t EkPlaneStride(PetscInt64 points);

@@ -216,6 +216,7 @@ int main(int argc, char **argv)
   EkRun run;
   int   failed;
 
+  EkBlasChoose(argv);
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
   failed = Bench(run) != 0;

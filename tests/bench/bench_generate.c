@@ -141,6 +141,7 @@ int main(int argc, char **argv)
   EkRun          run;
   PetscErrorCode failed;
 
+  EkBlasChoose(argv);
   if (PetscInitialize(&argc, &argv, NULL, NULL) || EkRunCreate(argc, argv, &run)) return 1;
   failed = Bench(run);
   EkRunDestroy(&run);

@@ -178,6 +178,7 @@ int main(int argc, char **argv)
   EkRun          run;
   PetscErrorCode code;
 
+  EkBlasChoose(argv);
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   code = Bench(run);

@@ -72,10 +72,12 @@ static double Best(const Kernel *k)
   return best;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
   double peak = 0;
 
+  (void)argc;
+  EkBlasChoose(argv);
   EkThreadsSet();
   EkRowNormal(1, 1, 0, ROWS * ROWS, a);
   EkRowNormal(1, 2, 0, ROWS * ROW, b);

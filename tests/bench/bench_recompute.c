@@ -122,6 +122,7 @@ int main(int argc, char **argv)
   const char *only = argc > 2 ? argv[2] : NULL;
   EkRun       run;
 
+  EkBlasChoose(argv);
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

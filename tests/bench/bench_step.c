@@ -297,6 +297,7 @@ int main(int argc, char **argv)
   EkMesh        mesh;
   EkRun         run;
 
+  EkBlasChoose(argv);
   PetscCall(PetscInitialize(&argc, &argv, NULL, NULL));
   PetscCall(EkRunCreate(argc, argv, &run));
   PetscCall(EkMeshCreate(run, &options, &mesh));

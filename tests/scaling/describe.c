@@ -99,6 +99,7 @@ int main(int argc, char **argv)
   EkRun run;
   int   failed;
 
+  EkBlasChoose(argv);
   if (PetscInitialize(NULL, NULL, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
   EkThreadsSet();

@@ -1,0 +1,46 @@
+#include "evenkeel/base.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include <omp.h>
+#include <unistd.h>
+
+/* There with OpenBLAS, absent with another BLAS. */
+extern void  openblas_set_num_threads(int threads) __attribute__((weak));
+extern char *openblas_get_corename(void) __attribute__((weak));
+extern char *openblas_get_config(void) __attribute__((weak));
+
+/* The environment is read when the library is loaded, too early for main to set it. */
+void EkThreadsSet(void)
+{
+  if (!getenv("OMP_NUM_THREADS")) omp_set_num_threads(1);
+  if (openblas_set_num_threads && !getenv("OPENBLAS_NUM_THREADS") && !getenv("OMP_NUM_THREADS")) openblas_set_num_threads(1);
+}
+
+const char *EkBlasCore(const char *chosen, int avx2, int avx512)
+{
+  if (strcmp(chosen, "Prescott") || !avx2) return NULL;
+  return avx512 ? "SkylakeX" : "Haswell";
+}
+
+void EkBlasChoose(char **argv)
+{
+#ifdef __x86_64__
+  const int   avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const int   avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512vl");
+  const char *core;
+
+  if (!openblas_get_corename || getenv("OPENBLAS_CORETYPE")) return;
+  core = EkBlasCore(openblas_get_corename(), avx2, avx512);
+  /* Whatever goes wrong here costs speed alone. */
+  if (core && !setenv("OPENBLAS_CORETYPE", core, 1)) execv("/proc/self/exe", argv);
+#else
+  (void)argv;
+#endif
+}
+
+const char *EkBlasConfig(void)
+{
+  return openblas_get_config ? openblas_get_config() : NULL;
+}
