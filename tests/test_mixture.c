@@ -695,9 +695,6 @@ static void mixtures_that_do_not_fit(void **state)
   options.weights = (EkInts){3, {1, 2, 3}};
   MixFails(&options, "data_weights: 3 numbers for the 2 files of data_file");
   options.weights.n = 0;
-  options.each.normalize = EK_NORMALIZE_FIELD;
-  MixFails(&options, "data_normalize: the constants are those of one file");
-  options.each.normalize = EK_NORMALIZE_NONE;
   EK_OK(PetscStrncpy(options.each.fields, "density", EK_PATH));
   MixFails(&options, "data_fields: the names are those of one file");
   options.each.fields[0] = 0;

@@ -1,6 +1,7 @@
 /* ranks: 1 2 3 */
 /* Training on normalised fields: the constants go where the weights go, the figures stay in the file's units. */
 #include "train_support.h"
+#include "evenkeel/mixture.h"
 
 #define DECK                                                                                                                     \
   "data: {file: fields, test: 3, train: 8, initial_step: 4, t_train: 6%s}\n"                                                     \
@@ -112,6 +113,45 @@ static void it_is_a_run_on_data_normalised_by_hand(void **state)
   AssertNearWeights(run.dir, "final.safetensors", hand.dir, "final.safetensors", 1e-3);
   assert_true(JsonNumber(cJSON_GetObjectItem(FileJson(raw.dir, "summary.json"), "metrics"), "RMSE") >
               3 * JsonNumber(cJSON_GetObjectItem(FileJson(hand.dir, "summary.json"), "metrics"), "RMSE"));
+}
+
+/* The second file is the first in other units: one unit of its pressure is ten of the first's. */
+static void so_is_one_on_a_mixture(void **state)
+{
+  static const double moved[] = {0.5, -3, 0, 1}, times[] = {2, 0.1, 0.5, 1};
+  EkMixtureOptions    options = {.test = {1, {3}}, .train = {1, {8}}, .weights = {2, {1, 2}}};
+  char                base[EK_PATH], files[2][EK_PATHS];
+  double              mean[EK_MAX_FIELDS], scale[EK_MAX_FIELDS], second[2][4];
+  EkMixture           mixture;
+  Job                 run, hand;
+
+  (void)state;
+  Scratch(base);
+  MakeFields(base, "moved.h5", moved, times);
+  options.each =
+      (EkDataOptions){.reduced_batch = 1, .reduced_resolution = 1, .reduced_resolution_t = 1, .initial_step = 4, .t_train = 6};
+  snprintf(files[0], EK_PATHS, "%s/fields.h5,%s/moved.h5", base, base);
+  snprintf(files[1], EK_PATHS, "%s/hand.h5,%s/moved_hand.h5", base, base);
+  EK_OK(PetscStrncpy(options.files, files[0], EK_PATHS));
+  EK_OK(EkMixtureOpen(EkTestRun(), &options, 1, &mixture));
+  EK_OK(EkMixtureMeasureNorm(mixture, mean, scale));
+  EK_OK(EkMixtureDestroy(&mixture));
+  MakeFields(base, "hand.h5", mean, scale);
+  for (int f = 0; f < 4; f++) {
+    second[0][f] = moved[f] + times[f] * mean[f];
+    second[1][f] = times[f] * scale[f];
+  }
+  MakeFields(base, "moved_hand.h5", second[0], second[1]);
+  Create(&run, EkTestRun()->comm, base, "run", FIELD);
+  Create(&hand, EkTestRun()->comm, base, "by_hand", "");
+  run.deck.data.weights = hand.deck.data.weights = options.weights;
+  EK_OK(PetscStrncpy(run.deck.data.files, files[0], EK_PATHS));
+  EK_OK(PetscStrncpy(hand.deck.data.files, files[1], EK_PATHS));
+  assert_int_equal(JobTrain(&run), 0);
+  assert_int_equal(JobTrain(&hand), 0);
+  MPI_Barrier(EkTestRun()->comm);
+  Near(run.dir, hand.dir, "train_loss", 1e-5);
+  AssertNearWeights(run.dir, "final.safetensors", hand.dir, "final.safetensors", 1e-3);
 }
 
 /* By hand: targets of the file, predictions back in its units, their errors. */
@@ -335,6 +375,7 @@ static void three_dimensions_are_refused_in_one_line(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(it_is_a_run_on_data_normalised_by_hand),
+    cmocka_unit_test(so_is_one_on_a_mixture),
     cmocka_unit_test(figures_and_predictions_are_in_the_units_of_the_file),
     cmocka_unit_test(the_number_of_ranks_changes_nothing),
     cmocka_unit_test(a_step_a_sitting_equals_one_sitting),

@@ -38,7 +38,7 @@ typedef struct EkMixture_ *EkMixture;
 
 /* Opens every file. Collective on run->comm. seed: of windows. Errors, one line each, besides EkDatasetOpen's: lists of another
    length than the files', files of different dimension, grids or lengths of training samples that differ where nothing says to
-   what to bring them, more fields than data_channels, a window that does not fit, normalisation of more than one file. */
+   what to bring them, more fields than data_channels, a window that does not fit, normalisation of files whose fields differ. */
 PetscErrorCode EkMixtureOpen(EkRun run, const EkMixtureOptions *options, PetscInt seed, EkMixture *mixture);
 /* What a network sees: n, fields and coordinates after resizing and filling up, t_train the frames of a training sample, frames
    those of the longest test trajectory, counts and samples over all files (weights included). Family and names are those of the
@@ -48,7 +48,8 @@ PetscErrorCode EkMixtureGetSets(EkMixture mixture, int *n, const EkMixtureSet **
 /* The set a training sample is from. */
 int EkMixtureSetOf(EkMixture mixture, PetscInt sample);
 
-/* Constants of data_normalize, as EkDatasetMeasureNorm and EkDatasetSetNorm; of a single file. */
+/* Constants of data_normalize, as EkDatasetMeasureNorm and EkDatasetSetNorm; of a mixture the same for all its files, over the
+   frames of their training sets, each as often as data_weights has it. */
 PetscErrorCode EkMixtureMeasureNorm(EkMixture mixture, double mean[], double scale[]);
 PetscErrorCode EkMixtureSetNorm(EkMixture mixture, const double mean[], const double scale[]);
 

@@ -73,9 +73,8 @@ static PetscErrorCode Gather(EkDataset d, Moments *moment)
   PetscFunctionReturn(0);
 }
 
-/* Moments of equally many values each, joined in order (Chan, Golub, LeVeque 1983). A spread that float cannot tell from the
-   mean's rounding is none. */
-static void Join(EkDataset d, PetscInt field, const Moments *moment, double *mean, double *scale)
+/* Moments of equally many values each, joined in order (Chan, Golub, LeVeque 1983). */
+static void Join(EkDataset d, PetscInt field, const Moments *moment, double *mean, double *deviation)
 {
   const PetscInt n = d->info.count[EK_TRAIN];
   const double   values = (double)d->info.t_train * (double)EkDatasetPoints(d);
@@ -89,11 +88,16 @@ static void Join(EkDataset d, PetscInt field, const Moments *moment, double *mea
     all.squares += one->squares + difference * difference * values * before / (before + 1);
   }
   *mean = all.mean;
-  *scale = sqrt(all.squares / (values * (double)n));
-  if (*scale <= FLT_EPSILON * fabs(all.mean)) *scale = 1;
+  *deviation = sqrt(all.squares / (values * (double)n));
 }
 
-PetscErrorCode EkDatasetMeasureNorm(EkDataset d, double mean[], double scale[])
+/* A spread that float cannot tell from the mean's rounding is none. */
+double EkNormScale(double mean, double deviation)
+{
+  return deviation <= FLT_EPSILON * fabs(mean) ? 1 : deviation;
+}
+
+PetscErrorCode EkDatasetMeasureMoments(EkDataset d, double mean[], double deviation[])
 {
   const PetscInt n = d->info.count[EK_TRAIN];
   EkCatch        caught;
@@ -112,10 +116,18 @@ PetscErrorCode EkDatasetMeasureNorm(EkDataset d, double mean[], double scale[])
   PetscCall(EkCatchEnd(d->run, &caught, code));
   if (!caught.code) {
     PetscCall(Gather(d, moment));
-    for (PetscInt f = 0; f < d->info.fields; f++) Join(d, f, moment, &mean[f], &scale[f]);
+    for (PetscInt f = 0; f < d->info.fields; f++) Join(d, f, moment, &mean[f], &deviation[f]);
   }
   PetscCall(PetscFree(moment));
   EkCatchRaise(d->run, &caught);
+  PetscFunctionReturn(0);
+}
+
+PetscErrorCode EkDatasetMeasureNorm(EkDataset d, double mean[], double scale[])
+{
+  PetscFunctionBegin;
+  PetscCall(EkDatasetMeasureMoments(d, mean, scale));
+  for (PetscInt f = 0; f < d->info.fields; f++) scale[f] = EkNormScale(mean[f], scale[f]);
   PetscFunctionReturn(0);
 }
 

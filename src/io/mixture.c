@@ -1,4 +1,5 @@
 #include "mixture.h"
+#include <math.h>
 #include <string.h>
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */
@@ -53,8 +54,6 @@ static PetscErrorCode CheckLists(EkMixture m, int files)
     PetscCheck(lists[i].list->n <= 1 || lists[i].list->n == files, m->run->comm, PETSC_ERR_USER_INPUT,
                "%s: %d numbers for the %d files of data_file", lists[i].key, lists[i].list->n, files);
   }
-  PetscCheck(m->options.each.normalize == EK_NORMALIZE_NONE || files == 1, m->run->comm, PETSC_ERR_USER_INPUT,
-             "data_normalize: the constants are those of one file, data_file names %d; none is possible", files);
   PetscCheck(!*m->options.each.fields || files == 1, m->run->comm, PETSC_ERR_USER_INPUT,
              "data_fields: the names are those of one file, data_file names %d", files);
   PetscFunctionReturn(0);
@@ -191,6 +190,23 @@ static PetscErrorCode ChooseFields(EkMixture m)
   PetscFunctionReturn(0);
 }
 
+/* One constant a field is only right for sets that agree what the fields are. */
+static PetscErrorCode CheckFields(EkMixture m)
+{
+  const EkDataInfo *first = m->set[0].info;
+
+  PetscFunctionBegin;
+  for (int k = 1; k < m->nsets && m->options.each.normalize != EK_NORMALIZE_NONE; k++) {
+    const EkDataInfo *info = m->set[k].info;
+
+    PetscCheck(info->fields == first->fields && !memcmp(info->field, first->field, sizeof(info->field)), m->run->comm,
+               PETSC_ERR_USER_INPUT,
+               "data_normalize: the fields of '%s' are not those of '%s', there is no constant for both; none is possible",
+               m->set[k].name, m->set[0].name);
+  }
+  PetscFunctionReturn(0);
+}
+
 static PetscErrorCode ChooseFrames(EkMixture m)
 {
   const EkDataInfo *first = m->set[0].info;
@@ -281,6 +297,7 @@ static PetscErrorCode Describe(EkMixture m)
   m->info.dim = m->set[0].info->dim;
   PetscCall(ChooseGrid(m));
   PetscCall(ChooseFields(m));
+  PetscCall(CheckFields(m));
   PetscCall(ChooseFrames(m));
   for (int f = 0; f < EK_MAX_FIELDS; f++) m->info.scale[f] = 1;
   for (int k = 0; k < m->nsets; k++) {
@@ -353,23 +370,44 @@ PetscErrorCode EkMixtureGetSets(EkMixture m, int *n, const EkMixtureSet **sets)
   PetscFunctionReturn(0);
 }
 
-/* ---- normalisation: of a single file ---------------------------------------------------------------------------- */
+/* ---- normalisation ------------------------------------------------------------------------------------------------ */
 
+/* Each set counts by the frames that an epoch may show of it, whatever its grid: all are brought to one. Deviations join as
+   those of trajectories do. */
 PetscErrorCode EkMixtureMeasureNorm(EkMixture m, double mean[], double scale[])
 {
+  double all = 0, variance[EK_MAX_FIELDS] = {0};
+
   PetscFunctionBegin;
   for (int f = 0; f < EK_MAX_FIELDS; f++) {
     mean[f] = 0;
     scale[f] = 1;
   }
-  PetscCall(EkDatasetMeasureNorm(m->set[0].dataset, mean, scale));
+  for (int k = 0; k < m->nsets; k++) {
+    const EkMixtureSet *set = &m->set[k];
+    const double        frames = (double)set->weight * (double)set->info->count[EK_TRAIN] * (double)set->info->t_train;
+    double              share, one[EK_MAX_FIELDS], deviation[EK_MAX_FIELDS];
+
+    if (frames == 0 && m->nsets > 1) continue;
+    PetscCall(EkDatasetMeasureMoments(set->dataset, one, deviation));
+    all += frames;
+    share = frames / all;
+    for (PetscInt f = 0; f < set->info->fields; f++) {
+      const double difference = one[f] - mean[f];
+
+      mean[f] += share * difference;
+      variance[f] += share * (deviation[f] * deviation[f] - variance[f] + (1 - share) * difference * difference);
+    }
+  }
+  PetscCheck(all > 0, m->run->comm, PETSC_ERR_USER_INPUT, "data_normalize: there are no training trajectories to measure");
+  for (PetscInt f = 0; f < m->set[0].info->fields; f++) scale[f] = EkNormScale(mean[f], sqrt(variance[f]));
   PetscFunctionReturn(0);
 }
 
 PetscErrorCode EkMixtureSetNorm(EkMixture m, const double mean[], const double scale[])
 {
   PetscFunctionBegin;
-  PetscCall(EkDatasetSetNorm(m->set[0].dataset, mean, scale));
+  for (int k = 0; k < m->nsets; k++) PetscCall(EkDatasetSetNorm(m->set[k].dataset, mean, scale));
   for (PetscInt f = 0; f < m->set[0].info->fields; f++) {
     m->info.mean[f] = mean[f];
     m->info.scale[f] = scale[f];
