@@ -74,7 +74,7 @@ $(BUILD)scaling/describe: tests/scaling/describe.c tests/scaling/shares.c tests/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALLCFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
-tests: $(TESTBIN) $(BUILD)scaling/describe $(BUILD)scaling/skeleton ## build the unit tests and what they run
+tests: $(TESTBIN) $(SCALING:%=$(BUILD)scaling/%) ## build the unit tests and what they run
 bench-programs: $(BENCH:tests/bench/%.c=$(BUILD)bench/%)
 scaling-programs: all $(BUILD)bench/bench_balance $(BUILD)bench/bench_step $(SCALING:%=$(BUILD)scaling/%) ## what jobscripts/scaling.sh runs
 
