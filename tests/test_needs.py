@@ -9,7 +9,7 @@ from checks import check, run_checks  # noqa: E402
 import needs  # noqa: E402
 
 WITHOUT_ANY = ("watch.py",)
-PROGRAMS = ("convert.py", "experiment.py", "merge.py", "movie.py", "report.py", "scaling.py", "table.py")
+PROGRAMS = ("convert.py", "experiment.py", "merge.py", "movie.py", "pairs.py", "report.py", "scaling.py", "table.py")
 
 # Python runs it at its start and finds nothing of what it names.
 REFUSAL = """
