@@ -10,13 +10,14 @@ trap 'rm -f "$log"' EXIT
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} UBSAN_OPTIONS=print_stacktrace=1
 
 passed=0 failed=0
-count() { # output of one program: its lines are shown when something failed, else only counted
+count() { # output of one program: its lines are shown when something failed, else only counted; what it has left out is always shown
   local status=$1 name=$2 ok bad
   ok=$(grep -c '^ok ' "$log") bad=$(grep -c '^FAIL ' "$log")
   [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] && { bad=1; echo "FAIL $name: exit status $status"; }
   [ "$bad" -gt 0 ] && cat "$log"
   passed=$((passed + ok)) failed=$((failed + bad))
   printf '%-28s %3d ok %3d failed  %s s\n' "$name" "$ok" "$bad" "$3"
+  grep '^left out: ' "$log"
 }
 
 for source in tests/test_*.c; do

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(ROOT, "postproc"))
 from checks import check, run_checks  # noqa: E402
 import needs  # noqa: E402
 
-WITHOUT_ANY = ("watch.py",)
+WITHOUT_ANY = ("torch_step.py", "watch.py")
 PROGRAMS = ("convert.py", "experiment.py", "merge.py", "movie.py", "pairs.py", "report.py", "scaling.py", "table.py")
 
 # Python runs it at its start and finds nothing of what it names.
@@ -69,6 +69,14 @@ def each_module_is_named(scratch):
         pass
     # what is imported only where it is needed
     assert_told(run_without(scratch, ["matplotlib"], "scaling.py", "report", os.path.join(scratch, "empty.csv")), "scaling.py", "matplotlib")
+
+
+@check
+def torch_is_named(scratch):
+    status, output, errors = run_without(scratch, ["torch"], "torch_step.py")
+    assert status == 2 and not output and errors.count("\n") == 1, (status, errors)
+    for words in ("torch_step.py: ", "has no module torch.", "apt-get install python3-torch", "pip install torch"):
+        assert words in errors, f"'{words}' is not in: {errors}"
 
 
 @check
