@@ -23,7 +23,7 @@ static void tile_products_match_plain_loops(void **state)
   (void)state;
   for (int M = 1; M < 24; M += 3) {
     for (int K = 1; K < 24; K += 2) {
-      for (size_t n = 8; n <= 136; n += 32) {
+      for (size_t n = EK_WIDE; n <= 9 * EK_WIDE; n += EK_WIDE) {
         float *A = array((size_t)M * K), *B = array(K * stride), *C = array(M * stride), *D = array((size_t)M * K),
               *bias = array(M);
         const float *b[24], *c[24];

@@ -4,16 +4,17 @@
 #pragma once
 #include "evenkeel/base.h"
 
-/* Vector registers are 8 floats wide here; columns are handled in whole vectors. */
-#define EK_LANES             8
+/* Floats of the vectors that most kernels go by, and of the widest registers there are, by whose columns products go. */
+#define EK_LANES 8
+#ifdef __AVX512F__
+#define EK_WIDE 16
+#else
+#define EK_WIDE 8
+#endif
 #define EK_ROUND_UP(n, unit) (((n) + (unit)-1) / (unit) * (unit))
 
-/* Channels of a block: those of one vector register, which oneDNN's convolutions want. */
-#ifdef __AVX512F__
-#define EK_BLOCK 16
-#else
-#define EK_BLOCK 8
-#endif
+/* Channels of a block, as oneDNN's convolutions want them. */
+#define EK_BLOCK EK_WIDE
 
 /* Floats between channel planes of `points` values everywhere in the program: a whole odd number of cache lines, so that rows of
    planes do not fall into one cache set. */
@@ -22,7 +23,7 @@ size_t EkPlaneStride(PetscInt64 points);
 /* ---- small dense products: the tile engine of the fused chains -------------------------------------------- */
 
 /* C[m][p] = S[m][p] + bias[m] + sum_k a(m, k) * B[k][p] for p in 0..n-1, a(m, k) = A[m*row + k*column]. B, S, C: arrays of row
-   pointers; S (may be C itself, to accumulate) or bias NULL count as zero; n a multiple of EK_LANES. Written for few rows (M, K
+   pointers; S (may be C itself, to accumulate) or bias NULL count as zero; n a multiple of EK_WIDE. Written for few rows (M, K
    up to some hundreds) and operands that stay in cache, where a packing GEMM loses half its time. The order of the sum over k is
    fixed: a column's result depends on nothing but its own inputs. */
 void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t column, const float *const B[],
@@ -72,7 +73,7 @@ void EkRowNormal(uint64_t key, uint32_t stream, uint64_t first, size_t n, float 
 
 /* A plane of n[0] x n[1] reals (1D: n[0] = 1) and its kept coefficients: along the last axis k2 = 0..m2-1, along the first k1 =
    0..m1-1 (segment 0) and k1 = -m1..-1 (segment 1); 1D has one segment. A segment is `segment` floats of real parts, then as many
-   of imaginary parts, row k1, column k2, zero-padded to a multiple of EK_LANES; a corner's has the parts side by side. */
+   of imaginary parts, row k1, column k2, zero-padded to a multiple of EK_WIDE; a corner's has the parts side by side. */
 typedef enum { EK_TRANSFORM_FFT, EK_TRANSFORM_GEMM, EK_TRANSFORM_COUNT } EkTransformMethod;
 typedef struct EkTransform_ *EkTransform;
 typedef struct {

@@ -88,7 +88,7 @@ static void Activate(const Linear *l, size_t n, float *out, int b, size_t at)
 
 static void SmallForward(const Linear *l, PetscBool has_addend, int b, size_t at, float *out)
 {
-  const size_t n = AtMost(EK_ROUND_UP(l->out.points - at, EK_LANES), l->piece);
+  const size_t n = AtMost(EK_ROUND_UP(l->out.points - at, EK_WIDE), l->piece);
   const float *in[MAX_CHANNELS], *add[MAX_CHANNELS];
   float       *row[MAX_CHANNELS];
 
@@ -135,7 +135,7 @@ static void LinearForward(EkGraph g, EkNode *node)
         LargeForward(&l, node->has_addend, b, at, out);
       else
         SmallForward(&l, node->has_addend, b, at, out);
-      if (node->gelu) Activate(&l, AtMost(EK_ROUND_UP(l.out.points - at, EK_LANES), l.piece), out, b, at);
+      if (node->gelu) Activate(&l, AtMost(EK_ROUND_UP(l.out.points - at, EK_WIDE), l.piece), out, b, at);
     }
   }
 }
@@ -167,7 +167,7 @@ static void AddendGradient(EkNode *node, const Linear *l, int b, size_t at, size
 
 static void SmallBackward(EkGraph g, EkNode *node, const Linear *l, int b, size_t at, const float *start)
 {
-  const size_t real = AtMost(l->out.points - at, l->piece), n = EK_ROUND_UP(real, EK_LANES);
+  const size_t real = AtMost(l->out.points - at, l->piece), n = EK_ROUND_UP(real, EK_WIDE);
   const float *in[MAX_CHANNELS], *dz[MAX_CHANNELS], *weight = l->weight;
   float       *to[MAX_CHANNELS];
 
@@ -217,7 +217,7 @@ static void LinearBackward(EkGraph g, EkNode *node)
   Gather(g, node, &l);
   for (int b = 0; b < g->batch; b++) {
     for (size_t at = 0; at < l.out.points; at += l.piece) {
-      const size_t n = AtMost(EK_ROUND_UP(l.out.points - at, EK_LANES), l.piece);
+      const size_t n = AtMost(EK_ROUND_UP(l.out.points - at, EK_WIDE), l.piece);
       const float *dz = PreActivation(&l, node->gelu, b, at, n);
 
       if (l.large)

@@ -20,7 +20,7 @@ static void Gather(EkGraph g, EkNode *node, Mlp *m)
   m->in = (int)m->x.channels;
   m->channels = (int)m->out.channels;
   m->hidden = (int)g->params->table[g->tensor[node->input[2]].param].count;
-  m->columns = EK_ROUND_UP(m->out.points, EK_LANES);
+  m->columns = EK_ROUND_UP(m->out.points, EK_WIDE);
   m->w1 = EkGraphWeight(g, node, 1);
   m->b1 = EkGraphWeight(g, node, 2);
   m->w2 = EkGraphWeight(g, node, 3);

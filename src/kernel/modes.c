@@ -1,22 +1,19 @@
-/* Per-mode complex products. Weights are interleaved as PyTorch stores them; a block of EK_LANES modes is split into real and
+/* Per-mode complex products. Weights are interleaved as PyTorch stores them; a block of EK_WIDE modes is split into real and
    imaginary vectors once and serves the whole batch, so that the weights are read once a batch, not once a sample. */
 #include "evenkeel/kernel.h"
 #include "vector.h"
 
 /* in x out pairs of vectors */
 typedef struct {
-  EkVector *re, *im;
+  EkWide *re, *im;
 } Split;
 
-EK_INLINE void SplitPair(const float *w, int count, EkVector *re, EkVector *im)
+EK_INLINE void SplitPair(const float *w, int count, EkWide *re, EkWide *im)
 {
-  if (count >= EK_LANES) {
-    const EkVector a = Load(w), b = Load(w + EK_LANES);
-
-    *re = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
-    *im = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-  } else {
-    *re = *im = Splat(0);
+  if (count >= EK_WIDE)
+    Part(LoadWide(w), LoadWide(w + EK_WIDE), re, im);
+  else {
+    *re = *im = SplatWide(0);
     for (int j = 0; j < count; j++) {
       (*re)[j] = w[2 * j];
       (*im)[j] = w[2 * j + 1];
@@ -24,11 +21,14 @@ EK_INLINE void SplitPair(const float *w, int count, EkVector *re, EkVector *im)
   }
 }
 
-EK_INLINE void AddPair(float *w, int count, EkVector re, EkVector im)
+EK_INLINE void AddPair(float *w, int count, EkWide re, EkWide im)
 {
-  if (count >= EK_LANES) {
-    Store(w, Load(w) + __builtin_shufflevector(re, im, 0, 8, 1, 9, 2, 10, 3, 11));
-    Store(w + EK_LANES, Load(w + EK_LANES) + __builtin_shufflevector(re, im, 4, 12, 5, 13, 6, 14, 7, 15));
+  if (count >= EK_WIDE) {
+    EkWide a, b;
+
+    Join(re, im, &a, &b);
+    StoreWide(w, LoadWide(w) + a);
+    StoreWide(w + EK_WIDE, LoadWide(w + EK_WIDE) + b);
   } else {
     for (int j = 0; j < count; j++) {
       w[2 * j] += re[j];
@@ -40,18 +40,18 @@ EK_INLINE void AddPair(float *w, int count, EkVector re, EkVector im)
 /* R result channels at once: result[r] = sum_s source[s] * w(s, r), conjugated when `conjugate`. w(s, r) = block[s*ws + r*wr],
  * vector pairs. */
 EK_INLINE void Contract(const int R, const int conjugate, int sources, const float *source, size_t plane, size_t part,
-                        const EkVector *block, size_t ws, size_t wr, float *result)
+                        const EkWide *block, size_t ws, size_t wr, float *result)
 {
-  EkVector re[4], im[4];
+  EkWide re[4], im[4];
 
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) re[r] = im[r] = Splat(0);
+  for (int r = 0; r < R; r++) re[r] = im[r] = SplatWide(0);
   for (int s = 0; s < sources; s++) {
-    const EkVector xr = Load(source + s * plane), xi = Load(source + s * plane + part);
+    const EkWide xr = LoadWide(source + s * plane), xi = LoadWide(source + s * plane + part);
 
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
-      const EkVector wr_ = block[2 * (s * ws + r * wr)], wi_ = block[2 * (s * ws + r * wr) + 1];
+      const EkWide wr_ = block[2 * (s * ws + r * wr)], wi_ = block[2 * (s * ws + r * wr) + 1];
 
       re[r] += xr * wr_;
       im[r] += xi * wr_;
@@ -61,13 +61,13 @@ EK_INLINE void Contract(const int R, const int conjugate, int sources, const flo
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) {
-    Store(result + r * plane, re[r]);
-    Store(result + r * plane + part, im[r]);
+    StoreWide(result + r * plane, re[r]);
+    StoreWide(result + r * plane + part, im[r]);
   }
 }
 
 EK_INLINE void ContractAll(const int conjugate, int sources, int results, const float *source, size_t plane, size_t part,
-                           const EkVector *block, size_t ws, size_t wr, float *result)
+                           const EkWide *block, size_t ws, size_t wr, float *result)
 {
   int r = 0;
 
@@ -90,7 +90,7 @@ EK_INLINE void ContractAll(const int conjugate, int sources, int results, const 
  * bounded. */
 #define PAIRS 4096
 
-static void SplitBlock(const EkTransformShape *s, int in, int out, const float *w, int mode, EkVector *block)
+static void SplitBlock(const EkTransformShape *s, int in, int out, const float *w, int mode, EkWide *block)
 {
   const int count = s->modes - mode;
 
@@ -100,11 +100,11 @@ static void SplitBlock(const EkTransformShape *s, int in, int out, const float *
 
 void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *X, float *Y)
 {
-  EkVector  block[2 * PAIRS];
+  EkWide  block[2 * PAIRS];
   const int step = in * out <= PAIRS ? out : PAIRS / in; /* output channels a pass */
 
   for (int g = 0; g < s->segments; g++) {
-    for (int mode = 0; mode < s->modes; mode += EK_LANES) {
+    for (int mode = 0; mode < s->modes; mode += EK_WIDE) {
       const size_t at = 2 * g * s->segment + mode;
 
       for (int o = 0; o < out; o += step) {
@@ -126,11 +126,11 @@ void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const
 
 void EkModesBackward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *Y, float *X)
 {
-  EkVector  block[2 * PAIRS];
+  EkWide  block[2 * PAIRS];
   const int step = in * out <= PAIRS ? in : PAIRS / out; /* input channels a pass */
 
   for (int g = 0; g < s->segments; g++) {
-    for (int mode = 0; mode < s->modes; mode += EK_LANES) {
+    for (int mode = 0; mode < s->modes; mode += EK_WIDE) {
       const size_t at = 2 * g * s->segment + mode;
 
       for (int i = 0; i < in; i += step) {
@@ -149,21 +149,21 @@ void EkModesBackward(const EkTransformShape *s, int batch, int in, int out, cons
 EK_INLINE void Correlate(const int R, const int C, int batch, const float *x, size_t x_step, const float *y, size_t y_step,
                          size_t plane, size_t part, float *w, size_t w_row, size_t w_column, int count)
 {
-  EkVector re[2][2], im[2][2];
+  EkWide re[2][2], im[2][2];
 
 #pragma GCC unroll 2
   for (int r = 0; r < R; r++) {
 #pragma GCC unroll 2
-    for (int c = 0; c < C; c++) re[r][c] = im[r][c] = Splat(0);
+    for (int c = 0; c < C; c++) re[r][c] = im[r][c] = SplatWide(0);
   }
   for (int b = 0; b < batch; b++, x += x_step, y += y_step) {
 #pragma GCC unroll 2
     for (int r = 0; r < R; r++) {
-      const EkVector xr = Load(x + r * plane), xi = Load(x + r * plane + part);
+      const EkWide xr = LoadWide(x + r * plane), xi = LoadWide(x + r * plane + part);
 
 #pragma GCC unroll 2
       for (int c = 0; c < C; c++) {
-        const EkVector yr = Load(y + c * plane), yi = Load(y + c * plane + part);
+        const EkWide yr = LoadWide(y + c * plane), yi = LoadWide(y + c * plane + part);
 
         re[r][c] += xr * yr;
         re[r][c] += xi * yi;
@@ -184,7 +184,7 @@ void EkModesWeights(const EkTransformShape *s, int batch, int in, int out, const
   const size_t x_step = in * s->plane, y_step = out * s->plane, column = 2 * (size_t)s->modes, row = out * column;
 
   for (int g = 0; g < s->segments; g++) {
-    for (int mode = 0; mode < s->modes; mode += EK_LANES) {
+    for (int mode = 0; mode < s->modes; mode += EK_WIDE) {
       const size_t at = 2 * g * s->segment + mode;
       const int    count = s->modes - mode;
 

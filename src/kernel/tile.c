@@ -9,45 +9,55 @@ typedef struct {
   float *const *C;
 } Product;
 
-/* M rows by V vectors of columns, all in registers: 2 to 15 accumulators, the rest of the 16 for operands. */
+/* Accumulators, rows by vectors of columns, and strips that so many vectors are cut into. 32 registers: at most 6 x 4, the rest for
+   operands; strips of 3 or 4. 16: 2 to 15; strips of 2, the last of 3 where their number is odd. */
+#if EK_WIDE == 16
+#define MOST_ROWS(V)    6
+#define STRIPS(vectors) (((vectors) + 3) / 4)
+#else
+#define MOST_ROWS(V)    ((V) == 3 ? 4 : 6)
+#define STRIPS(vectors) ((vectors) < 2 ? 1 : (vectors) / 2)
+#endif
+
+/* M rows by V vectors of columns, all in registers. */
 EK_INLINE void Block(const int M, const int V, const Product *q, int m0, size_t at)
 {
-  EkVector     c[6][3];
+  EkWide       c[6][4];
   const float *a = q->A + (size_t)m0 * q->row;
 
 #pragma GCC unroll 6
   for (int m = 0; m < M; m++) {
-#pragma GCC unroll 3
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) {
-      c[m][v] = Splat(q->bias ? q->bias[m0 + m] : 0);
-      if (q->S) c[m][v] += Load(q->S[m0 + m] + at + v * EK_LANES);
+      c[m][v] = SplatWide(q->bias ? q->bias[m0 + m] : 0);
+      if (q->S) c[m][v] += LoadWide(q->S[m0 + m] + at + v * EK_WIDE);
     }
   }
   for (int k = 0; k < q->K; k++) {
     const float *b = q->B[k] + at;
-    EkVector     x[3];
+    EkWide       x[4];
 
-#pragma GCC unroll 3
-    for (int v = 0; v < V; v++) x[v] = Load(b + v * EK_LANES);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) x[v] = LoadWide(b + v * EK_WIDE);
 #pragma GCC unroll 6
     for (int m = 0; m < M; m++) {
-      const EkVector w = Splat(a[(size_t)m * q->row + (size_t)k * q->column]);
-#pragma GCC unroll 3
+      const EkWide w = SplatWide(a[(size_t)m * q->row + (size_t)k * q->column]);
+#pragma GCC unroll 4
       for (int v = 0; v < V; v++) c[m][v] += w * x[v];
     }
   }
 #pragma GCC unroll 6
   for (int m = 0; m < M; m++) {
-#pragma GCC unroll 3
-    for (int v = 0; v < V; v++) Store(q->C[m0 + m] + at + v * EK_LANES, c[m][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) StoreWide(q->C[m0 + m] + at + v * EK_WIDE, c[m][v]);
   }
 }
 
 /* One strip of V vectors down all rows. Rows go in equal blocks: 20 as 4 x 5, not 6 + 6 + 6 + 2, since a block of 2 leaves the
  * units idle. */
-EK_INLINE void Strip(const int V, const int most, const Product *q, int M, size_t at)
+EK_INLINE void Strip(const int V, const Product *q, int M, size_t at)
 {
-  const int blocks = (M + most - 1) / most;
+  const int blocks = (M + MOST_ROWS(V) - 1) / MOST_ROWS(V);
 
   for (int i = 0, m0 = 0; i < blocks; i++) {
     const int rows = (M - m0) / (blocks - i);
@@ -80,19 +90,27 @@ void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t c
                     const float *const S[], const float *bias, float *const C[])
 {
   const Product q = {K, A, bias, row, column, B, S, C};
-  size_t        at = 0;
+  const size_t  vectors = n / EK_WIDE, strips = vectors ? STRIPS(vectors) : 0;
 
-  while (n - at > 4 * EK_LANES || n - at == 2 * EK_LANES) {
-    Strip(2, 6, &q, M, at);
-    at += 2 * EK_LANES;
+  for (size_t i = 0, done = 0; i < strips; i++) {
+    const size_t V = (vectors - done) / (strips - i), at = done * EK_WIDE;
+
+    switch (V) {
+    case 4:
+      Strip(4, &q, M, at);
+      break;
+    case 3:
+      Strip(3, &q, M, at);
+      break;
+    case 2:
+      Strip(2, &q, M, at);
+      break;
+    default:
+      Strip(1, &q, M, at);
+      break;
+    }
+    done += V;
   }
-  if (n - at == 4 * EK_LANES) {
-    Strip(2, 6, &q, M, at);
-    Strip(2, 6, &q, M, at + 2 * EK_LANES);
-  } else if (n - at == 3 * EK_LANES)
-    Strip(3, 4, &q, M, at);
-  else if (n - at == EK_LANES)
-    Strip(1, 6, &q, M, at);
 }
 
 /* Accumulators of the dot products: 4 x 5 where there are 32 vector registers; else 4 x 3, which with 3 + 1 operands fill 16. */
@@ -107,24 +125,24 @@ void EkTileMultiply(int M, int K, size_t n, const float *A, size_t row, size_t c
 EK_INLINE void Dots(const int M, const int K, size_t n, const float *const *A, const float *const *B, float *C, size_t row,
                     size_t column)
 {
-  EkVector c[DOT_M][DOT_K] = {{{0}}};
-  size_t   p = 0;
+  EkWide c[DOT_M][DOT_K] = {{{0}}};
+  size_t p = 0;
 
-  for (; p + EK_LANES <= n; p += EK_LANES) {
-    EkVector b[DOT_K];
+  for (; p + EK_WIDE <= n; p += EK_WIDE) {
+    EkWide b[DOT_K];
 
 #pragma GCC unroll 5
-    for (int k = 0; k < K; k++) b[k] = Load(B[k] + p);
+    for (int k = 0; k < K; k++) b[k] = LoadWide(B[k] + p);
 #pragma GCC unroll 4
     for (int m = 0; m < M; m++) {
-      const EkVector a = Load(A[m] + p);
+      const EkWide a = LoadWide(A[m] + p);
 #pragma GCC unroll 5
       for (int k = 0; k < K; k++) c[m][k] += a * b[k];
     }
   }
 #pragma GCC unroll 5
   for (int k = 0; k < K; k++) {
-    const EkQuad total = Totals(c[0][k], c[1][k], c[2][k], c[3][k]);
+    const EkQuad total = Totals(Narrow(c[0][k]), Narrow(c[1][k]), Narrow(c[2][k]), Narrow(c[3][k]));
 
 #pragma GCC unroll 4
     for (int m = 0; m < M; m++) {

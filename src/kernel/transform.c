@@ -6,7 +6,7 @@ static void SetSegments(EkTransformShape *s, int segments, PetscBool complex_num
 {
   s->segments = segments;
   s->modes = s->m[0] * s->m[1];
-  s->segment = EK_ROUND_UP((size_t)s->modes, EK_LANES);
+  s->segment = EK_ROUND_UP((size_t)s->modes, EK_WIDE);
   s->plane = (size_t)s->segments * 2 * s->segment;
   s->step = complex_numbers ? 2 : 1;
   s->imaginary = complex_numbers ? 1 : s->segment;

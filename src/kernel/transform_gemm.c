@@ -94,8 +94,8 @@ static PetscErrorCode GemmSetup(EkTransform t)
   PetscFunctionBegin;
   PetscCall(PetscNew(&g));
   t->data = g;
-  g->width = EK_ROUND_UP((size_t)t->shape.n[1], EK_LANES);
-  g->pairs = EK_ROUND_UP(2 * (size_t)t->shape.m[1], EK_LANES);
+  g->width = EK_ROUND_UP((size_t)t->shape.n[1], EK_WIDE);
+  g->pairs = EK_ROUND_UP(2 * (size_t)t->shape.m[1], EK_WIDE);
   g->sums = n / 2 + 1;
   g->differences = (n - 1) / 2;
   t->bytes = Bytes(&t->shape, g, both);

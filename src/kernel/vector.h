@@ -1,5 +1,6 @@
-/* The compiler's portable vectors: 8 floats, loaded from any address. */
+/* The compiler's portable vectors: 8 floats, or as many as a register has, loaded from any address. */
 #pragma once
+#include "evenkeel/kernel.h"
 #include <stdint.h>
 #include <string.h>
 
@@ -22,6 +23,69 @@ EK_INLINE EkVector Splat(float x)
 {
   return (EkVector){x, x, x, x, x, x, x, x};
 }
+#if EK_WIDE == 16
+typedef float EkWide __attribute__((vector_size(64)));
+typedef float EkWideUnaligned __attribute__((vector_size(64), aligned(4), may_alias));
+
+EK_INLINE EkWide LoadWide(const float *p)
+{
+  return *(const EkWideUnaligned *)p;
+}
+EK_INLINE void StoreWide(float *p, EkWide v)
+{
+  *(EkWideUnaligned *)p = v;
+}
+EK_INLINE EkWide SplatWide(float x)
+{
+  return (EkWide){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+/* Its halves added up. */
+EK_INLINE EkVector Narrow(EkWide v)
+{
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+/* Pairs that two vectors hold, one after the other, parted and joined again. */
+EK_INLINE void Part(EkWide a, EkWide b, EkWide *first, EkWide *second)
+{
+  *first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  *second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+EK_INLINE void Join(EkWide first, EkWide second, EkWide *a, EkWide *b)
+{
+  *a = __builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  *b = __builtin_shufflevector(first, second, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#else
+typedef EkVector EkWide;
+
+EK_INLINE EkWide LoadWide(const float *p)
+{
+  return Load(p);
+}
+EK_INLINE void StoreWide(float *p, EkWide v)
+{
+  Store(p, v);
+}
+EK_INLINE EkWide SplatWide(float x)
+{
+  return Splat(x);
+}
+EK_INLINE EkVector Narrow(EkWide v)
+{
+  return v;
+}
+EK_INLINE void Part(EkWide a, EkWide b, EkWide *first, EkWide *second)
+{
+  *first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+  *second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+EK_INLINE void Join(EkWide first, EkWide second, EkWide *a, EkWide *b)
+{
+  *a = __builtin_shufflevector(first, second, 0, 8, 1, 9, 2, 10, 3, 11);
+  *b = __builtin_shufflevector(first, second, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+#endif
+
 EK_INLINE float Total(EkVector v)
 {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
