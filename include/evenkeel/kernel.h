@@ -84,14 +84,14 @@ typedef struct {
   size_t segment;    /* floats of one part of a segment */
   int    step;       /* floats from a real part to the next, and to its imaginary part */
   size_t imaginary;
-  size_t plane;      /* floats of a plane's spectrum: segments * 2 * segment */
+  size_t plane; /* floats of a plane's spectrum: segments * 2 * segment */
 } EkTransformShape;
 
 /* Error: 2 m[0] > n[0] or m[1] > n[1]/2 + 1 ("model_modes"), FFTW without a plan. */
 PetscErrorCode EkTransformCreate(int dim, const PetscInt n[], const PetscInt modes[], EkTransformMethod method,
                                  EkTransform *transform);
-/* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are; for complex
-   products, step 2. */
+/* 2D, one segment, by FFT: rows k1 = 0..m0-1 of all n[0] and columns k2 = 0..m1-1 below `modes`, as many as there are; for
+   complex products, step 2. */
 PetscErrorCode          EkTransformCreateCorner(const PetscInt n[], PetscInt modes, EkTransform *transform);
 const EkTransformShape *EkTransformGetShape(EkTransform transform);
 /* X[k] = s_k2 sum_{r,j} x[r,j] exp(-2 pi i (k1 r/n0 + k2 j/n1)): s = 1, or when `inverse_weights` s = c_k2/(n0 n1), c = 1 for k2

@@ -100,7 +100,7 @@ static void SplitBlock(const EkTransformShape *s, int in, int out, const float *
 
 void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *X, float *Y)
 {
-  EkWide  block[2 * PAIRS];
+  EkWide    block[2 * PAIRS];
   const int step = in * out <= PAIRS ? out : PAIRS / in; /* output channels a pass */
 
   for (int g = 0; g < s->segments; g++) {
@@ -126,7 +126,7 @@ void EkModesForward(const EkTransformShape *s, int batch, int in, int out, const
 
 void EkModesBackward(const EkTransformShape *s, int batch, int in, int out, const float *const w[], const float *Y, float *X)
 {
-  EkWide  block[2 * PAIRS];
+  EkWide    block[2 * PAIRS];
   const int step = in * out <= PAIRS ? in : PAIRS / out; /* input channels a pass */
 
   for (int g = 0; g < s->segments; g++) {

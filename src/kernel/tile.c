@@ -9,8 +9,8 @@ typedef struct {
   float *const *C;
 } Product;
 
-/* Accumulators, rows by vectors of columns, and strips that so many vectors are cut into. 32 registers: at most 6 x 4, the rest for
-   operands; strips of 3 or 4. 16: 2 to 15; strips of 2, the last of 3 where their number is odd. */
+/* Accumulators, rows by vectors of columns, and strips that so many vectors are cut into. 32 registers: at most 6 x 4, the rest
+   for operands; strips of 3 or 4. 16: 2 to 15; strips of 2, the last of 3 where their number is odd. */
 #if EK_WIDE == 16
 #define MOST_ROWS(V)    6
 #define STRIPS(vectors) (((vectors) + 3) / 4)
