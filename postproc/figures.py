@@ -239,7 +239,8 @@ def numbers_of(labels):
 def alphas(panels, title):
     """Tail exponent of each layer before and after training. panels: (heading, layer names, before, after), the last two arrays
     (run, layer); points are means over the runs, bars standard deviations."""
-    columns = 3 if len(panels) > 4 else min(2, len(panels))
+    few = max(len(names) for _, names, *_ in panels) <= 16  # a third of the width has room for so many names
+    columns = 3 if len(panels) > 4 and few else min(2, len(panels))
     lines = -(-len(panels) // columns)
     figure = plt.figure(figsize=(WIDTH, 0.5 + 2.3 * lines))
     grid = figure.add_gridspec(lines + 1, columns, height_ratios=[0.12] + [1] * lines)

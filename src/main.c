@@ -78,7 +78,6 @@ int main(int argc, char **argv)
   if (PetscInitialize(&petsc_argc, &petsc_argv, NULL, NULL)) return 1;
   if (Stops(argc, argv) && EkStopInstall()) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
-  EkThreadsSet();
   if (Run(run, &status)) {
     status = 1;
     EkHoldLines(run, PETSC_FALSE);

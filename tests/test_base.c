@@ -298,7 +298,22 @@ static void blas_kernels_fit_the_cpu(void **state)
   assert_null(EkBlasCore("Zen", 1, 0));
   assert_null(EkBlasCore("Cooperlake", 1, 1));
   /* And here, after EkTestMain's call. */
-  if (EkBlasConfig() && !getenv("OPENBLAS_CORETYPE") && __builtin_cpu_supports("avx2")) assert_null(strstr(EkBlasConfig(), "Prescott"));
+  if (EkBlasConfig() && !getenv("OPENBLAS_CORETYPE") && __builtin_cpu_supports("avx2"))
+    assert_null(strstr(EkBlasConfig(), "Prescott"));
+}
+
+static void numbers_too_small_to_be_normal_are_zero(void **state)
+{
+  volatile float one = 1e-30f, other = 1e-15f, denormal;
+  const uint32_t bits = 0x7fffff;
+  float          value;
+
+  (void)state;
+  denormal = one * other;
+  assert_true(denormal == 0); /* as a result */
+  memcpy(&value, &bits, sizeof(value));
+  one = value;
+  assert_true(one * 1e20f == 0); /* as an operand */
 }
 
 static void a_repeated_request_is_one_request(void **state)
@@ -313,12 +328,20 @@ static void a_repeated_request_is_one_request(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(random_is_philox_and_seekable),     cmocka_unit_test(normal_has_unit_variance),
-    cmocka_unit_test(slices_cover_everything_once),      cmocka_unit_test(slices_end_where_enough_is_enough),
-    cmocka_unit_test(durations_are_told_in_two_units),   cmocka_unit_test(peak_memory_is_in_bytes),
-    cmocka_unit_test(reduce_scatter_and_allgather_sum),  cmocka_unit_test(wrong_mesh_is_refused),
-    cmocka_unit_test(keys_are_read_with_defaults),       cmocka_unit_test(every_mistake_in_keys_is_an_error),
-    cmocka_unit_test(both_ends_of_a_range_are_in_it),    cmocka_unit_test(yaml_reads_back),
-    cmocka_unit_test(a_repeated_request_is_one_request), cmocka_unit_test(blas_kernels_fit_the_cpu),
+    cmocka_unit_test(random_is_philox_and_seekable),
+    cmocka_unit_test(normal_has_unit_variance),
+    cmocka_unit_test(slices_cover_everything_once),
+    cmocka_unit_test(slices_end_where_enough_is_enough),
+    cmocka_unit_test(durations_are_told_in_two_units),
+    cmocka_unit_test(peak_memory_is_in_bytes),
+    cmocka_unit_test(reduce_scatter_and_allgather_sum),
+    cmocka_unit_test(wrong_mesh_is_refused),
+    cmocka_unit_test(keys_are_read_with_defaults),
+    cmocka_unit_test(every_mistake_in_keys_is_an_error),
+    cmocka_unit_test(both_ends_of_a_range_are_in_it),
+    cmocka_unit_test(yaml_reads_back),
+    cmocka_unit_test(a_repeated_request_is_one_request),
+    cmocka_unit_test(blas_kernels_fit_the_cpu),
+    cmocka_unit_test(numbers_too_small_to_be_normal_are_zero),
 };
 EK_TEST_MAIN(tests)

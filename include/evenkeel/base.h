@@ -148,7 +148,7 @@ double EkTime(void);
 /* "1h02m", "3m20s", "12.3s" for progress lines. */
 const char *EkDuration(double seconds, char text[32]);
 
-/* ---- BLAS ----------------------------------------------------------------------------------------------- */
+/* ---- CPU and BLAS ----------------------------------------------------------------------------------------------- */
 
 /* OpenBLAS before 0.3.25 takes an Intel CPU that is younger than itself for a Prescott, whose kernels have a fifth of the speed
    (OpenBLAS's issue 4267). Where it did, starts the program again with OPENBLAS_CORETYPE set to kernels that this CPU has. Returns
@@ -158,9 +158,10 @@ void EkBlasChoose(char **argv);
 const char *EkBlasCore(const char *chosen, int avx2, int avx512);
 /* OpenBLAS's version and kernels in one line, NULL with another BLAS; not to be freed. */
 const char *EkBlasConfig(void);
-/* BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
-   Call once, in main. */
-void EkThreadsSet(void);
+/* How this process calculates; EkRunCreate calls it, a program without a run does so itself, before there are other threads.
+   - BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
+   - Numbers below 1e-38 are zero: where gradients fade out, an Intel CPU takes a hundred times as long for them as for others. */
+void EkCpuSetup(void);
 
 /* ---- memory --------------------------------------------------------------------------------------------- */
 

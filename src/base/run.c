@@ -118,6 +118,7 @@ PetscErrorCode EkRunCreate(int argc, char **argv, EkRun *out)
   PetscClassId class_id;
 
   PetscFunctionBegin;
+  EkCpuSetup();
   PetscCall(PetscNew(&run));
   run->comm = PETSC_COMM_WORLD;
   run->start = EkTime();

@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 
   (void)argc;
   EkBlasChoose(argv);
-  EkThreadsSet();
+  EkCpuSetup();
   EkRowNormal(1, 1, 0, ROWS * ROWS, a);
   EkRowNormal(1, 2, 0, ROWS * ROW, b);
   for (int i = 0; i < ROWS; i++) {

@@ -102,7 +102,6 @@ int main(int argc, char **argv)
   EkBlasChoose(argv);
   if (PetscInitialize(NULL, NULL, NULL, NULL)) return 1;
   if (EkRunCreate(argc, argv, &run)) return 1;
-  EkThreadsSet();
   failed = Describe(run) != 0;
   if (EkRunDestroy(&run)) failed = 1;
   PetscFinalize();

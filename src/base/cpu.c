@@ -11,10 +11,25 @@ extern char *openblas_get_corename(void) __attribute__((weak));
 extern char *openblas_get_config(void) __attribute__((weak));
 
 /* The environment is read when the library is loaded, too early for main to set it. */
-void EkThreadsSet(void)
+static void SetThreads(void)
 {
   if (!getenv("OMP_NUM_THREADS")) omp_set_num_threads(1);
   if (openblas_set_num_threads && !getenv("OPENBLAS_NUM_THREADS") && !getenv("OMP_NUM_THREADS")) openblas_set_num_threads(1);
+}
+
+static void FlushDenormals(void)
+{
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040); /* results (bit 15) and operands (bit 6) */
+#elif defined(__aarch64__)
+  __builtin_aarch64_set_fpcr(__builtin_aarch64_get_fpcr() | 1u << 24);
+#endif
+}
+
+void EkCpuSetup(void)
+{
+  SetThreads();
+  FlushDenormals();
 }
 
 const char *EkBlasCore(const char *chosen, int avx2, int avx512)
@@ -26,9 +41,9 @@ const char *EkBlasCore(const char *chosen, int avx2, int avx512)
 void EkBlasChoose(char **argv)
 {
 #ifdef __x86_64__
-  const int   avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const int   avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512vl");
+  const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   const char *core;
 
   if (!openblas_get_corename || getenv("OPENBLAS_CORETYPE")) return;
