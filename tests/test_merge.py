@@ -278,6 +278,13 @@ def the_job_joins_every_beta_and_may_come_again(scratch):
     os.remove(os.path.join(scratch, "b0.2.hdf5"))
     status, output, errors = job(scratch, *names)
     assert status == 1 and errors == "merge.py: b1.2.hdf5: no such file\n" and output.count(": kept,") == 2 and "b0.2.hdf5: 4 traj" in output, (output, errors)
+    os.remove(os.path.join(scratch, "b2e-3.1.hdf5"))  # of the first part alone
+    status, _, errors = job(scratch, *names)
+    assert status == 1 and "merge.py: b2e-3.1.hdf5: no such file\n" in errors, errors
+    empty = os.path.join(scratch, "empty")
+    os.mkdir(empty)
+    status, _, errors = job(empty, *names)
+    assert status == 1 and errors == "merge.py: b*.1.hdf5: no such file\n", errors
 
 
 @check
