@@ -224,6 +224,12 @@ blas_older_than_the_cpu() {
   grep -q avx2 /proc/cpuinfo && ! ldd "$program" | grep -q libasan || return
   echo 'char *openblas_get_corename(void) { return "Prescott"; }' | gcc -shared -fPIC -x c - -o "$dir/older.so" || wrong "no library"
   BEFORE="unset OPENBLAS_CORETYPE; export LD_PRELOAD=$PWD/$dir/older.so" expect 2 0 train "$deck" -out_dir "$dir/run" || return
+  # as who looks for it among the processes knows it
+  env -u OPENBLAS_CORETYPE LD_PRELOAD="$PWD/$dir/older.so" "$program" train "$deck" -train_epochs 1000000 -train_eval_interval 0 -out_dir "$dir/endless" >"$dir/endless.out" 2>&1 &
+  comes_true test -s "$dir/endless/metrics.csv" || wrong "does not train: $(tail -n 1 "$dir/endless.out")"
+  [ "$(cat /proc/$!/comm)" = evenkeel ] || wrong "is called '$(cat /proc/$!/comm)'"
+  kill -KILL $!
+  wait $! 2>/dev/null
   grep -qE '"blas":.*OpenBLAS.*(SkylakeX|Haswell)' "$dir/run/run.json" || wrong "kernels: $(grep '"blas"' "$dir/run/run.json")"
   BEFORE="export OPENBLAS_CORETYPE=Nehalem LD_PRELOAD=$PWD/$dir/older.so" expect 2 0 train "$deck" -out_dir "$dir/asked" || return
   grep -qE '"blas":.*OpenBLAS.*Nehalem' "$dir/asked/run.json" || wrong "kernels not as asked: $(grep '"blas"' "$dir/asked/run.json")"

@@ -45,11 +45,17 @@ void EkBlasChoose(char **argv)
   const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   const char *core;
+  char        self[EK_PATH];
+  ssize_t     length;
 
   if (!openblas_get_corename || getenv("OPENBLAS_CORETYPE")) return;
   core = EkBlasCore(openblas_get_corename(), avx2, avx512);
-  /* Whatever goes wrong here costs speed alone. */
-  if (core && !setenv("OPENBLAS_CORETYPE", core, 1)) execv("/proc/self/exe", argv);
+  if (!core) return;
+  /* Whatever goes wrong here costs speed alone. By its own path, for the process is named after that. */
+  length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+  if (length <= 0 || setenv("OPENBLAS_CORETYPE", core, 1)) return;
+  self[length] = 0;
+  execv(self, argv);
 #else
   (void)argv;
 #endif
