@@ -1,4 +1,6 @@
 """What the checks of postproc/ share: their list, running it, and whether a figure's texts can be read."""
+import contextlib
+import io
 import tempfile
 
 import matplotlib.text
@@ -9,6 +11,14 @@ CHECKS = []
 def check(function):
     CHECKS.append(function)
     return function
+
+
+def output_of(main, *arguments):
+    """(exit status, stdout, stderr) of a program's main"""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main([str(argument) for argument in arguments])
+    return status, output.getvalue(), errors.getvalue()
 
 
 def run_checks():

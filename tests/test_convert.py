@@ -2,8 +2,6 @@
 status 1 if one fails."""
 import argparse
 import collections
-import contextlib
-import io
 import json
 import os
 import pathlib
@@ -18,7 +16,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TORCH = os.path.join(ROOT, "tests", "data", "torch")
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
-from checks import check, run_checks  # noqa: E402
+from checks import check, output_of, run_checks  # noqa: E402
 import convert as program  # noqa: E402
 import tensorfiles  # noqa: E402
 
@@ -37,11 +35,7 @@ def made(name):
 
 
 def run(*arguments):
-    """(exit status, lines on the screen, lines of error)"""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        status = program.main([str(argument) for argument in arguments])
-    return status, out.getvalue(), error.getvalue()
+    return output_of(program.main, *arguments)
 
 
 def works(*arguments):

@@ -1,6 +1,4 @@
 """Checks of postproc/merge.py on synthetic data files and the program's own. Prints a line a check; exit status 1 if one fails."""
-import contextlib
-import io
 import os
 import resource
 import subprocess
@@ -12,7 +10,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
-from checks import check, run_checks  # noqa: E402
+from checks import check, output_of, run_checks  # noqa: E402
 import merge as program  # noqa: E402
 
 FIELDS = ("density", "pressure", "Vx")  # not in the order of the alphabet
@@ -32,11 +30,7 @@ def data_file(path, count, seed, *, fields=FIELDS, points=6, frames=4, step=0.25
 
 
 def run(*arguments):
-    """(exit status, stdout, stderr) of the program's main"""
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        status = program.main(list(arguments))
-    return status, output.getvalue(), errors.getvalue()
+    return output_of(program.main, *arguments)
 
 
 def assert_refused(out, files, *words):

@@ -1,6 +1,4 @@
 """Checks of postproc/movie.py on synthetic data files and predictions. Prints a line a check; exit status 1 if one fails."""
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -11,7 +9,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
-from checks import check, run_checks, texts_that_clash  # noqa: E402
+from checks import check, output_of, run_checks, texts_that_clash  # noqa: E402
 import figures  # noqa: E402
 import movie as program  # noqa: E402
 from trajectories import Trajectories  # noqa: E402
@@ -51,12 +49,10 @@ def predictions_file(directory, grid=(6, 5)):
 
 
 def run(*arguments):
-    """(exit status, stdout, stderr) of the program's main; a Python warning counts as a failure."""
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+    """(exit status, stdout, stderr); a Python warning counts as a failure."""
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        status = program.main(list(arguments))
-    return status, output.getvalue(), errors.getvalue()
+        return output_of(program.main, *arguments)
 
 
 def assert_refused(arguments, *words):

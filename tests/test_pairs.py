@@ -1,7 +1,5 @@
 """Checks of postproc/pairs.py on files as neuraloperator has them, and of PyTorch itself where it is installed. Prints a line a check; exit
 status 1 if one fails."""
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -11,7 +9,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
-from checks import check, run_checks  # noqa: E402
+from checks import check, output_of, run_checks  # noqa: E402
 import pairs as program  # noqa: E402
 import tensorfiles  # noqa: E402
 
@@ -44,11 +42,7 @@ def save(path, values):
 
 
 def run(*arguments):
-    """(exit status, stdout, stderr) of the program's main"""
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        status = program.main([str(argument) for argument in arguments])
-    return status, output.getvalue(), errors.getvalue()
+    return output_of(program.main, *arguments)
 
 
 def works(*arguments):

@@ -1,7 +1,5 @@
 """Checks of postproc/scaling.py on made-up tables. Prints a line a check; exit status 1 if one fails."""
-import contextlib
 import csv
-import io
 import json
 import os
 import shutil
@@ -13,7 +11,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "postproc"))
-from checks import check, run_checks, texts_that_clash  # noqa: E402
+from checks import check, output_of, run_checks, texts_that_clash  # noqa: E402
 import scaling  # noqa: E402
 import scaling_figures  # noqa: E402
 
@@ -81,11 +79,9 @@ def table(scratch, rows):
 
 def run(*arguments):
     """(exit status, stdout, stderr); a Python warning counts as a failure."""
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        status = scaling.main(list(arguments))
-    return status, output.getvalue(), errors.getvalue()
+        return output_of(scaling.main, *arguments)
 
 
 def assert_refused(arguments, *words):
