@@ -14,7 +14,7 @@ typedef struct {
 
 static const Line lines[] = {{"low", 6, 5, 2}, {"high", 8, 8, 5}};
 
-/* A 1D file: density is its level, pressure 7 everywhere, the third field a mess. */
+/* A 1D file: density is its level, pressure 7 or its neighbour among the floats, the third field a mess. */
 static void MakeLine(const char *base, const Line *line)
 {
   const char *const    field[] = {"density", "pressure", "Vx", "x-coordinate"};
@@ -33,7 +33,8 @@ static void MakeLine(const char *base, const Line *line)
       const hid_t space = f < 3 ? H5Screate_simple(3, dims, NULL) : H5Screate_simple(1, dims + 2, NULL),
                   set = H5Dcreate2(file, field[f], H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
 
-      for (int i = 0; i < n; i++) values[i] = f == 0 ? line->level : f == 1 ? 7 : (float)(line->level * sin(0.7 * i * i + f));
+      for (int i = 0; i < n; i++)
+        values[i] = f == 0 ? line->level : f == 1 ? (i % 3 ? 7 : nextafterf(7, 8)) : (float)(line->level * sin(0.7 * i * i + f));
       assert_true(H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
       H5Dclose(set);
       H5Sclose(space);
@@ -76,8 +77,8 @@ static void each_file_counts_by_its_frames_and_weight(void **state)
   EK_OK(EkMixtureMeasureNorm(mixture, mean, scale));
   Near(mean[0], 2 * p + 5 * q);
   Near(scale[0], 3 * sqrt(p * q)); /* constant in either file */
-  Near(mean[1], 7);
-  Near(scale[1], 1); /* constant in both */
+  assert_true(fabs(mean[1] - 7) < 1e-6);
+  assert_true(scale[1] == 1); /* constant in both, but for rounding */
   EK_OK(EkMixtureDestroy(&mixture));
 }
 
@@ -119,7 +120,7 @@ static void reads_are_normalised_by_the_same_constants(void **state)
     assert_true(fabs(sample[0] - ((set ? 5 : 3) - mean[0]) / scale[0]) < 1e-6);
     assert_true(fabs(sample[POINTS]) < 1e-6);
   }
-  Near(info->mean[1], 7);
+  assert_true(fabs(info->mean[1] - 7) < 1e-6);
   EK_OK(EkMixtureDestroy(&mixture));
 }
 

@@ -156,11 +156,12 @@ const char *EkDuration(double seconds, char text[32]);
 void EkBlasChoose(char **argv);
 /* What EkBlasChoose asks for, `chosen` being OpenBLAS's own choice; NULL: leave it. */
 const char *EkBlasCore(const char *chosen, int avx2, int avx512);
-/* OpenBLAS's version and kernels in one line, NULL with another BLAS; not to be freed. */
+PetscBool EkBlasIsOpenBlas(void);
+/* OpenBLAS's version and kernels in one line, put together anew; NULL with another BLAS; not to be freed. */
 const char *EkBlasConfig(void);
 /* How this process calculates; EkRunCreate calls it, a program without a run does so itself, before there are other threads.
    - BLAS or oneDNN threads and MPI ranks fight: one thread a rank unless OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says otherwise.
-   - Numbers below 1e-38 are zero: where gradients fade out, an Intel CPU takes a hundred times as long for them as for others. */
+   - Numbers below 1e-38 are zero: where gradients fade out, a step with them took an Intel CPU 17 times as long. */
 void EkCpuSetup(void);
 
 /* ---- memory --------------------------------------------------------------------------------------------- */

@@ -60,11 +60,10 @@ typedef struct EkDataset_ *EkDataset;
    0, or no trajectories left): who needs one checks count[]. */
 PetscErrorCode EkDatasetOpen(EkRun run, const EkDataOptions *options, EkDataset *dataset);
 PetscErrorCode EkDatasetGetInfo(EkDataset dataset, const EkDataInfo **info);
-/* Mean and standard deviation of every field (1 where it is 0 but for float's rounding) over all points of the frames that
-   training reads, read through once, each rank its share. Trajectory by trajectory in double, so that the result is the same bits
+/* Mean and standard deviation of every field over all points of the frames that training reads, read through once, each rank its share. Trajectory by trajectory in double, so that the result is the same bits
    on any number of ranks. Before SetNorm and SetSlab; what is read is not kept. Collective. Error: no training trajectories, a
    value that is not finite. */
-PetscErrorCode EkDatasetMeasureNorm(EkDataset dataset, double mean[], double scale[]);
+PetscErrorCode EkDatasetMeasureNorm(EkDataset dataset, double mean[], double deviation[]);
 /* From now on reads give (value - mean)/scale; nothing may have been read before. Not collective, the same on every rank. */
 PetscErrorCode EkDatasetSetNorm(EkDataset dataset, const double mean[], const double scale[]);
 /* From now on reads give rows [first, first + count) of the x axis (after reduction) only, and only their bytes are read where

@@ -48,7 +48,7 @@ void EkTranspose(size_t rows, size_t columns, const float *from, size_t row, int
 void EkGemm(int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,
             size_t b, int accumulate, float *C, size_t c);
 /* The same of complex numbers, real and imaginary part side by side; counts and distances in complex numbers, alpha real. With
-   three real products for four where BLAS has that and is faster so: errors stay small against the norms of what is multiplied, not against a
+   three real products for four where BLAS is faster so: errors stay small against the norms of what is multiplied, not against a
    small result's. */
 typedef enum { EK_PLAIN, EK_TRANSPOSED, EK_ADJOINT } EkOperation;
 void EkGemmComplex(EkOperation on_a, EkOperation on_b, int M, int N, int K, float alpha, const float *A, size_t a, const float *B,

@@ -48,8 +48,8 @@ PetscErrorCode EkMixtureGetSets(EkMixture mixture, int *n, const EkMixtureSet **
 /* The set a training sample is from. */
 int EkMixtureSetOf(EkMixture mixture, PetscInt sample);
 
-/* Constants of data_normalize, as EkDatasetMeasureNorm and EkDatasetSetNorm; of a mixture the same for all its files, over the
-   frames of their training sets, each as often as data_weights has it. */
+/* Constants of data_normalize, as EkDatasetMeasureNorm and EkDatasetSetNorm: the same for all files, over the frames of their
+   training sets, each as often as data_weights has it; scale is 1 where the deviation is 0 but for float's rounding. */
 PetscErrorCode EkMixtureMeasureNorm(EkMixture mixture, double mean[], double scale[]);
 PetscErrorCode EkMixtureSetNorm(EkMixture mixture, const double mean[], const double scale[]);
 

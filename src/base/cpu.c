@@ -61,7 +61,12 @@ void EkBlasChoose(char **argv)
 #endif
 }
 
+PetscBool EkBlasIsOpenBlas(void)
+{
+  return (PetscBool)(openblas_get_config != NULL);
+}
+
 const char *EkBlasConfig(void)
 {
-  return openblas_get_config ? openblas_get_config() : NULL;
+  return EkBlasIsOpenBlas() ? openblas_get_config() : NULL;
 }

@@ -63,7 +63,7 @@ static PetscErrorCode AddLibraries(cJSON *json)
   PetscCallMPI(MPI_Get_library_version(text, &length));
   cJSON_AddStringToObject(libraries, "mpi", text);
   cJSON_AddStringToObject(libraries, "cjson", cJSON_Version());
-  if (EkBlasConfig()) cJSON_AddStringToObject(libraries, "blas", EkBlasConfig());
+  if (EkBlasIsOpenBlas()) cJSON_AddStringToObject(libraries, "blas", EkBlasConfig());
   PetscFunctionReturn(0);
 }
 

@@ -94,12 +94,6 @@ PetscErrorCode EkSetCheckFilters(hid_t set, const char *path, const char *name);
 /* Names in the group that would hold `name`, as far as it exists: what an error says was found. */
 const char *EkSetFound(hid_t file, const char *name, char text[256]);
 
-/* ---- dataset_norm.c: collective ----------------------------------------------------------------------------- */
-
-/* As EkDatasetMeasureNorm, with deviations as they are; and what divides by them. */
-PetscErrorCode EkDatasetMeasureMoments(EkDataset dataset, double mean[], double deviation[]);
-double         EkNormScale(double mean, double deviation);
-
 /* ---- dataset_hdf5.c ----------------------------------------------------------------------------------------- */
 
 /* Opens what EkDatasetRead needs on this rank. */

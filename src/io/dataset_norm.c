@@ -1,6 +1,5 @@
 #include "dataset.h"
 #include "evenkeel/mesh.h"
-#include <float.h>
 #include <math.h>
 
 static const EkMember normalize_row[] = {
@@ -91,13 +90,7 @@ static void Join(EkDataset d, PetscInt field, const Moments *moment, double *mea
   *deviation = sqrt(all.squares / (values * (double)n));
 }
 
-/* A spread that float cannot tell from the mean's rounding is none. */
-double EkNormScale(double mean, double deviation)
-{
-  return deviation <= FLT_EPSILON * fabs(mean) ? 1 : deviation;
-}
-
-PetscErrorCode EkDatasetMeasureMoments(EkDataset d, double mean[], double deviation[])
+PetscErrorCode EkDatasetMeasureNorm(EkDataset d, double mean[], double deviation[])
 {
   const PetscInt n = d->info.count[EK_TRAIN];
   EkCatch        caught;
@@ -120,14 +113,6 @@ PetscErrorCode EkDatasetMeasureMoments(EkDataset d, double mean[], double deviat
   }
   PetscCall(PetscFree(moment));
   EkCatchRaise(d->run, &caught);
-  PetscFunctionReturn(0);
-}
-
-PetscErrorCode EkDatasetMeasureNorm(EkDataset d, double mean[], double scale[])
-{
-  PetscFunctionBegin;
-  PetscCall(EkDatasetMeasureMoments(d, mean, scale));
-  for (PetscInt f = 0; f < d->info.fields; f++) scale[f] = EkNormScale(mean[f], scale[f]);
   PetscFunctionReturn(0);
 }
 

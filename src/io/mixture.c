@@ -1,4 +1,5 @@
 #include "mixture.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -372,6 +373,12 @@ PetscErrorCode EkMixtureGetSets(EkMixture m, int *n, const EkMixtureSet **sets)
 
 /* ---- normalisation ------------------------------------------------------------------------------------------------ */
 
+/* A spread that float cannot tell from the mean's rounding is none. */
+static double Scale(double mean, double deviation)
+{
+  return deviation <= FLT_EPSILON * fabs(mean) ? 1 : deviation;
+}
+
 /* Each set counts by the frames that an epoch may show of it, whatever its grid: all are brought to one. Deviations join as
    those of trajectories do. */
 PetscErrorCode EkMixtureMeasureNorm(EkMixture m, double mean[], double scale[])
@@ -388,8 +395,8 @@ PetscErrorCode EkMixtureMeasureNorm(EkMixture m, double mean[], double scale[])
     const double        frames = (double)set->weight * (double)set->info->count[EK_TRAIN] * (double)set->info->t_train;
     double              share, one[EK_MAX_FIELDS], deviation[EK_MAX_FIELDS];
 
-    if (frames == 0 && m->nsets > 1) continue;
-    PetscCall(EkDatasetMeasureMoments(set->dataset, one, deviation));
+    if (frames == 0) continue;
+    PetscCall(EkDatasetMeasureNorm(set->dataset, one, deviation));
     all += frames;
     share = frames / all;
     for (PetscInt f = 0; f < set->info->fields; f++) {
@@ -400,7 +407,7 @@ PetscErrorCode EkMixtureMeasureNorm(EkMixture m, double mean[], double scale[])
     }
   }
   PetscCheck(all > 0, m->run->comm, PETSC_ERR_USER_INPUT, "data_normalize: there are no training trajectories to measure");
-  for (PetscInt f = 0; f < m->set[0].info->fields; f++) scale[f] = EkNormScale(mean[f], sqrt(variance[f]));
+  for (PetscInt f = 0; f < m->set[0].info->fields; f++) scale[f] = Scale(mean[f], sqrt(variance[f]));
   PetscFunctionReturn(0);
 }
 

@@ -12,7 +12,7 @@ extern Cgemm cgemm3m_ __attribute__((weak));
 /* OpenBLAS's kernels for AVX-512 make four products in two thirds of the time of three, its others make three the faster way. */
 static Cgemm *Complex(void)
 {
-  const PetscBool four = (PetscBool)(EK_WIDE == 16 && EkBlasConfig());
+  const PetscBool four = (PetscBool)(EK_WIDE == 16 && EkBlasIsOpenBlas());
 
   return cgemm3m_ && !four ? cgemm3m_ : cgemm_;
 }

@@ -86,7 +86,7 @@ EK_INLINE void ContractAll(const int conjugate, int sources, int results, const 
   }
 }
 
-/* Input channels of weights split at a time: 64 x 64 of them are 256 KiB of vectors. The table is on the stack, so its size is
+/* Input channels of weights split at a time: 64 x 64 of them are 256 or 512 KiB of vectors. The table is on the stack, so its size is
  * bounded. */
 #define PAIRS 4096
 
